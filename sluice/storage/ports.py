@@ -1,0 +1,121 @@
+"""What each store promises, once, for every backend."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from sluice.values.log import LogEntry, NewLog, Position, ShardKey
+from sluice.values.tenancy import Gateway, Token
+
+OrderBy = Literal["created_at", "provider", "model", "model_type", "success", "cached"]
+
+
+class StoreFault(Exception):
+    """A store could not do what was asked: disk full, damaged file, lock not had in time."""
+
+
+class LogWriter(Protocol):
+    """The single writer of logs. Rows and spool positions commit together, so a replay stores nothing twice."""
+
+    def positions(self, shard: ShardKey) -> Mapping[str, Position]:
+        """How far each spool (by its folder's name) is stored in this shard; empty for a new one."""
+        ...
+
+    def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
+        """Stores the logs and moves the positions in one transaction; returns how many were new.
+
+        A log whose id is stored already is skipped. Raises StoreFault with nothing stored.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Makes everything appended so far survive a power loss."""
+        ...
+
+    def drop(self, shard: ShardKey) -> None:
+        """Removes the shard and all it holds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LogQuery(msgspec.Struct, frozen=True):
+    """One page of a gateway's logs; `page` counts from 1."""
+
+    page: int = 1
+    per_page: int = 20
+    order_by: OrderBy = "created_at"
+    descending: bool = True
+
+
+class LogPage(NamedTuple):
+    entries: list[LogEntry]
+    total: int
+    total_exact: bool
+
+
+Side = Literal["request", "response"]
+
+
+class LogReader(Protocol):
+    """Reads logs while the writer goes on, from any process. A shard that was never written is an empty one."""
+
+    def page(self, shard: ShardKey, query: LogQuery) -> LogPage: ...
+
+    def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...
+
+    def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
+        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept."""
+        ...
+
+    def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:
+        """The body's first `limit` bytes without reading the rest."""
+        ...
+
+    def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
+        """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Rates(msgspec.Struct, frozen=True, gc=False):
+    """Prices of a model in nano-USD per million tokens (1e-15 USD a token); None where the list has none."""
+
+    input: int | None
+    output: int | None
+    cached_input: int | None = None
+    cache_write: int | None = None
+
+
+class ControlReader(Protocol):
+    """What workers and the keeper read of accounts, gateways, tokens and prices. Never blocks on a writer."""
+
+    def account_exists(self, account: str) -> bool: ...
+
+    def gateway(self, account: str, name: str) -> Gateway | None: ...
+
+    def gateway_by_id(self, gateway_id: bytes) -> Gateway | None:
+        """The gateway with this immutable id, None once it is deleted."""
+        ...
+
+    def token(self, digest: bytes) -> Token | None:
+        """The token with this SHA-256, expired or not."""
+        ...
+
+    def rates(self, provider: str, model: str) -> Rates | None:
+        """Resolved prices, None where the model was never resolved."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Generations(Protocol):
+    """A number per account that grows with every change of it. Read it before a query, keep it with the answer."""
+
+    def of(self, account: str) -> int: ...
+
+    def bump(self, account: str) -> None: ...
+
+    def bump_all(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The words of Sluice: plain values and errors, no I/O."""

@@ -1,0 +1,119 @@
+"""Everything that can go wrong on the inference side, as contract section 12 numbers it."""
+
+from typing import ClassVar, Literal
+
+Fault = Literal["client", "gateway", "upstream"]
+
+
+class GatewayError(Exception):
+    """A request that Sluice itself refuses or cannot finish.
+
+    `code` is the catalogue's number, `status` the HTTP status, `fault` whose fault it is, `retryable` whether
+    another attempt may help. The message goes to the client: never put a secret into it.
+    """
+
+    code: ClassVar[int] = 2004
+    status: ClassVar[int] = 400
+    fault: ClassVar[Fault] = "client"
+    retryable: ClassVar[bool] = False
+    message: ClassVar[str] = "Malformed request"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+        self.said = message or self.message
+
+
+class GatewayNotFound(GatewayError):
+    """The account or the gateway does not exist."""
+
+    code, status = 2001, 400
+    message = "Please configure AI Gateway in the Cloudflare dashboard"
+
+
+class MalformedRequest(GatewayError):
+    """The request cannot be understood; the message names the culprit."""
+
+
+class HeadTooLarge(MalformedRequest):
+    status = 431
+    message = "Request header fields too large"
+
+
+class BodyTooLarge(MalformedRequest):
+    status = 413
+    message = "Request body too large"
+
+
+class RequestTimeout(MalformedRequest):
+    """The client did not send its request in time."""
+
+    status = 408
+    message = "The request did not arrive in time"
+
+
+class PathNotFound(MalformedRequest):
+    status = 404
+    message = "Not found"
+
+
+class MethodNotAllowed(MalformedRequest):
+    status = 405
+    message = "Method not allowed"
+
+
+class UnsupportedEncoding(MalformedRequest):
+    status = 501
+    message = "Transfer coding not supported"
+
+
+class UnsupportedVersion(MalformedRequest):
+    status = 505
+    message = "HTTP version not supported"
+
+
+class InvalidProvider(GatewayError):
+    code, status = 2008, 400
+    message = "Invalid provider"
+
+
+class Unauthorized(GatewayError):
+    code, status = 2009, 401
+    message = "Unauthorized"
+
+
+class UnknownKeyAlias(GatewayError):
+    code, status = 2040, 400
+    message = "Unknown provider key alias"
+
+
+class UpstreamFailure(GatewayError):
+    """No reply could be had from the provider; the log tells why."""
+
+    code, status, fault, retryable = 2005, 400, "upstream", True
+    message = "Failed to get response from provider"
+
+
+class UpstreamUnreachable(UpstreamFailure):
+    """Name resolution, connection or TLS failed."""
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """Connecting, the first byte or the next byte took too long."""
+
+
+class UpstreamBroken(UpstreamFailure):
+    """The provider's reply was cut short or is not HTTP."""
+
+
+class Overloaded(GatewayError):
+    """A bound of this server is reached: connections, pool waiters, a full spool that must not drop."""
+
+    code, status, fault, retryable = 2005, 503, "gateway", True
+    message = "The gateway is at its limit, try again"
+
+
+class InternalFault(GatewayError):
+    """A bug of ours."""
+
+    code, status, fault = 2005, 500, "gateway"
+    message = "Internal error"

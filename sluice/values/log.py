@@ -1,0 +1,97 @@
+"""A log entry: one recorded request as the store keeps it and the API shows it (contract 7.1)."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+Scalar = str | int | float | bool
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """What the provider says it read and wrote; None is unknown, never 0."""
+
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    total: int | None = None
+    reasoning: int | None = None
+    cached_in: int | None = None
+    cache_write: int | None = None
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One log. Money is nano-USD (1e-9 USD), time is milliseconds."""
+
+    id: str
+    request_id: str
+    event_id: str
+    created_ms: int
+    duration_ms: int
+    latency_ms: int | None
+    provider: str
+    model: str
+    model_type: str | None
+    path: str
+    request_type: str
+    request_content_type: str | None
+    response_content_type: str | None
+    status_code: int
+    success: bool
+    cached: bool
+    incomplete: bool
+    """The stream ended before its end: broken, or abandoned by the client."""
+    ending: str
+    error: int
+    step: int
+    attempts: int
+    usage: Usage
+    cost_nano: int | None
+    custom_cost: bool
+    metadata: dict[str, Scalar]
+    user_agent: str | None
+    authentication: bool
+    wholesale: bool
+    byok: bool
+    compat: bool
+    payload: bool
+    request_bytes: int
+    response_bytes: int
+    request_truncated: bool = False
+    response_truncated: bool = False
+    connection_id: str | None = None
+    feedback: int | None = None
+    score: float | None = None
+    detail: str | None = None
+
+
+class SideFile(NamedTuple):
+    """A body too large for its frame, in a file beside the spool."""
+
+    path: Path
+    length: int
+
+
+Blob = bytes | SideFile | None
+"""A body on its way into the store; None where it is not kept."""
+
+
+class NewLog(NamedTuple):
+    """A log entry with its two bodies, ready to be stored."""
+
+    entry: LogEntry
+    request: Blob
+    response: Blob
+
+
+class Position(NamedTuple):
+    """How far a spool has been read: every frame of file `seq` that ends at or below `offset`, and all before."""
+
+    seq: int
+    offset: int
+
+
+class ShardKey(NamedTuple):
+    """Which shard: the account's public id and the gateway's immutable id in 32 hex digits."""
+
+    account: str
+    gateway: str

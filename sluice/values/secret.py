@@ -1,0 +1,18 @@
+"""A value that must not be shown."""
+
+
+class Secret:
+    """Holds a text whose repr is stars. `reveal()` is the one way to it, easy to search for."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__

@@ -1,0 +1,105 @@
+"""What the operator fixed at start. Every field is a setting `section.name`, named in docs/configuration.md."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+MB = 1024 * 1024
+GB = 1024 * MB
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    port: int = 8787
+    public_url: str = ""
+    """The origin that clients use, for provider URLs (contract 9.3); empty is http://host:port."""
+    workers: int = 0
+    """0 is one less than the cores, at least 1."""
+    drain_timeout_s: float = 30.0
+    cors: bool = True
+    upstream_failure_status: int = 400
+    """HTTP status of error 2005 (contract 16, question 2): 400 for parity, 502 for clients that retry it."""
+
+
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on what a client may send or hold, per worker."""
+
+    head_bytes: int = 64 * 1024
+    headers: int = 200
+    body_bytes: int = 100 * MB
+    head_timeout_s: float = 15.0
+    body_idle_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    send_idle_timeout_s: float = 60.0
+    """How long a client may leave a reply unread."""
+    connections: int = 16_384
+    requests_per_connection: int = 1_000_000
+    pipelined_bytes: int = 256 * 1024
+    buffer_bytes: int = 256 * 1024
+    """How much of one body may wait in memory between the two sides, each way."""
+    management_requests: int = 32
+    """Relayed to the console at once, per worker."""
+
+
+class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The provider's side, per worker and origin."""
+
+    connect_timeout_s: float = 10.0
+    first_byte_timeout_s: float = 600.0
+    idle_timeout_s: float = 300.0
+    """Longest silence within a reply."""
+    keep_alive_s: float = 30.0
+    connections: int = 1024
+    waiters: int = 4096
+    ca_file: str = ""
+    """PEM file of further certificate authorities to trust; empty is the system's alone."""
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    base_url: str
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    max_bytes: int = 10 * GB
+    when_full: Literal["drop", "refuse"] = "drop"
+    durability: Literal["process", "power"] = "process"
+    sync_ms: float = 5.0
+    file_bytes: int = 64 * MB
+    inline_body_bytes: int = 64 * 1024
+    """Bodies past this go to a side file."""
+    recording_bytes: int = 32 * MB
+    """Memory that bodies being recorded may take in one worker before they go to side files too."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    body_bytes: int = 100 * MB
+    """A longer body is stored cut off and marked."""
+    poll_ms: float = 50.0
+    flush_rows: int = 500
+    flush_ms: float = 150.0
+    sync_s: float = 1.0
+    pending_bytes: int = 64 * MB
+    """Bytes of frames the keeper holds at once; past it the spool is the queue."""
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    query_timeout_s: float = 1.0
+    request_timeout_s: float = 15.0
+    """How long a worker waits for the console."""
+    body_bytes: int = 1 * MB
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    data: Path = Path("sluice-data")
+    simulate: bool = False
+    """Start the provider simulator too and send every provider's traffic to it."""
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    providers: dict[str, ProviderSettings] = {}
+    hosts: dict[str, str] = {}
+    """Hostname to `account/gateway` (contract 0.2)."""
+    spool: SpoolSettings = SpoolSettings()
+    logs: LogSettings = LogSettings()
+    console: ConsoleSettings = ConsoleSettings()

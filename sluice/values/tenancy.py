@@ -1,0 +1,34 @@
+"""Accounts, gateways and the tokens that let clients in."""
+
+from typing import Literal
+
+import msgspec
+
+Permission = Literal["run", "read", "edit", "metadata_read"]
+PERMISSIONS: tuple[Permission, ...] = ("run", "read", "edit", "metadata_read")
+
+DEFAULT_GATEWAY = "default"
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """What the request path needs to know of one gateway.
+
+    `id` is immutable, 16 random bytes, and names the shard and the frames; `name` is the public id in URLs.
+    """
+
+    id: bytes
+    account: str
+    name: str
+    authentication: bool
+    collect_logs: bool
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token's scope. `digest` is the SHA-256 of its text; the text itself is kept nowhere."""
+
+    id: str
+    account: str
+    gateway: str | None
+    """The only gateway (public id) it is good for; None is the whole account."""
+    permissions: frozenset[Permission]
+    expires_ms: int | None = None
