@@ -87,6 +87,11 @@ class Rates(msgspec.Struct, frozen=True, gc=False):
     output: int | None
     cached_input: int | None = None
     cache_write: int | None = None
+    reasoning: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
 
 
 class ControlReader(Protocol):
