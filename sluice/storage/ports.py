@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
+from sluice.values.rates import Rates
 from sluice.values.tenancy import Gateway, Token
 
 OrderBy = Literal["created_at", "provider", "model", "model_type", "success", "cached"]
@@ -78,20 +79,6 @@ class LogReader(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Rates(msgspec.Struct, frozen=True, gc=False):
-    """Prices of a model in nano-USD per million tokens (1e-15 USD a token); None where the list has none."""
-
-    input: int | None
-    output: int | None
-    cached_input: int | None = None
-    cache_write: int | None = None
-    reasoning: int | None = None
-    audio_input: int | None = None
-    audio_output: int | None = None
-    image_input: int | None = None
-    image_output: int | None = None
 
 
 class ControlReader(Protocol):
