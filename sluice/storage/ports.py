@@ -7,6 +7,7 @@ import msgspec
 
 from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
+from sluice.values.rates import Rates
 from sluice.values.secret import Secret
 from sluice.values.tenancy import Account, Gateway, Permission, Plan, Token, TokenRecord
 
@@ -80,15 +81,6 @@ class LogReader(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Rates(msgspec.Struct, frozen=True, gc=False):
-    """Prices of a model in nano-USD per million tokens (1e-15 USD a token); None where the list has none."""
-
-    input: int | None
-    output: int | None
-    cached_input: int | None = None
-    cache_write: int | None = None
 
 
 class ControlReader(Protocol):
