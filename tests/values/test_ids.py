@@ -20,7 +20,8 @@ def test_the_key_of_a_minted_id_is_the_last_key_of_its_mint() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0" * 25, "0" * 27, "I" * 26, "l" * 26, "O" * 26, "U" * 26, "8" + "0" * 25, " " * 26, "0_" * 13, "²" * 26]
+    "text",
+    ["", "0" * 25, "0" * 27, "I" * 26, "l" * 26, "O" * 26, "U" * 26, "8" + "0" * 25, " " * 26, "0_" * 13, "²" * 26],
 )
 def test_what_is_no_ulid_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ULID"):
