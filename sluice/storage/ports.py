@@ -28,7 +28,9 @@ class LogWriter(Protocol):
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Stores the logs and moves the positions in one transaction; returns how many were new.
 
-        A log whose id is stored already is skipped. Raises StoreFault with nothing stored.
+        A log whose id is stored already is skipped. Raises StoreFault with nothing stored, where a later try may
+        succeed, and ValueError, nothing stored either, for a log that no store can take (no ULID, a number past
+        64 bits, text that is no Unicode).
         """
         ...
 
@@ -44,7 +46,7 @@ class LogWriter(Protocol):
 
 
 class LogQuery(msgspec.Struct, frozen=True):
-    """One page of a gateway's logs; `page` counts from 1."""
+    """One page of a gateway's logs; `page` counts from 1. Among equals the newest comes first in either direction."""
 
     page: int = 1
     per_page: int = 20
@@ -69,7 +71,10 @@ class LogReader(Protocol):
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...
 
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
-        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept."""
+        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept or it is lost.
+
+        The pieces raise StoreFault where damage shows only after the first of them.
+        """
         ...
 
     def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:
@@ -77,7 +82,10 @@ class LogReader(Protocol):
         ...
 
     def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
-        """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached."""
+        """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached.
+
+        A negative `after` begins that many logs before the end: -10 with the last ten.
+        """
         ...
 
     def close(self) -> None: ...

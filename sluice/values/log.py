@@ -69,6 +69,9 @@ class LogEntry(msgspec.Struct, frozen=True):
     feedback: int | None = None
     score: float | None = None
     detail: str | None = None
+    request_encoding: str | None = None
+    """Its content-encoding: bodies are stored as they went over the wire. Likewise response_encoding."""
+    response_encoding: str | None = None
 
 
 class SideFile(NamedTuple):
