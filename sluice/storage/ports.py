@@ -107,7 +107,7 @@ class ControlReader(Protocol):
         ...
 
     def rates(self, provider: str, model: str) -> Rates | None:
-        """Resolved prices, None where the model was never resolved."""
+        """Resolved prices, None where the model was never resolved. Rates of nothing but None: the list has none."""
         ...
 
     def deleted_gateways(self) -> list[ShardKey]:

@@ -13,10 +13,11 @@ from typing import Final, Self
 import apsw
 import msgspec
 
-from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Rates, Slice, StoreFault
+from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, StoreFault
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord
 from sluice.values.ids import wall_ms
 from sluice.values.log import ShardKey
+from sluice.values.rates import Rates
 from sluice.values.secret import Secret
 from sluice.values.tenancy import (
     DEFAULT_GATEWAY,
@@ -41,6 +42,10 @@ _WRITE_BUSY_MS: Final = 2_000
 
 _GATEWAY: Final = "id, account, name, authentication, collect_logs"
 _TOKEN: Final = "id, account, gateway, permissions, expires_ms"
+ABSENT: Final = Rates(None, None)
+"""The rates of a model that the price list does not know."""
+
+_decode_rates = msgspec.json.Decoder(Rates).decode
 _decode_config = msgspec.json.Decoder(GatewayConfig).decode
 GatewayRow = tuple[bytes, str, str, int, int]
 TokenRow = tuple[str, str, str | None, str, int | None]
@@ -93,11 +98,12 @@ class EmbeddedControlReader:
 
     def rates(self, provider: str, model: str) -> Rates | None:
         with control_faults():
-            row: tuple[int | None, int | None, int | None, int | None] | None = self._db.execute(
-                "SELECT input, output, cached_input, cache_write FROM prices WHERE provider = ? AND model = ?",
-                (provider, model),
+            row: tuple[bytes | None] | None = self._db.execute(
+                "SELECT rates FROM prices WHERE provider = ? AND model = ?", (provider, model)
             ).fetchone()
-        return Rates(*row) if row else None
+        if row is None:
+            return None
+        return ABSENT if row[0] is None else _decode_rates(row[0])
 
     def deleted_gateways(self) -> list[ShardKey]:
         with control_faults():
@@ -252,23 +258,22 @@ class EmbeddedControlStore(EmbeddedControlReader):
 
     def load_prices(self, version: str, prices: Iterable[tuple[str, str, Rates]]) -> None:
         now_ms = self._clock_ms()
-        rows = ((provider, model, *msgspec.structs.astuple(rates), now_ms) for provider, model, rates in prices)
+        rows = ((provider, model, msgspec.json.encode(rates), now_ms) for provider, model, rates in prices)
         with self._transaction():
             self._db.execute("DELETE FROM prices")
-            self._db.executemany("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?)", rows)
             self._db.execute("INSERT OR REPLACE INTO editions VALUES ('prices', ?)", (version,))
 
     def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
-        kept = msgspec.structs.astuple(rates or Rates(None, None))
+        kept = None if rates is None else msgspec.json.encode(rates)
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (provider, model, *kept, self._clock_ms()),
+                "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?)", (provider, model, kept, self._clock_ms())
             )
             if rates is None:
                 self._db.execute(
-                    "DELETE FROM prices WHERE rowid IN (SELECT rowid FROM prices WHERE input IS NULL AND output IS NULL"
-                    " ORDER BY resolved_ms DESC LIMIT -1 OFFSET ?)",
+                    "DELETE FROM prices WHERE rowid IN"
+                    " (SELECT rowid FROM prices WHERE rates IS NULL ORDER BY resolved_ms DESC LIMIT -1 OFFSET ?)",
                     (ABSENT_PRICES,),
                 )
 

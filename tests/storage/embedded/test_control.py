@@ -14,8 +14,9 @@ import pytest
 from sluice.storage.embedded import control as control_module
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore, token_digest
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
-from sluice.storage.ports import AlreadyThere, NewToken, NotThere, Rates, Slice, StoreFault
+from sluice.storage.ports import AlreadyThere, NewToken, NotThere, Slice, StoreFault
 from sluice.values.gateway import GatewayConfig, SpendLimits, SpendRule
+from sluice.values.rates import Rates
 from sluice.values.tenancy import Gateway
 
 ALL = Slice(0, 100)

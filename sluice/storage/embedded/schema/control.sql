@@ -40,19 +40,16 @@ CREATE TABLE tokens (
 
 CREATE INDEX tokens_of_account ON tokens (account, gateway);
 
--- Nano-USD per million tokens. A row of nulls remembers that the price list does not know the model.
+-- `rates` is JSON; null remembers that the price list does not know the model.
 CREATE TABLE prices (
     provider TEXT NOT NULL,
     model TEXT NOT NULL,
-    input INTEGER,
-    output INTEGER,
-    cached_input INTEGER,
-    cache_write INTEGER,
+    rates BLOB,
     resolved_ms INTEGER NOT NULL,
     PRIMARY KEY (provider, model)
 ) STRICT;
 
-CREATE INDEX prices_absent ON prices (resolved_ms) WHERE input IS NULL AND output IS NULL;
+CREATE INDEX prices_absent ON prices (resolved_ms) WHERE rates IS NULL;
 
 CREATE TABLE editions (
     what TEXT PRIMARY KEY,
