@@ -71,9 +71,9 @@ class LogReader(Protocol):
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...
 
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
-        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept or it is lost.
+        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept.
 
-        The pieces raise StoreFault where damage shows only after the first of them.
+        None too for one that was lost. The pieces raise StoreFault where damage shows only after the first of them.
         """
         ...
 

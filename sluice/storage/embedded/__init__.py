@@ -1,1 +1,1 @@
-"""The backend of one machine: SQLite databases, files and mapped memory in the data folder."""
+"""Stores that need no server: SQLite files and plain files in the data folder."""
