@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sluice.formats.encodings import coding_of, decoded
+from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import EventSplitter, parse_event
 from sluice.providers.endpoints import is_billed, model_in_path, model_type
@@ -19,6 +19,7 @@ from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_c
 from sluice.providers.usage import (
     UsageFormat,
     ends_stream,
+    may_end_stream,
     merged,
     named_model,
     named_model_of_event,
@@ -42,8 +43,6 @@ MAX_USER_AGENT: Final = 1024
 _NOTHING: Final = Usage()
 _HIT: Final = Usage(tokens_in=0, tokens_out=0, total=0)
 """A hit read and wrote nothing (contract 5)."""
-_LAST_EVENTS: Final = 4
-"""How far from its end a stream's terminal event may be: comments and [DONE] may follow it."""
 
 
 class _Reply(NamedTuple):
@@ -58,6 +57,14 @@ class _Reply(NamedTuple):
 _SILENT: Final = _Reply()
 
 
+class _Wanted(NamedTuple):
+    """What to look for in a reply."""
+
+    usage: UsageFormat | None
+    model: bool
+    end: bool
+
+
 class Meter:
     """Turns exchanges into log entries. `rates` gives the list price of a provider's model."""
 
@@ -65,10 +72,16 @@ class Meter:
         self._rates = rates
 
     def entry(self, exchange: Exchange, request: BodySource, response: BodySource) -> LogEntry:
-        """The log entry of an exchange. Whatever its bodies hold, this does not raise: what cannot be read is None."""
+        """The log entry of an exchange.
+
+        Whatever its headers and bodies hold, nothing is raised: what cannot be read is None. Only what `rates`
+        raises passes, so that the batch can be tried again.
+        """
         asked = _model_asked(exchange, request)
-        reply = _read_reply(exchange, response, asked is None)
-        ending: Ending = "complete" if reply.ended and exchange.ending in ("abandoned", "broken") else exchange.ending
+        doubtful = exchange.ending in ("abandoned", "broken")
+        shape = usage_format(exchange.provider) if is_billed(exchange.method, exchange.path) else None
+        reply = _read_reply(exchange, response, _Wanted(shape, model=asked is None, end=doubtful))
+        ending: Ending = "complete" if reply.ended else exchange.ending
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else (reply.usage or _NOTHING)
         custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
@@ -181,21 +194,20 @@ def _model_name(name: str | None) -> str | None:
     return name if name and len(name) <= MAX_NAME else None
 
 
-def _read_reply(exchange: Exchange, response: BodySource, want_model: bool) -> _Reply:
+def _read_reply(exchange: Exchange, response: BodySource, wanted: _Wanted) -> _Reply:
     """What the reply tells; nothing where it is neither JSON nor an event stream, or is not to be had."""
     if not response:
         return _SILENT
-    shape = usage_format(exchange.provider) if is_billed(exchange.method, exchange.path) else None
     if type(response) is bytes and not exchange.response_encoding:
         if _DOCUMENT.match(response):
-            return _read_document(response, shape, want_model)
-        return _read_stream((response,), shape, want_model) if _is_stream(exchange, response) else _SILENT
+            return _read_document(response, wanted)
+        return _read_stream((response,), wanted) if _is_stream(exchange, response) else _SILENT
     try:
         with _opened(response, exchange.response_encoding) as body:
             if _DOCUMENT.match(body.head):
                 with body.document() as document:
-                    return _read_document(document, shape, want_model)
-            return _read_stream(body.pieces(), shape, want_model) if _is_stream(exchange, body.head) else _SILENT
+                    return _read_document(document, wanted)
+            return _read_stream(body.pieces(), wanted) if _is_stream(exchange, body.head) else _SILENT
     except OSError:
         return _SILENT
 
@@ -209,28 +221,34 @@ def _is_stream(exchange: Exchange, head: bytes) -> bool:
     return exchange.response_content_type[:17].lower() == b"text/event-stream" or _STREAM.match(head) is not None
 
 
-def _read_document(document: bytes | mmap, shape: UsageFormat | None, want_model: bool) -> _Reply:
-    usage = shape.document(document) if shape else None
-    return _Reply(usage, _model_name(named_model(document)) if want_model else None)
+def _read_document(document: bytes | mmap, wanted: _Wanted) -> _Reply:
+    usage = wanted.usage.document(document) if wanted.usage else None
+    return _Reply(usage, _model_name(named_model(document)) if wanted.model else None)
 
 
-def _read_stream(pieces: Iterable[bytes], shape: UsageFormat | None, want_model: bool) -> _Reply:
-    """Reads the few events that can tell something: parsing each would cost ten times as much."""
-    splitter = EventSplitter()
+def _read_stream(pieces: Iterable[bytes], wanted: _Wanted) -> _Reply:
+    """Parses only events that can tell something: to parse each would cost several times as much."""
     usage: Usage | None = None
     model: str | None = None
-    last: list[bytes] = []
-    for piece in chain(pieces, (None,)):
-        blocks = [splitter.end()] if piece is None else splitter.feed(piece)
-        for block in blocks:
-            if shape and shape.marker in block and shape.pattern.search(block) and (event := parse_event(block)):
-                told = shape.event(event.data)
-                usage = merged(usage, told) if told else usage
-            if want_model and model is None and b'"model"' in block and (event := parse_event(block)):
-                model = _model_name(named_model_of_event(event.data))
-        last = (last + blocks)[-_LAST_EVENTS:]
-    ended = any(ends_stream(event) for block in last if (event := parse_event(block)))
+    ended = False
+    shape, want_model, want_end = wanted
+    for block in _blocks(pieces):
+        if shape and shape.marker in block and shape.pattern.search(block) and (event := parse_event(block)):
+            told = shape.event(event.data)
+            usage = merged(usage, told) if told else usage
+        if want_model and b'"model"' in block and (event := parse_event(block)):
+            model = _model_name(named_model_of_event(event.data))
+            want_model = model is None
+        if want_end and may_end_stream(block) and (event := parse_event(block)):
+            ended = ended or ends_stream(event)
     return _Reply(usage, model, ended)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    splitter = EventSplitter()
+    for piece in pieces:
+        yield from splitter.feed(piece)
+    yield splitter.end()
 
 
 class _Body:
@@ -266,9 +284,10 @@ class _Body:
 @contextmanager
 def _opened(body: bytes | SideFile, encoding: bytes) -> Iterator[_Body]:
     coding = coding_of(encoding)
+    plain = isinstance(body, SideFile) and coding == "identity"
+    limit = min(MAX_DECODED_BYTES, _length(body)) if plain else MAX_DECODED_BYTES
     with BytesIO(body) if isinstance(body, bytes) else body.path.open("rb") as source:
-        pieces = decoded(source, coding)
-        yield _Body(pieces or iter(()), body if isinstance(body, SideFile) and coding == "identity" else None)
+        yield _Body(decoded(source, coding, limit) or iter(()), body if isinstance(body, SideFile) and plain else None)
 
 
 def _length(body: bytes | SideFile) -> int:

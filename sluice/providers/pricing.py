@@ -15,13 +15,14 @@ _NANO: Final = Decimal(10**9)
 
 
 def list_cost(usage: Usage, rates: Rates) -> int | None:
-    """The price in nano-USD by the list; None where neither side is counted, or a counted one has no price.
+    """The price in nano-USD by the list; None where neither side is counted or priced, or a counted one is not priced.
 
     Every part of the input and of the output (cached, written to the cache, audio, image; reasoning, audio, image)
     is priced apart where the list has a price for it, else as the rest of its side. A side that the vendor does not
     count adds nothing: embeddings have no output.
     """
-    if usage.tokens_in is None and usage.tokens_out is None:
+    uncounted = usage.tokens_in is None and usage.tokens_out is None
+    if uncounted or (rates.input is None and rates.output is None):
         return None
     read = _side(
         usage.tokens_in or 0,

@@ -130,7 +130,7 @@ def merged(earlier: Usage | None, later: Usage) -> Usage:
 
 OPENAI: Final = UsageFormat(
     marker=b'"usage"',
-    pattern=re.compile(rb'"usage"\s*:\s*\{'),  # with include_usage every other chunk says "usage":null
+    pattern=re.compile(rb'"usage"\s*:(?!\s*null)'),  # with include_usage every other chunk says "usage":null
     document=openai_usage,
     event=openai_stream_usage,
 )
@@ -173,6 +173,7 @@ def named_model_of_event(data: bytes) -> str | None:
     return event.model or (event.response.model if event.response else None)
 
 
+_TERMINAL: Final = re.compile(rb"\[DONE\]|message_stop|response\.(?:completed|incomplete|failed)")
 _TERMINAL_NAMES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "message_stop"})
 
 
@@ -181,6 +182,11 @@ class _Typed(msgspec.Struct, gc=False):
 
 
 _TYPED: Final = msgspec.json.Decoder(_Typed)
+
+
+def may_end_stream(block: bytes) -> bool:
+    """Whether it is worth parsing this block to ask whether it ends its stream."""
+    return _TERMINAL.search(block) is not None
 
 
 def ends_stream(event: Event) -> bool:

@@ -1,0 +1,1 @@
+"""The console: management API and all else that answers people."""
