@@ -1,0 +1,1 @@
+"""What we know of vendors: how to address, sign for, read and price them. No I/O."""
