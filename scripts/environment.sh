@@ -31,7 +31,7 @@ make_environment() {
     fi
     echo "Making $1 from $2 (once, and again when that file changes) ..." >&2
     "$python" -m venv --clear "$folder"
-    "$folder/bin/python" -m pip --quiet --disable-pip-version-check install --require-hashes -r "$lock"
-    "$folder/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation -e "$root"
+    "$folder/bin/python" -m pip -qq --disable-pip-version-check install --require-hashes -r "$lock"
+    "$folder/bin/python" -m pip -qq --disable-pip-version-check install --no-deps --no-build-isolation -e "$root"
     cat "$lock" "$root/pyproject.toml" <(echo "$folder") >"$folder/made-from"
 }
