@@ -14,6 +14,7 @@ from typing import Literal
 from bench.machine import BenchFault, Cores, Program, free_port, pin
 
 ROOT = Path(__file__).parent.parent
+SLUICE = (sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
 
 Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-one-core"]
 """sluice: the worker alone on the gateway's core, as the budgets say; sluice-one-core: all of it there."""
@@ -83,25 +84,15 @@ def sluice(upstream: int, cores: Cores, data: Path, stack: ExitStack, *, spread:
 
 
 def start_sluice(upstream: int, port: int, core: int, data: Path) -> Program:
-    command = [sys.executable, "-m", "sluice", "serve", "--data", str(data), "--port", str(port), "--workers", "1"]
+    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", "1"]
     environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", "PYTHONPATH": str(ROOT)}
     return Program(command, core, data.with_suffix(".log"), environment)
 
 
 def make_token(data: Path) -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "sluice",
-        "token",
-        "create",
-        "--account",
-        "local",
-        "--permissions",
-        "run,read,edit",
-    ]
+    words = ["token", "create", "--account", "local", "--permissions", "run,read,edit", "--data", str(data), "--json"]
     done = subprocess.run(
-        [*command, "--data", str(data), "--json"],
+        [*SLUICE, *words],
         capture_output=True,
         text=True,
         check=False,

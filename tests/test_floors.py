@@ -27,7 +27,7 @@ DOORS = {
     "genai_prices": ("sluice/console/", "sluice/wiring/console.py"),
     "httptools": ("sluice/wire/",),
     "rich": ("sluice/cli/",),
-    "setproctitle": ("sluice/processes.py", "sluice/supervisor.py", "sluice/child.py"),
+    "setproctitle": ("sluice/processes.py", "sluice/supervisor/", "sluice/child.py"),
     "starlette": ("sluice/console/",),
     "uvicorn": ("sluice/console/", "sluice/wiring/console.py"),
     "uvloop": ("sluice/processes.py", "sluice/wiring/", "sluice/cli/"),
