@@ -135,7 +135,7 @@ class RequestReader:
                 self._fail(HeadTooLarge())
             return
         lower = name.lower()
-        self._headers.append((lower, name, value))
+        self._headers.append((lower, name, value.rstrip()))  # llhttp leaves the white space after a value
         if lower in _FRAMING:
             self._frame(lower, value)
 
@@ -339,7 +339,7 @@ class ReplyReader:
         if self._head or self.ended:
             return  # a trailer; it is capped as barren bytes are
         lower = name.lower()
-        self._headers.append((lower, name, value))
+        self._headers.append((lower, name, value.rstrip()))
         if lower == b"content-length":
             self._length = int(value)
         elif lower == b"transfer-encoding":

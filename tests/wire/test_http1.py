@@ -83,8 +83,9 @@ def counted(body: bytes) -> Body:
 
 @st.composite
 def heads(draw: st.DrawFn, first: bytes, headers: list[Header]) -> bytes:
-    for _, name, value in headers:
-        first += b"%b:%b%b\r\n" % (name, draw(SPACES), value)
+    for lower, name, value in headers:
+        after = draw(SPACES) if lower != b"transfer-encoding" else b"  "  # llhttp takes no tab there
+        first += b"%b:%b%b%b\r\n" % (name, draw(SPACES), value, after)
     return first + b"\r\n"
 
 
@@ -281,7 +282,7 @@ def test_a_status_line_has_the_standard_reason_where_none_is_given(status: int) 
 def test_a_safe_value_is_one_that_arrives_as_itself(value: bytes) -> None:
     reader = RequestReader(65536, 100)
     events = reader.feed(b"GET / HTTP/1.1\r\nHost: a\r\n" + field(b"X", value) + b"\r\n")
-    alone = [header(b"Host", b"a"), header(b"X", value.lstrip(b" \t"))]
+    alone = [header(b"Host", b"a"), header(b"X", value.strip(b" \t"))]
     came = [event.headers for event in events if isinstance(event, RequestHead)]
     assert is_safe_value(value) == (came == [alone])
 
