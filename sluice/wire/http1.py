@@ -182,7 +182,7 @@ class RequestReader:
             self._length = int(value)  # llhttp has seen to it that these are digits, once
         elif name == b"transfer-encoding":
             self._chunked = True
-            if value.strip().lower() != b"chunked":
+            if not _is_chunked(value):
                 self._fail(UnsupportedEncoding())
         elif name == b"host":
             self._hosts += 1
@@ -343,9 +343,9 @@ class ReplyReader:
         if lower == b"content-length":
             self._length = int(value)
         elif lower == b"transfer-encoding":
-            self._chunked = True
-            if value.strip().lower() != b"chunked":
+            if self._chunked or not _is_chunked(value):
                 self._fail("has a transfer coding that is not chunked")
+            self._chunked = True
 
     def on_headers_complete(self) -> None:
         if self.ended or self.fault is not None:
@@ -394,6 +394,11 @@ class ReplyReader:
     def _fail(self, what: str) -> None:
         if self.fault is None:
             self.fault = UpstreamBroken(f"The reply {what}")
+
+
+def _is_chunked(value: bytes) -> bool:
+    """llhttp agrees for spaces after it but not for tabs: it would then take the chunks for the body."""
+    return value.rstrip(b" ").lower() == b"chunked"
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"

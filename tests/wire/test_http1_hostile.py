@@ -49,6 +49,7 @@ BAD_FIELDS = {
     "a coding, then a length": b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
     "a length, then a coding": b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a length of zero and a coding": b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice in two lines": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "an empty coding": b"Transfer-Encoding:\r\n\r\n0\r\n\r\n",
     "a folded header": b"X: a\r\n b\r\n\r\n",
     "a folded length": b"Content-Length:\r\n 3\r\n\r\nabc",
@@ -75,6 +76,7 @@ BAD_CODINGS = {
     "xchunked": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "quoted": b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
     "chunked and a next-line": b"Transfer-Encoding: chunked\x85\r\n\r\n0\r\n\r\n",
+    "chunked and a tab, which llhttp does not take for chunked": b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n",
 }
 BAD_CHUNKS = {
     "no size": b"\r\nabc\r\n0\r\n\r\n",
