@@ -106,9 +106,14 @@ class RequestReader:
         """The events that these bytes complete; body pieces as they came."""
         if self._last or self.fault is not None:
             return []
-        self._events = []
-        self._parse(data)
-        events = self._events
+        events: list[RequestEvent] = []
+        self._events = events
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            self._upgraded(memoryview(data)[stop.args[0] :])
+        except httptools.HttpParserError as error:
+            self._spoilt(error)
         if events:
             self._barren = 0
         elif self.fault is None:
@@ -162,7 +167,7 @@ class RequestReader:
                 parser.should_keep_alive(),
                 http11,
                 self._expects and http11,
-                self._upgrade and parser.should_upgrade(),
+                self._upgrade and http11 and self._length == 0 and parser.should_upgrade(),
             )
             self._events.append(self._head)
             self._size = 0
@@ -195,38 +200,36 @@ class RequestReader:
         if self.fault is None:
             self.fault = fault
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                return self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as stop:
-                data = self._upgraded(data[stop.args[0] :])
-            except httptools.HttpParserError as error:
-                if not self._last:
-                    self._fail(MalformedRequest(f"Malformed request: {error}"))
-                return
+    def _spoilt(self, error: httptools.HttpParserError) -> None:
+        if not self._last:  # else it is only that more came than was asked for
+            self._fail(MalformedRequest(f"Malformed request: {error}"))
 
-    def _upgraded(self, rest: bytes) -> bytes:
+    def _upgraded(self, rest: memoryview) -> None:
         """llhttp stops at an Upgrade and takes a body for the new protocol's, which only websocket's may be.
 
-        Returns what is to be parsed instead: the message without that header, and all that followed.
+        Any other request is read anew without that header, and then all that followed.
         """
-        if self.fault is not None:
-            return b""
-        self._events.pop()  # the END that llhttp saw too early
-        head = self._events.pop()
-        assert isinstance(head, RequestHead)
-        if head.method == b"CONNECT":
-            self._fail(MalformedRequest("Malformed request: CONNECT is not served here"))
-            return b""
-        if head.upgrade:
-            self._events += [head, END]
-            self._last, self.rest = True, rest
-            return b""
-        self._last = False
-        self._parser = httptools.HttpRequestParser(self)
-        lines = [field(name, value) for lower, name, value in head.headers if lower != b"upgrade"]
-        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (head.method, head.target, b"".join(lines), rest)
+        while self.fault is None:
+            self._events.pop()  # the END that llhttp saw too early
+            head = self._events.pop()
+            assert isinstance(head, RequestHead)
+            if head.method == b"CONNECT":
+                return self._fail(MalformedRequest("Malformed request: CONNECT is not served here"))
+            if head.upgrade:
+                self._events += [head, END]
+                self._last, self.rest = True, bytes(rest)
+                return
+            self._last = False
+            self._parser = httptools.HttpRequestParser(self)
+            lines = [field(name, value) for lower, name, value in head.headers if lower != b"upgrade"]
+            start = b"%b %b HTTP/1.%d\r\n" % (head.method, head.target, head.http11)
+            try:
+                self._parser.feed_data(b"%b%b\r\n" % (start, b"".join(lines)))
+                return self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as stop:
+                rest = rest[stop.args[0] :]
+            except httptools.HttpParserError as error:
+                return self._spoilt(error)
 
 
 class ReplyReader:

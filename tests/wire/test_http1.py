@@ -108,7 +108,7 @@ def requests(draw: st.DrawFn) -> Made:
     headers = draw(st.permutations(headers))
     blank = draw(st.sampled_from([b"", b"", b"\r\n"]))
     start = b"%b%b %b HTTP/1.%d\r\n" % (blank, method, target, http11)
-    ignored = draw(st.sampled_from([[], [header(b"Upgrade", b"h2c")]])) if http11 else []
+    ignored = draw(st.sampled_from([[], [header(b"Upgrade", b"h2c")]]))
     if ignored and said is None:
         headers = [header(b"Connection", b"Upgrade, HTTP2-Settings"), *headers]
     head = RequestHead(method, target, headers, body.length, keeps, http11, expects and http11, False)

@@ -285,6 +285,37 @@ def test_a_reply_that_never_comes_to_its_body_is_refused(first: bytes, more: byt
     assert reader.fault is not None
 
 
+def test_any_number_of_ignored_upgrades_may_come_in_one_read() -> None:
+    stream = (GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n") * 5000
+    reader = RequestReader(65536, 100)
+    assert (len(reader.feed(stream)), reader.fault) == (10_000, None)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+)
+def test_a_websocket_upgrade_with_a_body_is_an_ordinary_request(
+    read_requests: Callable[..., Any], framing: bytes
+) -> None:
+    """Else its body would be taken for frames by us and for a body by a proxy before us."""
+    stream = GET + b"Connection: upgrade\r\nUpgrade: websocket\r\n" + framing + GET + b"\r\n"
+    for pieces in every_cut(stream):
+        read = read_requests(pieces)
+        assert [event for event in read.events if not isinstance(event, RequestHead)] == [b"abc", END, END]
+        assert not read.events[0].upgrade
+        assert (read.fault, read.rest) == (None, None)
+
+
+def test_an_upgrade_in_http_10_is_ignored(read_requests: Callable[..., Any]) -> None:
+    for name in (b"h2c", b"websocket"):
+        stream = b"POST / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: " + name + b"\r\nContent-Length: 3\r\n\r\nabc"
+        for pieces in every_cut(stream):
+            read = read_requests(pieces)
+            head = read.events[0]
+            assert (head.http11, head.upgrade, head.keep_alive) == (False, False, False)
+            assert (read.events[1:], read.fault, read.rest) == ([b"abc", END], None, None)
+
+
 SEEDS = st.sampled_from(
     [
         GET + b"Content-Length: 3\r\n\r\nabc" + GET + b"\r\n",
