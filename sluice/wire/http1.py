@@ -356,13 +356,12 @@ class ReplyReader:
         if self._size > self._limit:
             return self._fail("has too large a head")
         status = self._parser.get_status_code()
-        self._interim = 100 <= status < 200
-        if self._interim:
-            return
-        if status < 200 or status > 999:
-            return self._fail("has a status out of range")
+        if status < 200:
+            return self._skip(status)
+        if self._reason != b"OK" and not is_safe_value(self._reason):
+            return self._fail("has a control character in its reason")
         self._head = True
-        self._persistent = self._parser.should_keep_alive()
+        self._persistent = self._parser.should_keep_alive() and not (self._chunked and self._is_doubtful())
         length = None if self._chunked else self._length
         self._events.append(ReplyHead(status, self._reason, self._headers, length))
         if self._bodiless:
@@ -389,6 +388,21 @@ class ReplyReader:
         self._length = None
         self._size = 0
         self._chunked = self._head = self._interim = False
+
+    def _skip(self, status: int) -> None:
+        """An interim reply has no body (RFC 9110, 15.2); llhttp would give one for some and not for others."""
+        if status < 100:
+            self._fail("has a status out of range")
+        elif status == 101:
+            self._fail("switched protocols unasked")
+        elif self._chunked or self._length:
+            self._fail("is interim and has a body")
+        else:
+            self._interim = True
+
+    def _is_doubtful(self) -> bool:
+        """Whether a chunked reply may go on unseen: chunks sent in spite of HEAD, or to HTTP/1.0 (RFC 9112, 6.1)."""
+        return self._bodiless or self._parser.get_http_version() == "1.0"
 
     def _end(self) -> None:
         self.ended = True

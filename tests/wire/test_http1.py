@@ -181,6 +181,7 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Made]:
         headers.append(header(b"Connection", said))
     keeps = http11 if said is None else b"close" not in said.lower()
     keeps = keeps and (bool(body.framing) or status in (204, 304))
+    keeps = keeps and not (method == b"HEAD" and body.length is None and body.framing)  # may have sent chunks, unseen
     headers = draw(st.permutations(headers))
     reason = draw(st.sampled_from([b"", b"OK", b"Not \xe9 a reason"]))
     interim = b"".join(
@@ -224,7 +225,7 @@ def test_a_reply_cut_short_never_ends(read_replies: Callable[..., Any], made: tu
 
 
 @bounded
-@given(replies(), st.binary(max_size=20).map(lambda data: b"!" + data))
+@given(replies(), st.binary(min_size=1, max_size=20).filter(lambda data: data.strip(b"\r\n")))
 def test_bytes_after_a_reply_spoil_its_connection(made: tuple[bytes, Made], surplus: bytes) -> None:
     method, reply = made
     for pieces in ([reply.stream + surplus], [reply.stream, surplus]):

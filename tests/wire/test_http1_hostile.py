@@ -152,11 +152,18 @@ BAD_REPLIES = (
         ("a status of two digits", b"HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n"),
         ("a status of four digits", b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
         ("a status below 100", b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("a NUL in the reason", b"HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n"),
         ("a bare CR in the reason", b"HTTP/1.1 200 O\rK\r\nContent-Length: 0\r\n\r\n"),
         ("no HTTP", b"ICY 200 OK\r\n\r\n"),
         ("a request", GET + b"\r\n"),
         ("an upgrade", b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + OK + b"\r\n"),
         ("an upgrade to nothing", b"HTTP/1.1 101 S\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n"),
+        ("an interim reply with a length", b"HTTP/1.1 104 E\r\nContent-Length: 3\r\n\r\nabc" + OK + b"\r\n"),
+        (
+            "an interim reply with chunks",
+            b"HTTP/1.1 104 E\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n" + OK,
+        ),
+        ("100 with a length", b"HTTP/1.1 100 C\r\nContent-Length: 3\r\n\r\n" + OK + b"\r\n"),
     ]
 )
 
@@ -314,6 +321,15 @@ def test_an_upgrade_in_http_10_is_ignored(read_requests: Callable[..., Any]) -> 
             head = read.events[0]
             assert (head.http11, head.upgrade, head.keep_alive) == (False, False, False)
             assert (read.events[1:], read.fault, read.rest) == ([b"abc", END], None, None)
+
+
+def test_a_chunked_reply_in_http_10_is_read_and_its_connection_not_used_again(
+    read_replies: Callable[..., Any],
+) -> None:
+    """RFC 9112, 6.1: who sends that may not know where its replies end."""
+    stream = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
+    read = read_replies([(b"GET", [stream])])
+    assert (read.events[1:], read.faulty, read.reusable) == ([b"a", END], False, False)
 
 
 SEEDS = st.sampled_from(
