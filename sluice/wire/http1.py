@@ -58,6 +58,8 @@ ReplyEvent = ReplyHead | bytes | EndOfMessage
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host", b"expect", b"upgrade"})
 _BODILESS: Final = frozenset({204, 304})
+_HOST: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
+"""What RFC 3986 has in a host and a port."""
 
 
 class RequestReader:
@@ -191,6 +193,8 @@ class RequestReader:
                 self._fail(UnsupportedEncoding())
         elif name == b"host":
             self._hosts += 1
+            if value.rstrip().translate(None, _HOST):
+                self._fail(MalformedRequest("Malformed request: invalid Host header"))
         elif name == b"expect":
             self._expects = value.strip().lower() == b"100-continue"
         else:
