@@ -58,6 +58,8 @@ ReplyEvent = ReplyHead | bytes | EndOfMessage
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host", b"expect", b"upgrade"})
 _BODILESS: Final = frozenset({204, 304})
+_START_LINE: Final = 256
+"""What a head read in pieces may have beyond what `_size` counts: method, version and white space."""
 _HOST: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
 """What RFC 3986 has in a host and a port."""
 
@@ -80,10 +82,11 @@ class RequestReader:
         "_last",
         "_length",
         "_limit",
+        "_measured",
         "_most_headers",
         "_parser",
-        "_size",
         "_target",
+        "_trailers",
         "_upgrade",
         "fault",
         "rest",
@@ -94,10 +97,10 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._events: list[RequestEvent] = []
         self._barren = 0
-        self._last = False
+        self._last = self._measured = False
         self.fault: GatewayError | None = None
         self.rest: bytes | None = None
-        self.on_message_begin()
+        self._begin()
 
     @property
     def in_head(self) -> bool:
@@ -110,6 +113,8 @@ class RequestReader:
             return []
         events: list[RequestEvent] = []
         self._events = events
+        # A head that is whole in one read within the limit need not be measured: 0.3 µs of a request's 2.7.
+        self._measured = self._target != b"" or len(data) > self._limit
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
@@ -118,17 +123,18 @@ class RequestReader:
             self._spoilt(error)
         if events:
             self._barren = 0
-        elif self.fault is None:
+        else:
             self._barren += len(data)  # a head, a trailer, chunk extensions, empty lines without end
-            if self._barren > self._limit:
+            if self._barren > self._limit + _START_LINE:
                 self._fail(HeadTooLarge())
         return events
 
-    def on_message_begin(self) -> None:
+    def _begin(self) -> None:
+        """Clears the table for the next request; a call on its first byte would cost as much again."""
         self._target = b""
         self._headers: list[Header] = []
         self._length: int | None = 0
-        self._size = self._hosts = 0
+        self._hosts = self._trailers = 0
         self._chunked = self._expects = self._upgrade = False
         self._head: RequestHead | None = None
 
@@ -136,11 +142,8 @@ class RequestReader:
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._size += len(name) + len(value) + 4
-        if self._head is not None:  # a trailer: read, bounded, dropped (RFC 9110, 6.5.1)
-            if self._size > self._limit:
-                self._fail(HeadTooLarge())
-            return
+        if self._head is not None:
+            return self._trailer(name, value)
         lower = name.lower()
         self._headers.append((lower, name, value.rstrip()))  # llhttp leaves the white space after a value
         if lower in _FRAMING:
@@ -149,11 +152,13 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         parser = self._parser
         version = parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            return self._fail(UnsupportedVersion())
-        if self._size + len(self._target) > self._limit or len(self._headers) > self._most_headers:
-            return self._fail(HeadTooLarge())
         http11 = version == "1.1"
+        if not http11 and version != "1.0":
+            return self._fail(UnsupportedVersion())
+        if len(self._headers) > self._most_headers or (
+            self._measured and len(self._target) + _size(self._headers) > self._limit
+        ):
+            return self._fail(HeadTooLarge())
         if self._hosts != 1 and (http11 or self._hosts):
             return self._fail(MalformedRequest("Malformed request: exactly one Host header is needed"))
         if self._chunked:
@@ -172,7 +177,6 @@ class RequestReader:
                 self._upgrade and http11 and self._length == 0 and parser.should_upgrade(),
             )
             self._events.append(self._head)
-            self._size = 0
 
     def on_body(self, piece: bytes) -> None:
         if self.fault is None:
@@ -182,11 +186,20 @@ class RequestReader:
         if self._head is not None and self.fault is None:
             self._events.append(END)
             self._last = not self._head.keep_alive
-            self._head = None
+            self._begin()
+
+    def _trailer(self, name: bytes, value: bytes) -> None:
+        """Trailers are read, bounded and dropped (RFC 9110, 6.5.1)."""
+        self._trailers += len(name) + len(value) + 4
+        if self._trailers > self._limit:
+            self._fail(HeadTooLarge())
 
     def _frame(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
-            self._length = int(value)  # llhttp has seen to it that these are digits, once
+            try:
+                self._length = int(value)  # llhttp has seen to it that these are digits, once
+            except ValueError:  # thousands of zeros before them
+                self._fail(MalformedRequest("Malformed request: Content-Length has too many digits"))
         elif name == b"transfer-encoding":
             self._chunked = True
             if not _is_chunked(value):
@@ -196,9 +209,9 @@ class RequestReader:
             if value.rstrip().translate(None, _HOST):
                 self._fail(MalformedRequest("Malformed request: invalid Host header"))
         elif name == b"expect":
-            self._expects = value.strip().lower() == b"100-continue"
+            self._expects = value.rstrip().lower() == b"100-continue"
         else:
-            self._upgrade = value.strip().lower() == b"websocket"
+            self._upgrade = value.rstrip().lower() == b"websocket"
 
     def _fail(self, fault: GatewayError) -> None:
         if self.fault is None:
@@ -255,10 +268,10 @@ class ReplyReader:
         "_interim",
         "_length",
         "_limit",
+        "_measured",
         "_parser",
         "_persistent",
         "_reason",
-        "_size",
         "_stale",
         "_surplus",
         "ended",
@@ -268,16 +281,19 @@ class ReplyReader:
     def __init__(self, head_bytes: int) -> None:
         self._limit = head_bytes
         self._parser = httptools.HttpResponseParser(self)
-        self._stale = self._surplus = False
+        self._stale = self._surplus = self._measured = False
         self._events: list[ReplyEvent] = []
-        self._headers: list[Header] = []
-        self._length: int | None = None
-        self._reason = b""
-        self._size = self._barren = 0
-        self._chunked = self._head = self._interim = False
+        self._barren = 0
         self._bodiless = self._persistent = self._by_close = False
+        self._begin()
         self.fault: UpstreamBroken | None = None
         self.ended = True
+
+    def _begin(self) -> None:
+        self._reason = b""
+        self._headers: list[Header] = []
+        self._length: int | None = None
+        self._chunked = self._head = self._interim = False
 
     def expect(self, method: bytes) -> None:
         """Begins the next reply."""
@@ -286,8 +302,7 @@ class ReplyReader:
             self._stale = False
         self._bodiless = method == b"HEAD"
         self._barren = 0
-        self.ended = self._persistent = self._by_close = False
-        self._begin()
+        self.ended = self._head = self._persistent = self._by_close = False
 
     @property
     def started(self) -> bool:
@@ -305,6 +320,8 @@ class ReplyReader:
             return []
         events: list[ReplyEvent] = []
         self._events = events
+        if not self._head:
+            self._measured = self._barren > 0 or len(data) > self._limit
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -318,7 +335,7 @@ class ReplyReader:
             self._barren = 0
         else:
             self._barren += len(data)
-            if self._barren > self._limit:
+            if self._barren > self._limit + _START_LINE:
                 self._fail("has too large a head")
         return events
 
@@ -342,7 +359,6 @@ class ReplyReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._size += len(name) + len(value) + 4
         if self._head or self.ended:
             return  # a trailer; it is capped as barren bytes are
         lower = name.lower()
@@ -357,7 +373,7 @@ class ReplyReader:
     def on_headers_complete(self) -> None:
         if self.ended or self.fault is not None:
             return
-        if self._size > self._limit:
+        if self._measured and len(self._reason) + _size(self._headers) > self._limit:
             return self._fail("has too large a head")
         status = self._parser.get_status_code()
         if status < 200:
@@ -386,13 +402,6 @@ class ReplyReader:
         elif not self.ended and self.fault is None:
             self._end()
 
-    def _begin(self) -> None:
-        self._reason = b""
-        self._headers = []
-        self._length = None
-        self._size = 0
-        self._chunked = self._head = self._interim = False
-
     def _skip(self, status: int) -> None:
         """An interim reply has no body (RFC 9110, 15.2); llhttp would give one for some and not for others."""
         if status < 100:
@@ -420,6 +429,10 @@ class ReplyReader:
 def _is_chunked(value: bytes) -> bool:
     """llhttp agrees for spaces after it but not for tabs: it would then take the chunks for the body."""
     return value.rstrip(b" ").lower() == b"chunked"
+
+
+def _size(headers: list[Header]) -> int:
+    return sum([len(name) + len(value) + 4 for _, name, value in headers])
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"

@@ -232,6 +232,24 @@ def test_a_reader_gives_nothing_after_its_fault(stream: bytes) -> None:
     assert not reply.reusable
 
 
+def test_a_head_of_exactly_the_limit_passes_and_one_byte_more_does_not(read_requests: Callable[..., Any]) -> None:
+    for surplus, fault in ((0, None), (1, HeadTooLarge)):
+        fields = field(b"Host", b"a") + field(b"X", b"v" * (200 - 9 - 5 - len(b"/") + surplus))
+        stream = b"GET / HTTP/1.1\r\n" + fields + b"\r\n"
+        for pieces in every_cut(stream):
+            assert read_requests(pieces, head_bytes=200).fault is fault
+
+
+def test_a_head_may_begin_in_the_read_that_ends_another_and_is_measured_whole(
+    read_requests: Callable[..., Any],
+) -> None:
+    small, large = GET + b"\r\n", GET + field(b"X", b"v" * 200) + b"\r\n"
+    for pieces in every_cut(small + large):
+        read = read_requests(pieces, head_bytes=200)
+        assert read.events[1:] == [END]
+        assert read.fault is HeadTooLarge
+
+
 def test_more_headers_than_allowed_are_refused(read_requests: Callable[..., Any]) -> None:
     for count, fault in ((9, None), (10, HeadTooLarge)):
         stream = GET + b"X: a\r\n" * count + b"\r\n"
