@@ -1,1 +1,1 @@
-"""What we know of vendors: how to address, sign for, read and price them. No I/O."""
+"""What we know of vendors, without I/O: how to address them and how to read them."""

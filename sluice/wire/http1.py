@@ -19,9 +19,7 @@ from sluice.values.errors import (
     UnsupportedVersion,
     UpstreamBroken,
 )
-
-Header = tuple[bytes, bytes, bytes]
-"""A field line: its name in lower case, its name as it was sent, its value."""
+from sluice.values.request import Header
 
 
 class EndOfMessage(Enum):
