@@ -104,8 +104,10 @@ class _Resource:
         account, gateway = request.path_params.get("account"), request.path_params.get("gateway")
         if self._operator or path.need == "nothing":
             caller = Caller(None)
-            if path.need != "nothing" and account and not await self._desk.ask(
-                self._desk.control.account_exists, account
+            if (
+                path.need != "nothing"
+                and account
+                and not await self._desk.ask(self._desk.control.account_exists, account)
             ):
                 raise not_found("There is no such account")
             return caller

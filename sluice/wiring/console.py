@@ -1,7 +1,7 @@
 """Builds the console."""
 
 import asyncio
-from contextlib import AsyncExitStack, closing
+from contextlib import closing
 
 from sluice.child import Child
 from sluice.console.app import create_app
@@ -9,6 +9,7 @@ from sluice.console.desk import Desk
 from sluice.console.prices import resolve
 from sluice.console.repricing import keep_prices
 from sluice.console.serve import serve
+from sluice.providers.registry import PROVIDERS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -21,9 +22,7 @@ async def run_console(child: Child) -> None:
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(
-            Desk(control, logs, settings=settings, providers=frozenset({"openai"}), resolve_rates=resolve)
-        ) as desk,
+        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS), resolve_rates=resolve)) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk), name="prices")

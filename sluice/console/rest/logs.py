@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
@@ -17,6 +17,9 @@ from sluice.formats.encodings import coding_of, decoded
 from sluice.insight.logs import HEAD_BYTES, log_detail, log_row
 from sluice.storage.ports import LogQuery, OrderBy, Side
 from sluice.values.log import LogEntry, ShardKey
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 Direction = Literal["asc", "desc"]
 
@@ -96,7 +99,7 @@ class _Joined(io.RawIOBase):
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._rest = b""
+        self._rest = memoryview(b"")
         self._position = 0
 
     def readable(self) -> bool:
@@ -105,14 +108,15 @@ class _Joined(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
         while not self._rest:
-            try:
-                self._rest = next(self._pieces)
-            except StopIteration:
+            piece = next(self._pieces, None)
+            if piece is None:
                 return 0
-        taken = min(len(buffer), len(self._rest))
-        buffer[:taken], self._rest = self._rest[:taken], self._rest[taken:]
+            self._rest = memoryview(piece)
+        view = memoryview(buffer)
+        taken = min(len(view), len(self._rest))
+        view[:taken], self._rest = self._rest[:taken], self._rest[taken:]
         self._position += taken
         return taken
 

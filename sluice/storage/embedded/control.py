@@ -279,9 +279,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
                 (ASKED_PRICES,),
             )
 
-    def _price(
-        self, row: tuple[str, str, Rates | None], *, listed: bool
-    ) -> tuple[str, str, bytes | None, int, int]:
+    def _price(self, row: tuple[str, str, Rates | None], *, listed: bool) -> tuple[str, str, bytes | None, int, int]:
         provider, model, rates = row
         return provider, model, None if rates is None else msgspec.json.encode(rates), int(listed), self._clock_ms()
 
