@@ -141,11 +141,19 @@ class Load:
 @asynccontextmanager
 async def upstream() -> AsyncIterator[int]:
     """A provider that answers with the number it was asked; yields its port."""
-    server = await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=1024)
+    answering: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering[asyncio.create_task(_answer(reader, writer))] = writer
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in answering.values():
+            writer.close()
+        await asyncio.gather(*answering)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -161,9 +169,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 kind = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
                 writer.write(kind % len(reply) + reply)
     except (OSError, asyncio.IncompleteReadError):
-        pass  # a gateway that was killed says no goodbye
-    finally:
-        writer.close()
+        writer.close()  # a gateway that was killed says no goodbye
 
 
 async def _stream(said: str, writer: asyncio.StreamWriter) -> None:
