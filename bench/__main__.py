@@ -20,7 +20,7 @@ import bench.startup
 import bench.streams
 import bench.throughput
 from bench import machine, report
-from bench.contenders import ROOT
+from bench.contenders import ROOT, Name
 from bench.exchange import reply_body
 from bench.machine import BenchFault, Cores
 
@@ -29,7 +29,7 @@ from bench.machine import BenchFault, Cores
 class Plan:
     """What to measure and for how long."""
 
-    contenders: list[str]
+    contenders: list[Name]
     prototype: Path
     cores: Cores
     folder: Path
@@ -72,7 +72,7 @@ def throughput(plan: Plan, findings: Findings) -> None:
 def latency(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
-        wanted = ["direct", *plan.contenders]
+        wanted: list[Name] = ["direct", *plan.contenders]
         contenders = bench.contenders.start(wanted, upstream, plan.cores, plan.folder, plan.prototype, stack)
         rows = bench.latency.compare(contenders, plan.rounds, 500, plan.latency_requests, plan.cores)
         findings.raw["latency"] = rows
@@ -85,7 +85,7 @@ def latency(plan: Plan, findings: Findings) -> None:
 def streams(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.streams.start_upstream(plan.cores, plan.folder, stack)
-        wanted = ["direct", *(name for name in plan.contenders if name != "sluice-one-core")]
+        wanted: list[Name] = ["direct", *(name for name in plan.contenders if name != "sluice-one-core")]
         contenders = bench.contenders.start(wanted, upstream, plan.cores, plan.folder, plan.prototype, stack)
         rows = bench.streams.compare(contenders, plan.rounds, plan.streams, plan.stream_events, 10, plan.cores)
         findings.raw["streams"] = rows
@@ -178,7 +178,7 @@ def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
     os.sched_setaffinity(0, {cores.load})
     quick: bool = asked.quick
     return Plan(
-        contenders=asked.contenders.split(","),
+        contenders=[bench.contenders.NAMES[name] for name in asked.contenders.split(",")],
         prototype=asked.prototype,
         cores=cores,
         folder=folder,
@@ -209,6 +209,8 @@ def arguments() -> argparse.Namespace:
     asked = parser.parse_args()
     if unknown := set(asked.parts) - PARTS.keys():
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    if unknown := set(asked.contenders.split(",")) - set(EVERYONE):
+        parser.error(f"unknown contender: {', '.join(sorted(unknown))}")
     return asked
 
 

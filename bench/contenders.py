@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from bench.machine import BenchFault, Cores, Program, free_port, pin
 
@@ -19,6 +19,7 @@ SLUICE = (sys.executable, "-c", "import sys; from sluice.cli.main import main; s
 Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-one-core", "sluice-no-logs"]
 """sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say; sluice-one-core: all of
 it there; sluice-no-logs: nothing logged, as peers publish their figures."""
+NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Contender:
 
 
 def start(
-    names: Sequence[str], upstream: int, cores: Cores, folder: Path, prototype: Path | None, stack: ExitStack
+    names: Sequence[Name], upstream: int, cores: Cores, folder: Path, prototype: Path | None, stack: ExitStack
 ) -> list[Contender]:
     """Starts the named contenders in front of the upstream port; the stack ends them."""
     started = []
@@ -66,10 +67,8 @@ def start(
                 print(f"without the prototype: {prototype or 'none given'} is not there", file=sys.stderr)
                 continue
             started.append(_prototype(prototype, upstream, cores, folder, stack))
-        elif name in ("sluice", "sluice-one-core", "sluice-no-logs"):
-            started.append(sluice(name, upstream, cores, folder / f"data-{name}-{upstream}", stack))
         else:
-            raise BenchFault(f"unknown contender {name!r}")
+            started.append(sluice(name, upstream, cores, folder / f"data-{name}-{upstream}", stack))
     return started
 
 
@@ -81,6 +80,7 @@ def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack
     headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
     if name == "sluice-no-logs":
         headers["cf-aig-collect-log"] = "false"
+    program.wait_for_family(("sluice: worker 1", "sluice: keeper", "sluice: console"))
     if name != "sluice-one-core":
         for title, pid in program.family().items():
             if not title.startswith("sluice: worker"):
