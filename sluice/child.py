@@ -1,0 +1,170 @@
+"""A child's side of the supervisor: its orders, the word that it is ready, its heartbeat, the call to drain."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import select
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import setproctitle
+
+from sluice import journal
+from sluice.metrics import Metrics
+from sluice.supervisor import orders
+from sluice.supervisor.orders import Orders
+
+BEAT_S: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Child:
+    """What one process was told at its start, and its line to the supervisor.
+
+    A process with an event loop calls `start_heartbeat` on it and awaits `draining`; one without calls `beat` and
+    `told_to_drain` itself.
+    """
+
+    def __init__(self, given: Orders, link: socket.socket) -> None:
+        self.role = given.role
+        self.slot = given.slot
+        self.generation = given.generation
+        self.settings = given.settings
+        self.listeners = [socket.socket(fileno=fd) for fd in given.listeners]
+        self.metrics = _open_metrics(given.metrics)
+        self.name = f"{given.role} {given.slot}" if given.slot else given.role
+        setproctitle.setproctitle(f"sluice: {self.name}")
+        self._vitals = _Vitals(self.metrics, given.role)
+        self._link = link
+        self._heard = b""
+        self._drain = asyncio.Event()
+        self._hasten = asyncio.Event()
+
+    @classmethod
+    def receive(cls, fd: int) -> "Child":
+        """Reads the start orders; ends the process where the supervisor has died before giving any."""
+        link = socket.socket(fileno=fd)
+        line = b""
+        while not line.endswith(b"\n"):
+            piece = link.recv(65536)
+            if not piece:
+                sys.exit(1)
+            line += piece
+        link.setblocking(False)
+        return cls(orders.decode(line), link)
+
+    def ready(self) -> None:
+        """Tells the supervisor that this process does its work from now on."""
+        gc.freeze()  # what start-up made lives as long as the process: no collection need look at it again
+        self._tell(orders.READY)
+        self.beat()
+
+    def beat(self) -> None:
+        """Shows that this process is alive, and measures it; to be called every second."""
+        self._tell(orders.BEAT)
+        self._vitals.measure()
+
+    def start_heartbeat(self) -> None:
+        """Beats every second from the running loop, so that a loop that hangs is noticed, and listens for orders."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._link, self._hear)
+        self._beat_on(loop)
+
+    async def draining(self) -> None:
+        """Returns when this process is to finish what it has begun and end."""
+        await self._drain.wait()
+
+    async def hastened(self) -> None:
+        """Returns when there is no more time to finish anything; two seconds later comes SIGKILL."""
+        await self._hasten.wait()
+
+    def told_to_drain(self, wait_s: float) -> bool:
+        """For a process without a loop: waits up to this long for the call to drain."""
+        self._listen(wait_s if not self._drain.is_set() else 0.0)
+        return self._drain.is_set()
+
+    def told_to_hasten(self, wait_s: float = 0.0) -> bool:
+        """For a process without a loop: likewise, for the call to end at once."""
+        self._listen(wait_s if not self._hasten.is_set() else 0.0)
+        return self._hasten.is_set()
+
+    def _listen(self, wait_s: float) -> None:
+        if self._link.fileno() < 0:
+            time.sleep(wait_s)
+        elif select.select([self._link], [], [], wait_s)[0]:
+            self._hear()
+
+    def _hear(self) -> None:
+        try:
+            piece = self._link.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        self._heard += piece
+        if not piece:
+            self._hang_up()
+        if not piece or orders.DRAIN in self._heard:
+            self._begin_drain()
+        if orders.HASTEN in self._heard:
+            self._hasten.set()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(RuntimeError):  # no loop, no reader
+            asyncio.get_running_loop().remove_reader(self._link)
+        self._link.close()
+
+    def _begin_drain(self) -> None:
+        if not self._drain.is_set():
+            setproctitle.setproctitle(f"sluice: {self.name} (draining)")
+            self._drain.set()
+
+    def _beat_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.beat()
+        loop.call_later(BEAT_S, self._beat_on, loop)
+
+    def _tell(self, line: bytes) -> None:
+        if self._link.fileno() < 0:
+            return
+        try:
+            self._link.send(line, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            pass  # a supervisor that is stopped reads nothing; what it missed is only that we live
+        except OSError:
+            self._begin_drain()
+
+
+class _Vitals:
+    """Memory, descriptors and processor time of this process, into its metrics."""
+
+    def __init__(self, metrics: Metrics, role: str) -> None:
+        self._resident = metrics.gauge("sluice_process_resident_bytes", "Resident memory.", role=role)
+        self._descriptors = metrics.gauge("sluice_process_open_fds", "Open file descriptors.", role=role)
+        self._cpu = metrics.seconds("sluice_process_cpu_seconds_total", "Processor time, user and system.", role=role)
+        self._processes = metrics.gauge("sluice_processes", "Living processes.", role=role)
+        self._cpu_seen_ns = 0
+        self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+
+    def measure(self) -> None:
+        spent_ns = time.process_time_ns()
+        self._cpu.add(spent_ns - self._cpu_seen_ns)
+        self._cpu_seen_ns = spent_ns
+        self._processes.set(1)
+        if sys.platform == "linux":
+            with open("/proc/self/statm", "rb") as file:
+                self._resident.set(int(file.read().split()[1]) * self._page_bytes)
+            # The size of this folder is the count since Linux 6.2; listing 16,000 entries would hold the loop for 5 ms.
+            self._descriptors.set(os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")))
+
+
+def _open_metrics(path: Path) -> Metrics:
+    try:
+        return Metrics.open(path)
+    except OSError as error:
+        _log.warning("metrics file cannot be had, counting unseen", extra=journal.fields(error=str(error)))
+        return Metrics.unseen()

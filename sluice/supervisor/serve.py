@@ -1,0 +1,155 @@
+"""`sluice serve` from the folder's lock to the last child's end."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import setproctitle
+
+from sluice.journal import fields
+from sluice.supervisor import listeners, lock
+from sluice.supervisor.offspring import cores
+from sluice.supervisor.patience import Deaths, Patience
+from sluice.supervisor.place import Place
+from sluice.supervisor.supervisor import Conduct, Supervisor
+from sluice.values.settings import ProviderSettings, Settings
+
+SOCKETS: Final = ("console.sock", "relay.sock")
+"""The console's two listeners in the data folder, in this order."""
+_LONGEST_SOCKET_PATH: Final = 100
+_log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """Why no server starts here; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a person wants to know once everything is ready."""
+
+    url: str
+    data: Path
+    simulator_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What `serve` is handed by the command line, or by a test."""
+
+    load: Callable[[], Settings]
+    """Reads the settings anew for a reload; raises ValueError where they are wrong."""
+    prepare: Callable[[Path], None]
+    """Makes what the data folder must hold before the first child starts."""
+    announce: Callable[[Started], None]
+    say: Callable[[str], None]
+    """Tells the person at the terminal why it takes longer."""
+    providers: Sequence[str] = ()
+    """Whose traffic goes to the simulator under `simulate`."""
+    patience: Patience = field(default_factory=Patience)
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def serve(settings: Settings, hooks: Hooks) -> int:
+    """Runs the server; returns its exit status. Raises CannotStart with nothing left running."""
+    setproctitle.setproctitle("sluice: supervisor")
+    try:
+        with lock.hold(settings.data, "A Sluice server"):
+            return _serve(settings, hooks)
+    except (lock.FolderInUse, listeners.PortTaken) as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(f"Cannot work in the data folder {settings.data.absolute()}: {error}") from error
+
+
+def _serve(settings: Settings, hooks: Hooks) -> int:
+    if len(os.fsencode(settings.data / SOCKETS[0])) > _LONGEST_SOCKET_PATH:
+        raise CannotStart(f"The path of the data folder is too long for sockets in it: {settings.data}")
+    _wait_for_port(settings, hooks)
+    places, port = _open_places(settings, hooks.patience)
+    simulator_url = None
+    if settings.simulate:
+        simulator = listeners.open_tcp("127.0.0.1", 0)
+        places.append(Place("simulator", 0, Deaths(hooks.patience, at_once=True), listeners=[simulator]))
+        simulator_url = listeners.url_of("127.0.0.1", simulator.getsockname()[1])
+    shutil.rmtree(settings.data / "metrics", ignore_errors=True)  # counters begin anew with a server
+    (settings.data / "metrics").mkdir(mode=0o700)
+    hooks.prepare(settings.data)
+    started = Started(listeners.url_of(settings.server.host, port), settings.data, simulator_url)
+
+    def dressed(plain: Settings) -> Settings:
+        """The settings as the children need them: the port in use, the simulator in place of the providers."""
+        server = msgspec.structs.replace(plain.server, port=port)
+        providers = plain.providers
+        if simulator_url:
+            providers = {name: ProviderSettings(f"{simulator_url}/{name}") for name in hooks.providers}
+        return msgspec.structs.replace(plain, server=server, providers=providers)
+
+    def announce() -> None:
+        _log.info("serving", extra=fields(url=started.url, data=str(settings.data.absolute())))
+        hooks.announce(started)
+
+    conduct = Conduct(lambda: dressed(hooks.load()), announce, _terminal_watch(), hooks.patience, hooks.programs)
+    try:
+        return Supervisor(dressed(settings), places, conduct).run()
+    finally:
+        for name in SOCKETS:
+            (settings.data / name).unlink(missing_ok=True)
+
+
+def _wait_for_port(settings: Settings, hooks: Hooks) -> None:
+    """A killed supervisor's workers keep the port while they finish: they are waited for, nobody else is."""
+    patience_s = settings.server.drain_timeout_s + hooks.patience.grace_s
+    give_up_at = time.monotonic() + patience_s
+    told = False
+    while True:
+        try:
+            return listeners.probe(settings.server.host, settings.server.port)
+        except listeners.PortTaken:
+            if time.monotonic() > give_up_at or not lock.held_spools(settings.data / "spool"):
+                raise
+        if not told:
+            hooks.say(f"Workers of a former server still finish their requests: waiting, {patience_s:.0f} s at most.")
+            told = True
+        time.sleep(0.1)
+
+
+def _open_places(settings: Settings, patience: Patience) -> tuple[list[Place], int]:
+    """Opens all sockets; returns the places with them and the port, chosen by the system where 0 was asked for."""
+    server = settings.server
+    first = listeners.open_tcp(server.host, server.port)
+    port: int = first.getsockname()[1]
+    places = []
+    for number in range(1, (server.workers or max(1, cores() - 1)) + 1):
+        place = Place("worker", number, Deaths(patience, at_once=True))
+        if listeners.PER_SLOT:
+            place.reopen = lambda: [listeners.open_tcp(server.host, port, listening=False)]
+            place.listeners = [first if number == 1 else listeners.open_tcp(server.host, port)]
+        else:
+            place.listeners = [first if number == 1 else first.dup()]
+        places.append(place)
+    sockets = [listeners.open_unix(settings.data / name) for name in SOCKETS]
+    places.append(Place("console", 0, Deaths(patience, at_once=False), listeners=sockets))
+    places.append(Place("keeper", 0, Deaths(patience, at_once=False)))
+    return places, port
+
+
+def _terminal_watch() -> Callable[[], bool]:
+    """Tells a SIGHUP that asks for a reload from one that a closed terminal sends: then nothing may be left running."""
+    if not os.isatty(0):
+        return lambda: False
+
+    def gone() -> bool:
+        try:
+            os.tcgetpgrp(0)
+        except OSError:
+            return True
+        return False
+
+    return gone
