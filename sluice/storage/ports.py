@@ -1,12 +1,15 @@
 """What each store promises, once, for every backend."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
-from sluice.values.tenancy import Gateway, Token
+from sluice.values.rates import Rates
+from sluice.values.secret import Secret
+from sluice.values.tenancy import Account, Gateway, Permission, Plan, Token, TokenRecord
 
 OrderBy = Literal["created_at", "provider", "model", "model_type", "success", "cached"]
 
@@ -25,7 +28,9 @@ class LogWriter(Protocol):
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Stores the logs and moves the positions in one transaction; returns how many were new.
 
-        A log whose id is stored already is skipped. Raises StoreFault with nothing stored.
+        A log whose id is stored already is skipped. Raises StoreFault with nothing stored, where a later try may
+        succeed, and ValueError, nothing stored either, for a log that no store can take (no ULID, a number past
+        64 bits, text that is no Unicode).
         """
         ...
 
@@ -41,7 +46,7 @@ class LogWriter(Protocol):
 
 
 class LogQuery(msgspec.Struct, frozen=True):
-    """One page of a gateway's logs; `page` counts from 1."""
+    """One page of a gateway's logs; `page` counts from 1. Among equals the newest comes first in either direction."""
 
     page: int = 1
     per_page: int = 20
@@ -66,7 +71,10 @@ class LogReader(Protocol):
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...
 
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
-        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept."""
+        """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept.
+
+        None too for one that was lost. The pieces raise StoreFault where damage shows only after the first of them.
+        """
         ...
 
     def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:
@@ -74,19 +82,13 @@ class LogReader(Protocol):
         ...
 
     def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
-        """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached."""
+        """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached.
+
+        A negative `after` begins that many logs before the end: -10 with the last ten.
+        """
         ...
 
     def close(self) -> None: ...
-
-
-class Rates(msgspec.Struct, frozen=True, gc=False):
-    """Prices of a model in nano-USD per million tokens (1e-15 USD a token); None where the list has none."""
-
-    input: int | None
-    output: int | None
-    cached_input: int | None = None
-    cache_write: int | None = None
 
 
 class ControlReader(Protocol):
@@ -105,10 +107,99 @@ class ControlReader(Protocol):
         ...
 
     def rates(self, provider: str, model: str) -> Rates | None:
-        """Resolved prices, None where the model was never resolved."""
+        """Resolved prices, None where the model was never resolved. Rates of nothing but None: the list has none."""
+        ...
+
+    def deleted_gateways(self) -> list[ShardKey]:
+        """Gateways whose logs are to be dropped. Only what is listed here may be: a missing row proves nothing."""
         ...
 
     def close(self) -> None: ...
+
+
+class NotThere(Exception):
+    """The account, gateway or token that a change names does not exist."""
+
+
+class AlreadyThere(Exception):
+    """The account or gateway to be made exists."""
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """A token to be made."""
+
+    account: str
+    permissions: frozenset[Permission]
+    gateway: str | None = None
+    name: str = ""
+    expires_ms: int | None = None
+
+
+class Slice(NamedTuple):
+    """Which rows of a list."""
+
+    offset: int
+    limit: int
+
+
+class ControlStore(ControlReader, Protocol):
+    """Control data, written by one process alone.
+
+    A change is durable, and the generation of its account bumped, when its method returns. Lists come in the order
+    of making, with the number of all that there are.
+    """
+
+    def account(self, account: str) -> Account | None: ...
+
+    def accounts(self, slice: Slice) -> tuple[list[Account], int]: ...
+
+    def create_account(self, account: str, plan: Plan) -> Account: ...
+
+    def delete_account(self, account: str) -> Account:
+        """Its gateways and tokens go with it."""
+        ...
+
+    def gateway_record(self, account: str, name: str) -> GatewayRecord | None: ...
+
+    def gateways(self, account: str, slice: Slice, search: str = "") -> tuple[list[GatewayRecord], int]:
+        """Those whose name contains `search`."""
+        ...
+
+    def create_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord: ...
+
+    def change_gateway(
+        self, account: str, name: str, change: Callable[[GatewayConfig], GatewayConfig]
+    ) -> GatewayRecord:
+        """Stores what `change` makes of the present fields; what it raises passes, with nothing stored."""
+        ...
+
+    def delete_gateway(self, account: str, name: str) -> GatewayRecord:
+        """Tokens scoped to it go with it, lest they open a later gateway of the same name."""
+        ...
+
+    def ensure_default(self, account: str) -> GatewayRecord:
+        """The gateway `default`, made if it is missing."""
+        ...
+
+    def tokens(self, account: str, slice: Slice) -> tuple[list[TokenRecord], int]: ...
+
+    def create_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
+        """The token and its text, which is kept nowhere."""
+        ...
+
+    def delete_token(self, account: str, token_id: str) -> TokenRecord: ...
+
+    def prices_version(self) -> str:
+        """Which edition of the price list was loaded last."""
+        ...
+
+    def load_prices(self, version: str, prices: Iterable[tuple[str, str, Rates]]) -> None:
+        """Replaces all prices, remembered absences too."""
+        ...
+
+    def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
+        """Keeps one model's prices; None remembers, among a bounded number, that the list has none."""
+        ...
 
 
 class Generations(Protocol):

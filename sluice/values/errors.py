@@ -9,7 +9,7 @@ class GatewayError(Exception):
     """A request that Sluice itself refuses or cannot finish.
 
     `code` is the catalogue's number, `status` the HTTP status, `fault` whose fault it is, `retryable` whether
-    another attempt may help. The message goes to the client: never put a secret into it.
+    another attempt may help. What is `said` goes to the client, the `detail` to the log: never put a secret into them.
     """
 
     code: ClassVar[int] = 2004
@@ -18,9 +18,10 @@ class GatewayError(Exception):
     retryable: ClassVar[bool] = False
     message: ClassVar[str] = "Malformed request"
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.message)
-        self.said = message or self.message
+    def __init__(self, said: str | None = None, detail: str = "") -> None:
+        super().__init__(detail or said or self.message)
+        self.said = said or self.message
+        self.detail = detail
 
 
 class GatewayNotFound(GatewayError):
@@ -87,10 +88,13 @@ class UnknownKeyAlias(GatewayError):
 
 
 class UpstreamFailure(GatewayError):
-    """No reply could be had from the provider; the log tells why."""
+    """No reply could be had from the provider: the client is told that, the log why."""
 
     code, status, fault, retryable = 2005, 400, "upstream", True
     message = "Failed to get response from provider"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(None, detail)
 
 
 class UpstreamUnreachable(UpstreamFailure):

@@ -9,7 +9,10 @@ Scalar = str | int | float | bool
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """What the provider says it read and wrote; None is unknown, never 0."""
+    """What the provider says it read and wrote; None is unknown, never 0.
+
+    `tokens_in` and `tokens_out` are all of it; the other counts are parts of them, priced apart where the list can.
+    """
 
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -17,6 +20,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning: int | None = None
     cached_in: int | None = None
     cache_write: int | None = None
+    audio_in: int | None = None
+    audio_out: int | None = None
+    image_in: int | None = None
+    image_out: int | None = None
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -62,6 +69,9 @@ class LogEntry(msgspec.Struct, frozen=True):
     feedback: int | None = None
     score: float | None = None
     detail: str | None = None
+    request_encoding: str | None = None
+    """Its content-encoding: bodies are stored as they went over the wire. Likewise response_encoding."""
+    response_encoding: str | None = None
 
 
 class SideFile(NamedTuple):

@@ -9,6 +9,17 @@ PERMISSIONS: tuple[Permission, ...] = ("run", "read", "edit", "metadata_read")
 
 DEFAULT_GATEWAY = "default"
 
+Plan = Literal["unlimited", "paid", "free"]
+PLANS: tuple[Plan, ...] = ("unlimited", "paid", "free")
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A tenant; `id` is its public name in URLs."""
+
+    id: str
+    plan: Plan
+    created_ms: int
+
 
 class Gateway(msgspec.Struct, frozen=True):
     """What the request path needs to know of one gateway.
@@ -32,3 +43,11 @@ class Token(msgspec.Struct, frozen=True):
     """The only gateway (public id) it is good for; None is the whole account."""
     permissions: frozenset[Permission]
     expires_ms: int | None = None
+
+
+class TokenRecord(msgspec.Struct, frozen=True):
+    """A token as people see it in a list: never its text."""
+
+    token: Token
+    name: str
+    created_ms: int

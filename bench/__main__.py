@@ -1,0 +1,215 @@
+"""The command line of `scripts/bench`: starts the contenders, runs the chosen parts, prints tables, keeps raw data."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import bench.contenders
+import bench.keeper
+import bench.latency
+import bench.startup
+import bench.streams
+import bench.throughput
+from bench import machine, report
+from bench.contenders import ROOT
+from bench.exchange import reply_body
+from bench.machine import BenchFault, Cores
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure and for how long."""
+
+    contenders: list[str]
+    prototype: Path
+    cores: Cores
+    folder: Path
+    rounds: int
+    seconds: float
+    connections: list[int]
+    latency_requests: int
+    streams: int
+    stream_events: int
+    slow_streams: int
+    slow_every_ms: float
+    starts: int
+    lag_s: float
+
+
+@dataclass(slots=True)
+class Findings:
+    raw: dict[str, Any] = field(default_factory=dict)
+    budgets: list[tuple[str, float, str, float]] = field(default_factory=list)
+    """What, the figure, at least or at most, the floor (docs/performance.md)."""
+
+    def judge(self, what: str, figure: float, bound: str, floor: float) -> None:
+        if figure == figure:
+            self.budgets.append((what, figure, bound, floor))
+
+
+def throughput(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        contenders = bench.contenders.start(plan.contenders, upstream, plan.cores, plan.folder, plan.prototype, stack)
+        for connections in plan.connections:
+            rows = bench.throughput.compare(contenders, connections, plan.rounds, plan.seconds, plan.cores, plan.folder)
+            findings.raw[f"throughput at {connections}"] = rows
+            print(f"\n## Throughput, {connections} connections\n\n{report.throughput(rows)}", flush=True)
+            if connections == 64:
+                share = report.ratio(rows, "sluice", "nginx", "requests_per_s")
+                findings.judge("throughput at 64 connections, of nginx", share, "at least", 0.25)
+
+
+def latency(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        wanted = ["direct", *plan.contenders]
+        contenders = bench.contenders.start(wanted, upstream, plan.cores, plan.folder, plan.prototype, stack)
+        rows = bench.latency.compare(contenders, plan.rounds, 500, plan.latency_requests, plan.cores)
+        findings.raw["latency"] = rows
+        print(f"\n## Latency, one connection, 500 requests/s\n\n{report.latency(rows)}", flush=True)
+        for figure, floor in (("p50_us", 0.3), ("p99_us", 1.0)):
+            added = (report.of(rows, "sluice", figure) - report.of(rows, "direct", figure)) / 1e3
+            findings.judge(f"added latency, {figure[:3]}, ms", added, "at most", floor)
+
+
+def streams(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.streams.start_upstream(plan.cores, plan.folder, stack)
+        wanted = ["direct", *plan.contenders]
+        contenders = bench.contenders.start(wanted, upstream, plan.cores, plan.folder, plan.prototype, stack)
+        rows = bench.streams.compare(contenders, plan.rounds, plan.streams, plan.stream_events, 10, plan.cores)
+        findings.raw["streams"] = rows
+        print(f"\n## Streams, an event every 10 ms\n\n{report.streams(rows)}", flush=True)
+        findings.judge("events/s per core", report.of(rows, "sluice", "events_per_cpu_s"), "at least", 40_000)
+        slow = bench.streams.compare(contenders, 1, plan.slow_streams, 10, plan.slow_every_ms, plan.cores)
+        findings.raw["slow streams"] = slow
+        print(f"\n## Many slow streams\n\n{report.streams(slow)}", flush=True)
+        findings.judge("slow streams at once, MB", report.of(slow, "sluice", "rss_peak_mb"), "at most", 150)
+
+
+def start(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        starts = bench.startup.measure(upstream, plan.cores, plan.folder / "data-start", plan.starts)
+    findings.raw["start"] = [asdict(row) for row in starts]
+    seconds = median(row.first_200_s for row in starts)
+    idle = {title: median(row.rss_mb[title] for row in starts if title in row.rss_mb) for title in starts[0].rss_mb}
+    print(f"\n## Start and rest\n\n{report.table(['what', 'figure'], [['start to first 200, s', seconds]])}")
+    print(report.table(["process", "MB at rest"], [[title, mb] for title, mb in idle.items()]), flush=True)
+    findings.judge("start to first 200, s", seconds, "at most", 1)
+    worker = [mb for title, mb in idle.items() if title.startswith("sluice: worker")]
+    findings.judge("worker at rest, MB", max(worker, default=float("nan")), "at most", 60)
+
+
+def keeper(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        contender = bench.contenders.sluice(upstream, plan.cores, plan.folder / "data-keeper", stack)
+        lag = bench.keeper.lag(contender, 1000, plan.lag_s)
+        drain = bench.keeper.drain(contender, plan.cores, plan.folder)
+    findings.raw["keeper"] = {"lag": asdict(lag), "drain": asdict(drain)}
+    lines: list[report.Line] = [
+        ["logs/s per core", drain.logs_per_cpu_s],
+        ["memory after, MB", drain.rss_mb],
+        ["reply to visible at 1,000/s, p50 ms", lag.p50_ms],
+        ["reply to visible at 1,000/s, p99 ms", lag.p99_ms],
+    ]
+    print(f"\n## Keeper\n\n{report.table(['what', 'figure'], lines)}", flush=True)
+    findings.judge("keeper, logs/s per core", drain.logs_per_cpu_s, "at least", 12_000)
+    findings.judge("reply to visible, p99 ms", lag.p99_ms, "at most", 500)
+
+
+PARTS: dict[str, Callable[[Plan, Findings], None]] = {
+    "throughput": throughput,
+    "latency": latency,
+    "streams": streams,
+    "start": start,
+    "keeper": keeper,
+}
+OF_SLUICE_ALONE = {"start", "keeper"}
+
+
+def main() -> int:
+    asked = arguments()
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        try:
+            plan = plan_of(asked, Path(folder))
+            parts = asked.parts or [
+                part for part in PARTS if part not in OF_SLUICE_ALONE or "sluice" in plan.contenders
+            ]
+            findings = Findings({"machine": machine.describe(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+            for part in parts:
+                PARTS[part](plan, findings)
+        except BenchFault as fault:
+            print(f"bench: {fault}", file=sys.stderr)
+            return 2
+    asked.raw.write_text(json.dumps(findings.raw, indent=1))
+    print(f"raw figures: {asked.raw}\n")
+    return verdict(findings, enforce=asked.floors)
+
+
+def verdict(findings: Findings, *, enforce: bool) -> int:
+    """Prints each floor with its figure; 1 where one is missed and floors are enforced."""
+    met = [figure >= floor if bound == "at least" else figure <= floor for _, figure, bound, floor in findings.budgets]
+    lines = [
+        [what, figure, f"{bound} {floor:,}", "yes" if good else "NO"]
+        for (what, figure, bound, floor), good in zip(findings.budgets, met, strict=True)
+    ]
+    if lines:
+        print(f"## Floors\n\n{report.table(['what', 'figure', 'floor', 'met'], lines)}")
+    return int(enforce and not all(met))
+
+
+def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
+    # nginx drops root for its worker, which must still reach its temporary folders
+    folder.chmod(0o755)
+    cores = Cores.choose()
+    os.sched_setaffinity(0, {cores.load})
+    quick: bool = asked.quick
+    return Plan(
+        contenders=asked.contenders.split(","),
+        prototype=asked.prototype,
+        cores=cores,
+        folder=folder,
+        rounds=asked.rounds or (1 if quick else 5),
+        seconds=asked.seconds or (1 if quick else 4),
+        connections=[int(number) for number in asked.connections.split(",")],
+        latency_requests=250 if quick else 2000,
+        streams=50 if quick else 100,
+        stream_events=100 if quick else 400,
+        slow_streams=100 if quick else 1000,
+        slow_every_ms=100 if quick else 1000,
+        starts=1 if quick else 5,
+        lag_s=2 if quick else 10,
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}; all if none")
+    parser.add_argument("--quick", action="store_true", help="one short round of each: does it run, not how fast")
+    parser.add_argument("--rounds", type=int, help="how often each contender has its turn (5)")
+    parser.add_argument("--seconds", type=float, help="how long each turn of the throughput part takes (4)")
+    parser.add_argument("--connections", default="64", help="of the throughput part, as 1,16,64,256")
+    parser.add_argument("--contenders", default="nginx,prototype,sluice,sluice-one-core", help="who takes part")
+    parser.add_argument("--prototype", type=Path, default=ROOT.parent / "shared" / "prototypes" / "native_path.py")
+    parser.add_argument("--raw", type=Path, default=ROOT / time.strftime("bench-%Y%m%d-%H%M%S.json"))
+    parser.add_argument("--floors", action="store_true", help="exit with 1 where a floor is missed")
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - PARTS.keys():
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The gateways that are measured side by side, each as a running program with the address to call it by."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.machine import BenchFault, Cores, Program, free_port, pin
+
+ROOT = Path(__file__).parent.parent
+SLUICE = (sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
+
+Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-one-core"]
+"""sluice: the worker alone on the gateway's core, as the budgets say; sluice-one-core: all of it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to the upstream: straight, or through a gateway."""
+
+    name: Name
+    port: int
+    path: str
+    headers: Mapping[str, str]
+    program: Program | None
+    core: int
+
+    def processes(self) -> dict[str, int]:
+        return self.program.family() if self.program else {}
+
+    def measured(self) -> list[int]:
+        """The processes whose time and memory count as the gateway's own: the ones on the gateway's core."""
+        return [pid for pid in self.processes().values() if os.sched_getaffinity(pid) == {self.core}]
+
+    def process(self, title: str) -> int:
+        """The process whose title begins so."""
+        for known, pid in self.processes().items():
+            if known.startswith(title):
+                return pid
+        raise BenchFault(f"{self.name} has no process {title!r}, but {sorted(self.processes())}")
+
+
+def start(
+    names: Sequence[str], upstream: int, cores: Cores, folder: Path, prototype: Path | None, stack: ExitStack
+) -> list[Contender]:
+    """Starts the named contenders in front of the upstream port; the stack ends them."""
+    started = []
+    for name in names:
+        if name == "direct":
+            started.append(Contender("direct", upstream, "/v1/chat/completions", {}, None, cores.gateway))
+        elif name == "nginx":
+            started.append(_nginx(upstream, cores, folder, stack))
+        elif name == "prototype":
+            if prototype is None or not prototype.exists():
+                print(f"without the prototype: {prototype or 'none given'} is not there", file=sys.stderr)
+                continue
+            started.append(_prototype(prototype, upstream, cores, folder, stack))
+        elif name in ("sluice", "sluice-one-core"):
+            spread = name == "sluice"
+            started.append(sluice(upstream, cores, folder / f"data-{name}-{upstream}", stack, spread=spread))
+        else:
+            raise BenchFault(f"unknown contender {name!r}")
+    return started
+
+
+def sluice(upstream: int, cores: Cores, data: Path, stack: ExitStack, *, spread: bool = True) -> Contender:
+    """Sluice with one worker and full bodies logged; `spread` moves all but the worker to the load's core."""
+    port = free_port()
+    program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data))
+    program.wait_for_port(port)
+    if spread:
+        for title, pid in program.family().items():
+            if not title.startswith("sluice: worker"):
+                pin(pid, cores.load)
+    headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
+    name: Name = "sluice" if spread else "sluice-one-core"
+    return Contender(name, port, "/v1/local/default/openai/v1/chat/completions", headers, program, cores.gateway)
+
+
+def start_sluice(upstream: int, port: int, core: int, data: Path) -> Program:
+    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", "1"]
+    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", "PYTHONPATH": str(ROOT)}
+    return Program(command, core, data.with_suffix(".log"), environment)
+
+
+def make_token(data: Path) -> str:
+    words = ["token", "create", "--account", "local", "--permissions", "run,read,edit", "--data", str(data), "--json"]
+    done = subprocess.run(
+        [*SLUICE, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    if done.returncode:
+        raise BenchFault(f"no token could be made:\n{done.stderr}")
+    token: str = json.loads(done.stdout)["token"]
+    return token
+
+
+NGINX = """
+worker_processes 1; daemon off; pid {folder}/{name}.pid; error_log stderr;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi; client_body_buffer_size 64k;
+    {inside}
+}}
+"""
+PROXY = """
+    upstream up {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_read_timeout 600s;
+        }}
+    }}
+"""
+INSTANT = """
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ default_type application/json; return 200 '{reply}'; }}
+    }}
+"""
+
+
+def nginx(name: str, inside: str, port: int, core: int, folder: Path, stack: ExitStack) -> Program:
+    """An nginx of one worker that does what the inside of its http block says."""
+    if shutil.which("nginx") is None:
+        raise BenchFault("nginx is needed as upstream and as yardstick: apt install nginx-light")
+    config = folder / f"{name}.conf"
+    config.write_text(NGINX.format(folder=folder, name=name, inside=inside))
+    command = ["nginx", "-p", str(folder), "-c", str(config)]
+    program = stack.enter_context(Program(command, core, folder / f"{name}.log"))
+    program.wait_for_port(port)
+    return program
+
+
+def instant_upstream(reply: str, cores: Cores, folder: Path, stack: ExitStack) -> int:
+    """An upstream that answers everything at once with the same reply; returns its port."""
+    port = free_port()
+    nginx("upstream", INSTANT.format(port=port, reply=reply), port, cores.load, folder, stack)
+    return port
+
+
+def _nginx(upstream: int, cores: Cores, folder: Path, stack: ExitStack) -> Contender:
+    port = free_port()
+    inside = PROXY.format(upstream=upstream, port=port)
+    program = nginx(f"proxy-{upstream}", inside, port, cores.gateway, folder, stack)
+    return Contender("nginx", port, "/v1/chat/completions", {}, program, cores.gateway)
+
+
+def _prototype(script: Path, upstream: int, cores: Cores, folder: Path, stack: ExitStack) -> Contender:
+    port = free_port()
+    environment = {"UP": str(upstream), "SPOOL": str(folder / f"prototype-{upstream}.spool")}
+    command = [sys.executable, str(script), str(port)]
+    program = stack.enter_context(Program(command, cores.gateway, folder / "prototype.log", environment))
+    program.wait_for_port(port)
+    headers = {"cf-aig-authorization": "Bearer tok"}
+    return Contender("prototype", port, "/v1/acct/gw/openai/chat/completions", headers, program, cores.gateway)

@@ -1,0 +1,146 @@
+"""How fast the keeper stores logs, and how soon after its reply a log can be read.
+
+The drain: the keeper is stopped while a burst of traffic fills the spool, then let go; the logs divided by the
+processor time it takes are the logs a second of a whole core. The lag: requests at a fixed rate, the newest pages of
+the management API read over and over meanwhile; a log counts as visible when the answer that shows it has arrived, so
+the reader's own interval (about 10 ms) is in the figure.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.contenders import Contender
+from bench.exchange import head, reply_body, request_body
+from bench.machine import BenchFault, Cores, cpu_s, rss_mb, wait_until_quiet
+from bench.throughput import run_wrk
+
+BURST_S = 4  # a keeper stopped for longer would be taken for dead and replaced
+LOGS_PATH = "/client/v4/accounts/local/ai-gateway/gateways/default/logs"
+_LOG_ID = re.compile(rb"\r\ncf-aig-log-id: ([0-9A-Z]{26})\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    logs: int
+    cpu_s: float
+    took_s: float
+    logs_per_cpu_s: float
+    rss_mb: float
+
+
+def drain(contender: Contender, cores: Cores, folder: Path) -> Drain:
+    """Fills the spool behind a stopped keeper, then measures it at work; every log must be there afterwards."""
+    keeper = contender.process("sluice: keeper")
+    wait_until_quiet([keeper])
+    stored = asyncio.run(total_logs(contender))
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        run_wrk(contender, 64, BURST_S, cores, folder)
+        before = cpu_s([keeper])
+        started = time.monotonic()
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    wait_until_quiet([keeper])
+    took_s = time.monotonic() - started - 0.5  # the last half second is the quiet one
+    if contender.process("sluice: keeper") != keeper:
+        raise BenchFault("the keeper was replaced while it stood still: nothing measured")
+    spent = cpu_s([keeper]) - before
+    logs = asyncio.run(total_logs(contender)) - stored
+    return Drain(logs, spent, took_s, logs / spent if spent else 0.0, rss_mb(keeper))
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    rate: float
+    logs: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+@dataclass(slots=True)
+class _Watch:
+    replied: dict[bytes, float] = field(default_factory=dict)
+    """When the reply that named a log id had arrived whole."""
+    seen: dict[bytes, float] = field(default_factory=dict)
+
+
+def lag(contender: Contender, rate: float, duration_s: float) -> Lag:
+    """Reply to visible, of every request sent at this rate."""
+    watch = asyncio.run(_watch(contender, rate, duration_s))
+    lags = sorted((watch.seen[log] - at) * 1e3 for log, at in watch.replied.items())
+    return Lag(rate, len(lags), lags[len(lags) // 2], lags[len(lags) * 99 // 100], lags[-1])
+
+
+async def _watch(contender: Contender, rate: float, duration_s: float) -> _Watch:
+    watch = _Watch()
+    async with asyncio.timeout(duration_s + 60), asyncio.TaskGroup() as group:
+        senders = 16
+        sending = [group.create_task(_send(contender, watch, rate / senders, duration_s)) for _ in range(senders)]
+        group.create_task(_look(contender, watch, sending))
+    return watch
+
+
+async def _send(contender: Contender, watch: _Watch, rate: float, duration_s: float) -> None:
+    body = request_body().encode()
+    message = head(contender.path, contender.headers, len(body)) + body
+    reader, writer = await asyncio.open_connection("127.0.0.1", contender.port)
+    start = time.monotonic()
+    for number in range(int(rate * duration_s)):
+        await asyncio.sleep(start + number / rate - time.monotonic())
+        writer.write(message)
+        answer_head, answer = await read_reply(reader)
+        log = _LOG_ID.search(answer_head)
+        if answer != reply_body().encode() or log is None:
+            raise BenchFault(f"a wrong reply: {answer_head + answer!r}")
+        watch.replied[log[1]] = time.monotonic()
+    writer.close()
+
+
+async def _look(contender: Contender, watch: _Watch, sending: list[asyncio.Task[None]]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", contender.port)
+    while not all(task.done() for task in sending) or len(watch.seen.keys() & watch.replied) < len(watch.replied):
+        page = 1
+        while True:
+            answer = await ask(contender, reader, writer, f"{LOGS_PATH}?page={page}&per_page=50")
+            now = time.monotonic()
+            fresh = {entry["id"].encode() for entry in answer["result"]} - watch.seen.keys()
+            watch.seen.update(dict.fromkeys(fresh, now))
+            if len(fresh) < 50 or page == 200:
+                break
+            page += 1
+        await asyncio.sleep(0.005)
+    writer.close()
+
+
+async def total_logs(contender: Contender) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", contender.port)
+    answer = await ask(contender, reader, writer, f"{LOGS_PATH}?per_page=1")
+    writer.close()
+    total: int = answer["result_info"]["total_count"]
+    return total
+
+
+async def ask(contender: Contender, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> Any:
+    token = contender.headers["cf-aig-authorization"]
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {token}\r\n\r\n".encode())
+    answer_head, answer = await read_reply(reader)
+    if not answer_head.startswith(b"HTTP/1.1 200 "):
+        raise BenchFault(f"{path} was answered with {answer_head + answer!r}")
+    return json.loads(answer)
+
+
+async def read_reply(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """One reply that has a content-length."""
+    answer_head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)\r\n", answer_head, re.IGNORECASE)
+    if length is None:
+        raise BenchFault(f"a reply without a length: {answer_head!r}")
+    return answer_head, await reader.readexactly(int(length[1]))

@@ -1,0 +1,85 @@
+"""Medians, ratios and the table; the raw figures go to a file beside it."""
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+Rows = Sequence[dict[str, Any]]
+"""Raw measurements as they go to JSON."""
+
+
+Line = Sequence[str | float]
+
+
+def of(rows: Rows, contender: str, figure: str) -> float:
+    """The median over the rounds; not a number where the contender was not measured."""
+    figures = [row[figure] for row in rows if row["contender"] == contender]
+    return median(figures) if figures else float("nan")
+
+
+def names(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["contender"] for row in rows))
+
+
+def ratio(rows: Rows, contender: str, to: str, figure: str) -> float:
+    """The median of the ratios of one round, which forgives a machine that speeds up and slows down."""
+    by_round = {(row["round"], row["contender"]): row[figure] for row in rows}
+    ratios: list[float] = [
+        value / by_round[number, to]
+        for (number, name), value in by_round.items()
+        if name == contender and (number, to) in by_round
+    ]
+    return median(ratios) if ratios else float("nan")
+
+
+def table(titles: Sequence[str], lines: Iterable[Line]) -> str:
+    """A Markdown table; numbers with three significant digits."""
+    shown = [titles, ["---"] * len(titles), *([_shown(cell) for cell in line] for line in lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in shown) + "\n"
+
+
+def throughput(rows: Rows) -> str:
+    titles = ["contender", "req/s", "of nginx", "p50 ms", "p99 ms", "CPU ms/request", "all its processes", "peak MB"]
+    lines: list[Line] = []
+    for name in names(rows):
+        own = [row for row in rows if row["contender"] == name]
+        everything = median(sum(row["cpu_ms_per_request"].values()) for row in own)
+        main = median(max(row["cpu_ms_per_request"].values()) for row in own)
+        figures = [of(rows, name, figure) for figure in ("p50_ms", "p99_ms")]
+        share = ratio(rows, name, "nginx", "requests_per_s")
+        peak = of(rows, name, "rss_peak_mb")
+        lines.append([name, of(rows, name, "requests_per_s"), share, *figures, main, everything, peak])
+    return table(titles, lines)
+
+
+def latency(rows: Rows) -> str:
+    def added(name: str, figure: str) -> float:
+        direct = {row["round"]: row[figure] for row in rows if row["contender"] == "direct"}
+        differences: list[float] = [row[figure] - direct[row["round"]] for row in rows if row["contender"] == name]
+        return median(differences) / 1e3
+
+    titles = ["contender", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"]
+    lines: list[Line] = []
+    for name in names(rows):
+        whole = [of(rows, name, figure) / 1e3 for figure in ("p50_us", "p99_us")]
+        lines.append([name, *whole, added(name, "p50_us"), added(name, "p99_us")])
+    return table(titles, lines)
+
+
+def streams(rows: Rows) -> str:
+    titles = ["contender", "streams", "events/s", "events/s per core", "of nginx", "delay p50 ms", "p99 ms", "peak MB"]
+    lines: list[Line] = []
+    for name in names(rows):
+        pace = [of(rows, name, figure) for figure in ("streams", "events_per_s", "events_per_cpu_s")]
+        delays = [of(rows, name, figure) / 1e3 for figure in ("delay_p50_us", "delay_p99_us")]
+        share = ratio(rows, name, "nginx", "events_per_cpu_s")
+        lines.append([name, *pace, share, *delays, of(rows, name, "rss_peak_mb")])
+    return table(titles, lines)
+
+
+def _shown(cell: str | float) -> str:
+    if isinstance(cell, str):
+        return cell
+    if cell != cell:
+        return "-"
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"

@@ -1,0 +1,224 @@
+"""Server-sent events through a gateway: an upstream that writes one event at a time, and clients that time each.
+
+The upstream writes one event per connection and tick, the connections spread evenly over the tick, so that a gateway's
+read holds one event as a model's does. The processor time a gateway spent, divided by the events it passed, gives the
+events it could pass on a whole core; that is more honest than saturating it, when reads would gather many events.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import httptools
+import uvloop
+
+from bench.contenders import ROOT, Contender
+from bench.exchange import head, request_body
+from bench.machine import BenchFault, Cores, Program, cpu_s, free_port, rss_mb, wait_until_quiet, watching_rss
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+DONE = b"data: [DONE]\n\n"
+_PAD = json.dumps(
+    {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion.chunk",
+        "created": 1735689600,
+        "model": "gpt-4o-mini-2024-07-18",
+        "choices": [{"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}],
+    }
+)[1:]
+
+
+def event(sequence: int, at_ns: int) -> bytes:
+    """An event of a chat stream, numbered and stamped with the time of its writing; all have one length."""
+    return f'data: {{"n":"{sequence:08d}","at":"{at_ns:020d}",{_PAD}\n\n'.encode()
+
+
+EVENT_BYTES = len(event(0, 0))
+_STAMP = slice(28, 48)
+
+
+class Upstream(asyncio.Protocol):
+    """Answers each request with as many events as it asks for in its head, one every so many milliseconds."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._events, self._every_s = 0, 0.0
+        self._sent = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"x-bench-events":
+            self._events = int(value)
+        elif name.lower() == b"x-bench-every-ms":
+            self._every_s = float(value) / 1000
+
+    def on_message_complete(self) -> None:
+        self._transport.write(HEAD)
+        self._sent = 0
+        self._due = asyncio.get_running_loop().time() + self._every_s
+        self._timer = asyncio.get_running_loop().call_at(self._due, self._tick)
+
+    def _tick(self) -> None:
+        if self._sent == self._events:
+            self._transport.write(_chunk(DONE) + b"0\r\n\r\n")
+            return
+        self._transport.write(_chunk(event(self._sent, time.perf_counter_ns())))
+        self._sent += 1
+        self._due += self._every_s
+        self._timer = asyncio.get_running_loop().call_at(self._due, self._tick)
+
+
+class Client(asyncio.Protocol):
+    """Asks for one stream, keeps what each read held and when, and judges it once all is over."""
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._reads: list[tuple[int, bytes]] = []
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = bytearray()
+        self._ended = False
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._message)
+
+    def data_received(self, data: bytes) -> None:
+        self._reads.append((time.perf_counter_ns(), data))
+        if data.endswith(b"0\r\n\r\n") and not self.over.done():
+            self._transport.close()
+            self.over.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.over.done():
+            self.over.set_exception(BenchFault(f"a stream was cut: {b''.join(d for _, d in self._reads)[-300:]!r}"))
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        self._ended = True
+
+    def delays_us(self, events: int) -> list[float]:
+        """From the writing of each event to its reading. Raises BenchFault where one byte is not as it was written."""
+        delays = []
+        for at_ns, data in self._reads:
+            seen = len(self._body) // EVENT_BYTES
+            self._parser.feed_data(data)
+            for number in range(seen, min(len(self._body) // EVENT_BYTES, events)):
+                written = bytes(self._body[number * EVENT_BYTES : (number + 1) * EVENT_BYTES])
+                stamp = int(written[_STAMP])
+                if written != event(number, stamp):
+                    raise BenchFault(f"event {number} came back as {written!r}")
+                delays.append((at_ns - stamp) / 1e3)
+        if not self._ended or self._parser.get_status_code() != 200 or self._body[events * EVENT_BYTES :] != DONE:
+            raise BenchFault(f"a stream came back wrong, its end is {bytes(self._body[-300:])!r}")
+        return delays
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    contender: str
+    streams: int
+    events: int
+    events_per_s: float
+    events_per_cpu_s: float
+    """What the measured process would pass on a whole core; 0 for the direct way."""
+    delay_p50_us: float
+    delay_p99_us: float
+    rss_peak_mb: float
+    rss_after_mb: float
+
+
+def measure(contender: Contender, streams: int, events: int, every_ms: float) -> Run:
+    """Opens the streams evenly over one tick, reads them to their ends, and checks every byte."""
+    measured = contender.measured()
+    wait_until_quiet(measured)
+    before = cpu_s(measured)
+    with watching_rss(measured) as samples:
+        started = time.monotonic()
+        clients = uvloop.run(_read_streams(contender, streams, events, every_ms))
+        took_s = time.monotonic() - started
+    spent = cpu_s(measured) - before
+    delays = sorted(delay for client in clients for delay in client.delays_us(events))
+    return Run(
+        contender=contender.name,
+        streams=streams,
+        events=len(delays),
+        events_per_s=len(delays) / took_s,
+        events_per_cpu_s=len(delays) / spent if spent else 0.0,
+        delay_p50_us=delays[len(delays) // 2],
+        delay_p99_us=delays[len(delays) * 99 // 100],
+        rss_peak_mb=max(samples, default=0.0),
+        rss_after_mb=sum(rss_mb(pid) for pid in measured),
+    )
+
+
+async def _read_streams(contender: Contender, streams: int, events: int, every_ms: float) -> list[Client]:
+    loop = asyncio.get_running_loop()
+    body = json.dumps({**json.loads(request_body()), "stream": True}).encode()
+    asked: Mapping[str, str] = {"x-bench-events": str(events), "x-bench-every-ms": str(every_ms), **contender.headers}
+    message = head(contender.path, asked, len(body)) + body
+    clients = []
+    for _ in range(streams):
+        _, client = await loop.create_connection(lambda: Client(message), "127.0.0.1", contender.port)
+        clients.append(client)
+        await asyncio.sleep(every_ms / 1000 / streams)
+    async with asyncio.timeout(events * every_ms / 1000 * 3 + 60):
+        await asyncio.gather(*(client.over for client in clients))
+    return clients
+
+
+def start_upstream(cores: Cores, folder: Path, stack: ExitStack) -> int:
+    """The paced upstream on the load's core; returns its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.streams", str(port)]
+    program = stack.enter_context(Program(command, cores.load, folder / "stream.log", {"PYTHONPATH": str(ROOT)}))
+    program.wait_for_port(port)
+    return port
+
+
+def compare(
+    contenders: Sequence[Contender], rounds: int, streams: int, events: int, every_ms: float, cores: Cores
+) -> list[dict[str, object]]:
+    os.sched_setaffinity(0, {cores.load})
+    runs = []
+    for number in range(rounds):
+        turn = number % len(contenders)
+        for contender in (*contenders[turn:], *contenders[:turn]):
+            runs.append({"round": number, **asdict(measure(contender, streams, events, every_ms))})
+    return runs
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))

@@ -1,0 +1,114 @@
+"""Closed-loop throughput by wrk, every reply compared with the one expected."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.contenders import Contender
+from bench.exchange import reply_body, request_body
+from bench.machine import BenchFault, Cores, cpu_s, rss_mb, wait_until_quiet, watching_rss
+
+SCRIPT = """
+wrk.method, wrk.path, wrk.body = "POST", %(path)s, %(body)s
+for name, value in pairs(%(headers)s) do wrk.headers[name] = value end
+local expected, threads = %(reply)s, {}
+wrong = 0
+function setup(thread) table.insert(threads, thread) end
+function response(status, headers, body)
+    if status ~= 200 or body ~= expected then
+        if wrong == 0 then io.stderr:write("unexpected reply: ", status, " ", body:sub(1, 500), "\\n") end
+        wrong = wrong + 1
+    end
+end
+function done(summary, latency, requests)
+    local bad = 0
+    for _, thread in ipairs(threads) do bad = bad + thread:get("wrong") end
+    local e = summary.errors
+    io.stderr:write(string.format('RESULT {"requests":%%d,"duration_us":%%d,"wrong":%%d,"p50_us":%%d,"p99_us":%%d}\\n',
+        summary.requests, summary.duration, bad + e.connect + e.read + e.write + e.status + e.timeout,
+        latency:percentile(50), latency:percentile(99)))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One contender under full load for a few seconds."""
+
+    contender: str
+    connections: int
+    requests: int
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms_per_request: dict[str, float]
+    """By the title of the process; what its later work (the keeper's) costs is in it."""
+    rss_mb: dict[str, float]
+    """Right after the load, by the title of the process."""
+    rss_peak_mb: float
+    """Of the measured processes together, while under load."""
+
+
+def measure(contender: Contender, connections: int, duration_s: float, cores: Cores, folder: Path) -> Run:
+    family = contender.processes()
+    pids = list(family.values())
+    before = {title: cpu_s([pid]) for title, pid in family.items()}
+    with watching_rss(contender.measured()) as samples:
+        result = run_wrk(contender, connections, duration_s, cores, folder)
+    rss = {title: rss_mb(pid) for title, pid in family.items()}
+    wait_until_quiet(pids)
+    spent = {title: cpu_s([pid]) - before[title] for title, pid in family.items()}
+    requests = result["requests"]
+    return Run(
+        contender=contender.name,
+        connections=connections,
+        requests=requests,
+        requests_per_s=requests / result["duration_us"] * 1e6,
+        p50_ms=result["p50_us"] / 1e3,
+        p99_ms=result["p99_us"] / 1e3,
+        cpu_ms_per_request={title: seconds * 1e3 / requests for title, seconds in spent.items()},
+        rss_mb=rss,
+        rss_peak_mb=max(samples, default=0.0),
+    )
+
+
+def run_wrk(contender: Contender, connections: int, duration_s: float, cores: Cores, folder: Path) -> dict[str, int]:
+    """Runs wrk on the load's core. Raises BenchFault where one reply was not the one expected."""
+    script = folder / f"{contender.name}.lua"
+    table = ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in contender.headers.items())
+    parts = {
+        "path": json.dumps(contender.path),
+        "body": json.dumps(request_body()),
+        "headers": f'{{["content-type"] = "application/json", {table}}}',
+        "reply": json.dumps(reply_body()),
+    }
+    script.write_text(SCRIPT % parts)
+    command = ["taskset", "--cpu-list", str(cores.load), "wrk", "--threads", "1", "--connections", str(connections)]
+    command += ["--duration", f"{max(1, round(duration_s))}s", "--timeout", "30s", "--script", str(script)]
+    done = subprocess.run([*command, f"http://127.0.0.1:{contender.port}"], capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise BenchFault(f"wrk failed against {contender.name}:\n{done.stdout}{done.stderr}")
+    result: dict[str, int] = json.loads(lines[0].removeprefix("RESULT "))
+    if result["wrong"]:
+        raise BenchFault(f"{contender.name} gave {result['wrong']} wrong replies:\n{done.stderr[:2000]}")
+    if not result["requests"]:
+        raise BenchFault(f"{contender.name} answered nothing")
+    return result
+
+
+def compare(
+    contenders: Sequence[Contender], connections: int, rounds: int, duration_s: float, cores: Cores, folder: Path
+) -> list[dict[str, object]]:
+    """All contenders in turn, as often as there are rounds; a first short run warms each up and is not counted."""
+    for contender in contenders:
+        run_wrk(contender, connections, 1, cores, folder)
+        wait_until_quiet(list(contender.processes().values()))
+    runs = []
+    for number in range(rounds):
+        turn = number % len(contenders)
+        for contender in (*contenders[turn:], *contenders[:turn]):
+            runs.append({"round": number, **asdict(measure(contender, connections, duration_s, cores, folder))})
+    return runs

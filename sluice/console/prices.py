@@ -1,0 +1,110 @@
+"""The price list: what genai-prices, as installed, says of a model. It never asks the network.
+
+Prices are dated, and some depend on the hour, so they are resolved anew from time to time (contract 7.5: an estimate).
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final, NamedTuple
+
+import genai_prices
+from genai_prices.data import providers as listed_providers
+from genai_prices.types import ClauseEquals, ClauseOr, MatchLogic, ModelInfo, ModelPrice, Provider, TieredPrices
+
+from sluice.values.rates import Rates
+
+EDITION: Final = genai_prices.__version__
+"""Which price list this is."""
+
+_LISTED_AS: Final = {
+    "anthropic": "anthropic",
+    "aws-bedrock": "aws",
+    "azure-openai": "azure",
+    "baseten": "baseten",
+    "cerebras": "cerebras",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks",
+    "google-ai-studio": "google",
+    "google-vertex-ai": "google",
+    "grok": "x-ai",
+    "groq": "groq",
+    "mistral": "mistral",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "perplexity-ai": "perplexity",
+    "workers-ai": "cloudflare",
+}
+"""Our slugs, and who that is in the list."""
+
+_DATE: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8})$")
+_NANO: Final = 10**9
+_LISTED: Final = {provider.id: provider for provider in listed_providers}
+
+
+class Price(NamedTuple):
+    """A line of the list."""
+
+    provider: str
+    model: str
+    rates: Rates
+
+
+def resolve(provider: str, model: str, now: datetime | None = None) -> Rates | None:
+    """What the model costs at this time, None where the list does not know it.
+
+    A dated name that is not listed costs what the undated one does; of prices with tiers the first is taken.
+    """
+    listed = _LISTED.get(_LISTED_AS.get(provider, ""))
+    if listed is None:
+        return None
+    # Not by way of genai_prices.calc_price: it remembers every name it is ever asked for.
+    found = _find(listed, model) or _find(listed, _DATE.sub("", model))
+    return None if found is None else _rates(found.get_prices(now or datetime.now(UTC)))
+
+
+def price_list(now: datetime | None = None) -> Iterator[Price]:
+    """Every model that the list knows by its full name. Names that it knows by a pattern are left to `resolve`."""
+    for slug, listed_as in _LISTED_AS.items():
+        listed = _LISTED.get(listed_as)
+        names = {name for model in listed.models for name in (model.id, *_exact(model.match))} if listed else set()
+        for name in sorted(names):
+            rates = resolve(slug, name, now)
+            if rates:
+                yield Price(slug, name, rates)
+
+
+def _find(provider: Provider, model: str) -> ModelInfo | None:
+    return provider.find_model(model, all_providers=listed_providers)
+
+
+def _rates(prices: ModelPrice) -> Rates | None:
+    rates = Rates(
+        input=_nano(prices.input_mtok),
+        output=_nano(prices.output_mtok),
+        cached_input=_nano(prices.cache_read_mtok),
+        cache_write=_nano(prices.cache_write_mtok),
+        reasoning=_nano(prices.output_reasoning_mtok),
+        audio_input=_nano(prices.input_audio_mtok),
+        audio_output=_nano(prices.output_audio_mtok),
+        image_input=_nano(prices.input_image_mtok),
+        image_output=_nano(prices.output_image_mtok),
+    )
+    return None if rates.input is None and rates.output is None else rates
+
+
+def _nano(usd: Decimal | TieredPrices | None) -> int | None:
+    if usd is None:
+        return None
+    base = usd.base if isinstance(usd, TieredPrices) else usd
+    return int((base * _NANO).to_integral_value(ROUND_HALF_UP))
+
+
+def _exact(match: MatchLogic) -> Iterator[str]:
+    if isinstance(match, ClauseEquals):
+        yield match.equals
+    elif isinstance(match, ClauseOr):
+        for clause in match.or_:
+            yield from _exact(clause)

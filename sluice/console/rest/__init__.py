@@ -1,0 +1,1 @@
+"""A file per resource of the management API (contract section 9)."""

@@ -1,0 +1,134 @@
+"""Gateways (contract 9.2) and the URLs under which their providers are reached (9.3)."""
+
+import uuid
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import Response
+
+from sluice.console.call import Call
+from sluice.console.envelope import invalid, iso_ms, not_found, reply, reply_page
+from sluice.console.paging import Paging
+from sluice.console.parsing import merge_body, parse_body, parse_query
+from sluice.console.unbuilt import refuse_unbuilt_fields
+from sluice.storage.ports import AlreadyThere, NotThere
+from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
+
+GATEWAY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+UNIVERSAL = "universal"
+
+
+class NewGateway(GatewayConfig, frozen=True, kw_only=True):
+    """What must be said of a new gateway, beside what may be."""
+
+    id: Annotated[str, Meta(pattern=GATEWAY_NAME)]
+    cache_invalidate_on_update: bool
+    cache_ttl: Count | None
+    collect_logs: bool
+    rate_limiting_interval: Count | None
+    rate_limiting_limit: Count | None
+
+
+class GatewayChange(GatewayConfig, frozen=True, kw_only=True):
+    """A gateway's fields as they are to be. `is_default` may be sent back; it follows from the id."""
+
+    is_default: bool | None = None
+
+
+class GatewayList(Paging, frozen=True):
+    search: str = ""
+
+
+class ShownGateway(GatewayConfig, frozen=True, kw_only=True):
+    """A gateway as the API shows it (contract B.5)."""
+
+    id: str
+    account_id: str
+    account_tag: str
+    internal_id: str
+    is_default: bool
+    created_at: str
+    modified_at: str
+
+
+async def create(call: Call) -> Response:
+    new = parse_body(await call.body(), NewGateway)
+    config = _settled(new)
+    try:
+        record = await call.desk.ask(call.desk.control.create_gateway, call.account, new.id, config)
+    except AlreadyThere:
+        raise invalid("A gateway with this id exists already", "body", "id") from None
+    return reply(_shown(record))
+
+
+async def listing(call: Call) -> Response:
+    asked = parse_query(call.request.query_params, GatewayList)
+    records, total = await call.desk.ask(call.desk.control.gateways, call.account, asked.slice, asked.search)
+    return reply_page([_shown(record) for record in records], asked.info(records, total))
+
+
+async def get(call: Call) -> Response:
+    return reply(_shown(await require_gateway(call)))
+
+
+async def update(call: Call) -> Response:
+    body = await call.body()
+
+    def change(present: GatewayConfig) -> GatewayConfig:
+        return _settled(merge_body(body, present, GatewayChange))
+
+    try:
+        record = await call.desk.ask(call.desk.control.change_gateway, call.account, call.gateway, change)
+    except NotThere:
+        raise not_found() from None
+    return reply(_shown(record))
+
+
+async def delete(call: Call) -> Response:
+    try:
+        record = await call.desk.ask(call.desk.control.delete_gateway, call.account, call.gateway)
+    except NotThere:
+        raise not_found() from None
+    return reply(_shown(record))
+
+
+async def provider_url(call: Call) -> Response:
+    provider, server = call.named("provider"), call.desk.settings.server
+    await require_gateway(call)
+    if provider != UNIVERSAL and provider not in call.desk.providers:
+        raise not_found(f"There is no provider {provider}")
+    base = server.public_url.rstrip("/") or f"http://{_bracketed(server.host)}:{server.port}"
+    return reply(f"{base}/v1/{call.account}/{call.gateway}/{'' if provider == UNIVERSAL else provider}")
+
+
+async def require_gateway(call: Call) -> GatewayRecord:
+    record = await call.desk.ask(call.desk.control.gateway_record, call.account, call.gateway)
+    if record is None:
+        raise not_found()
+    return record
+
+
+def _settled(given: GatewayConfig) -> GatewayConfig:
+    """The fields alone, as they are to be stored. Whatever this version cannot do is refused."""
+    config = GatewayConfig(**{name: getattr(given, name) for name in GatewayConfig.__struct_fields__})
+    refuse_unbuilt_fields(config)
+    return msgspec.structs.replace(config, cache_ttl=config.cache_ttl or 0)
+
+
+def _shown(record: GatewayRecord) -> ShownGateway:
+    config, gateway = record.config, record.gateway
+    return ShownGateway(
+        **{name: getattr(config, name) for name in GatewayConfig.__struct_fields__},
+        id=gateway.name,
+        account_id=gateway.account,
+        account_tag=gateway.account,
+        internal_id=str(uuid.UUID(bytes=gateway.id)),
+        is_default=record.is_default,
+        created_at=iso_ms(record.created_ms),
+        modified_at=iso_ms(record.modified_ms),
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

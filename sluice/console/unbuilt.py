@@ -1,0 +1,76 @@
+"""What the contract knows and no version has built yet. An issue that builds a part deletes its row."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from sluice.console.envelope import not_built
+from sluice.values.gateway import GatewayConfig
+
+GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = {
+    "cache_ttl": ("Caching (cache_ttl above 0)", lambda c: bool(c.cache_ttl)),
+    "rate_limiting_limit": ("Rate limiting (rate_limiting_limit above 0)", lambda c: bool(c.rate_limiting_limit)),
+    "log_management": ("A limit on stored logs (log_management)", lambda c: c.log_management is not None),
+    "logpush": ("Logpush (logpush)", lambda c: c.logpush),
+    "retry_max_attempts": ("Retrying (retry_max_attempts above 1)", lambda c: (c.retry_max_attempts or 1) > 1),
+    "dlp": ("Data loss prevention (dlp.enabled)", lambda c: c.dlp is not None and c.dlp.enabled),
+    "guardrails": (
+        "Guardrails (a rule in guardrails)",
+        lambda c: c.guardrails is not None and bool(c.guardrails.prompt or c.guardrails.response),
+    ),
+    "otel": ("OpenTelemetry export (otel)", lambda c: bool(c.otel)),
+    "spend_limits": (
+        "Spend limits (spend_limits.enabled)",
+        lambda c: c.spend_limits is not None and c.spend_limits.enabled,
+    ),
+    "store_id": ("A secrets store (store_id)", lambda c: c.store_id is not None),
+    "stripe": ("Stripe metering (stripe)", lambda c: c.stripe is not None),
+    "byok_only": ("Stored provider keys (byok_only)", lambda c: c.byok_only),
+    "log_classification": ("Log classification (log_classification)", lambda c: c.log_classification),
+    "workers_ai_billing_mode": (
+        "Unified billing (workers_ai_billing_mode unified)",
+        lambda c: c.workers_ai_billing_mode == "unified",
+    ),
+    "zdr": ("Zero data retention (zdr)", lambda c: c.zdr),
+}
+"""Field to what is refused, and when a value asks for it."""
+
+LOG_PARAMETERS: Final = frozenset(
+    {"search", "filters", "start_date", "end_date", "feedback", "success", "cached", "model", "model_type", "provider"}
+    | {"request_content_type", "response_content_type"}
+    | {f"{end}_{what}" for end in ("min", "max") for what in ("cost", "duration", "tokens_in", "tokens_out")}
+    | {"min_total_tokens", "max_total_tokens"}
+)
+
+_GATEWAYS: Final = "/client/v4/accounts/{account}/ai-gateway/gateways/{gateway}"
+_ACCOUNT: Final = "/client/v4/accounts/{account}/ai-gateway"
+
+PATHS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("DELETE", f"{_GATEWAYS}/logs", "Deleting logs"),
+    ("PATCH", f"{_GATEWAYS}/logs/{{log}}", "Changing a log"),
+    ("*", f"{_GATEWAYS}/datasets{{rest:path}}", "Datasets"),
+    ("*", f"{_GATEWAYS}/evaluations{{rest:path}}", "Evaluations"),
+    ("*", f"{_GATEWAYS}/provider_configs{{rest:path}}", "Stored provider keys"),
+    ("*", f"{_GATEWAYS}/routes{{rest:path}}", "Dynamic routes"),
+    ("*", f"{_GATEWAYS}/policies{{rest:path}}", "Policies"),
+    ("*", f"{_GATEWAYS}/custom-domains{{rest:path}}", "Custom domains"),
+    ("*", f"{_ACCOUNT}/evaluation-types", "Evaluations"),
+    ("*", f"{_ACCOUNT}/custom-providers{{rest:path}}", "Custom providers"),
+    ("*", f"{_ACCOUNT}/billing/{{rest:path}}", "Billing"),
+)
+"""Method, path, and what stands behind it."""
+
+
+def refuse_unbuilt_fields(config: GatewayConfig) -> None:
+    for field, (what, asked) in GATEWAY_FIELDS.items():
+        if asked(config):
+            raise not_built(what, "body", field)
+
+
+def refuse_unbuilt_parameters(query: Iterable[tuple[str, str]]) -> None:
+    """Parameters without a value ask for nothing. `filters.key` and `filters[0][key]` are forms of `filters`."""
+    for name, value in query:
+        stem = name.partition(".")[0].partition("[")[0]
+        if value and (name in LOG_PARAMETERS or stem == "filters"):
+            raise not_built(f"Filtering logs by {name}", "query", name)
+        if name == "meta_info" and value.lower() not in ("", "false", "0"):
+            raise not_built("meta_info", "query", name)

@@ -1,0 +1,88 @@
+"""A request body on its way in: filled by the connection, read by whoever serves the request."""
+
+import asyncio
+from collections.abc import Callable
+
+from sluice.values.errors import BodyTooLarge, GatewayError
+
+
+class IncomingBody:
+    """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`."""
+
+    __slots__ = (
+        "_buffer",
+        "_flow",
+        "_held",
+        "_limit",
+        "_parts",
+        "_read",
+        "_received",
+        "_waiter",
+        "ended",
+        "fault",
+        "length",
+    )
+
+    def __init__(self, length: int | None, limit: int, buffer_bytes: int, flow: Callable[[], None]) -> None:
+        self.length = length
+        self._limit, self._buffer, self._flow = limit, buffer_bytes, flow
+        self._parts: list[bytes] = []
+        self._held = self._received = 0
+        self._read = self.ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.fault: GatewayError | None = None
+        if length is not None and length > limit:
+            self.fault = BodyTooLarge()
+
+    @property
+    def whole(self) -> bytes | None:
+        if not self.ended or self._read:
+            return None
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0] if self._parts else b""
+
+    @property
+    def hold(self) -> bool:
+        """Whether the client is to be held up."""
+        return self._held > self._buffer
+
+    async def read(self) -> bytes:
+        self._read = True
+        while not self._parts:
+            if self.fault is not None:
+                raise self.fault
+            if self.ended:
+                return b""
+            self._flow()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._held = 0
+        self._flow()
+        return data
+
+    def push(self, data: bytes) -> None:
+        """More of it has come."""
+        self._received += len(data)
+        if self._received > self._limit:
+            return self.fail(BodyTooLarge())
+        self._parts.append(data)
+        self._held += len(data)
+        self._wake()
+
+    def finish(self) -> None:
+        """All of it has come."""
+        self.ended = True
+        self._wake()
+
+    def fail(self, fault: GatewayError) -> None:
+        """The rest will not come, or is not wanted."""
+        if self.fault is None:
+            self.fault = fault
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

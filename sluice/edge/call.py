@@ -1,0 +1,18 @@
+"""One HTTP request as the handlers see it."""
+
+import msgspec
+
+from sluice.edge.body import IncomingBody
+from sluice.values.request import Header
+
+
+class Call(msgspec.Struct, frozen=True):
+    """`fields` maps each header's lower-case name to its last value."""
+
+    method: bytes
+    path: bytes
+    query: bytes
+    headers: list[Header]
+    fields: dict[bytes, bytes]
+    body: IncomingBody
+    upgrade: bool

@@ -1,0 +1,344 @@
+"""One client connection: requests in, in order; replies out, in order."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from math import inf
+from typing import Final, Protocol
+
+from sluice.edge.body import IncomingBody
+from sluice.edge.call import Call
+from sluice.engine.recorder import refusal
+from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
+from sluice.values.reply import Part, Reply
+from sluice.values.settings import LimitSettings
+from sluice.wire.http1 import CONTINUE, END, LAST_CHUNK, RequestHead, RequestReader, chunk, status_line
+
+_log = logging.getLogger(__name__)
+
+LINGER_S: Final = 2.0
+"""How long a connection whose last reply is out is read and discarded, lest a reset destroy that reply."""
+
+
+class Host(Protocol):
+    """What a connection needs of the server it belongs to."""
+
+    limits: LimitSettings
+    loop: asyncio.AbstractEventLoop
+    draining: bool
+
+    def answer(self, call: Call, /) -> Awaitable[Reply]: ...
+
+    def joined(self, connection: "Downstream") -> None: ...
+
+    def left(self, connection: "Downstream") -> None: ...
+
+    def replied(self, status: int) -> None: ...
+
+
+class Downstream(asyncio.Protocol):
+    """A client's connection. One request is served at a time; pipelined ones wait their turn, boundedly."""
+
+    def __init__(self, server: Host) -> None:
+        self._server, self._limits, self._loop = server, server.limits, server.loop
+        self._reader = RequestReader(self._limits.head_bytes, self._limits.headers)
+        self._waiting: deque[tuple[RequestHead, IncomingBody] | GatewayError] = deque()
+        self._incoming: IncomingBody | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._full = self._paused = self._closing = self._spoilt = self._within_head = False
+        self._served = self._queued_bytes = 0
+        self.deadline = inf
+
+    # --- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.deadline = self._loop.time() + self._limits.keep_alive_s
+        self._server.joined(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.deadline = inf
+        self._closing = True
+        self._waiting.clear()
+        self._server.left(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def eof_received(self) -> bool:
+        return False  # a client that has left, or has nothing more to ask: either way it is over
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing or self._spoilt:
+            return
+        for event in self._reader.feed(data):
+            if isinstance(event, RequestHead):
+                self._arrived(event)
+            elif self._incoming is None:
+                continue
+            elif event is END:
+                self._incoming.finish()
+                self._incoming = None
+            else:
+                self._incoming.push(event)
+        if self._reader.fault is not None:
+            self._spoil(self._reader.fault)
+        elif self._incoming is not None:
+            self._hold_body(self._incoming)
+        elif self._task is not None:
+            self._hold_pipeline(len(data))
+        elif not self._within_head:
+            self._within_head = True
+            self.deadline = self._loop.time() + self._limits.head_timeout_s
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self.deadline = self._loop.time() + self._limits.send_idle_timeout_s
+
+    def resume_writing(self) -> None:
+        self._full = False
+        resting = self._task is None and not self._closing
+        self.deadline = self._loop.time() + self._limits.keep_alive_s if resting else inf
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    # --- what the server calls
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answers without having read anything, and closes."""
+        self._spoil(error)
+
+    def drain(self, idle_s: float) -> None:
+        """Soon closes: an idle connection in a moment, a busy one behind its reply."""
+        if self._task is None and not self._closing:
+            self.deadline = min(self.deadline, self._loop.time() + idle_s)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def expired(self) -> None:
+        """A deadline is past: which one, the state tells."""
+        self.deadline = inf
+        incoming = self._incoming
+        if self._closing or self._full:
+            self._transport.abort()
+        elif incoming is not None and self._task is not None:
+            incoming.fail(RequestTimeout())
+        elif self._within_head:
+            self._spoil(RequestTimeout())
+        else:
+            self._transport.close()
+
+    # --- requests
+
+    def _arrived(self, head: RequestHead) -> None:
+        limits = self._limits
+        body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow)
+        self._incoming = body
+        self._within_head = False
+        if self._task is None:
+            self._start(head, body)
+        else:
+            self._waiting.append((head, body))
+
+    def _start(self, head: RequestHead, body: IncomingBody) -> None:
+        self.deadline = inf
+        self._task = self._loop.create_task(self._serve(head, body))
+
+    def _spoil(self, fault: GatewayError) -> None:
+        """The connection carries nothing more that can be understood; what came before is still answered."""
+        self._spoilt = True
+        if self._incoming is not None:
+            self._incoming.fail(fault)
+        elif self._task is None:
+            self._task = self._loop.create_task(self._answer_fault(fault))
+        else:
+            self._waiting.append(fault)
+
+    # --- holding the client up
+
+    def _hold_body(self, incoming: IncomingBody) -> None:
+        """A body is coming in: it has a deadline, unless it is we who do not read on."""
+        if incoming.hold:
+            self._pause()
+        elif not self._full:
+            self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
+
+    def _hold_pipeline(self, size: int) -> None:
+        """A request is being served while more comes in."""
+        if not self._full:
+            self.deadline = inf
+        if self._waiting:
+            self._queued_bytes += size
+            if self._queued_bytes > self._limits.pipelined_bytes:
+                self._pause()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        if not self._full:
+            self.deadline = inf
+
+    def _flow(self) -> None:
+        """Reads on, where what held the client up is gone."""
+        if not self._paused or self._closing:
+            return
+        held = self._incoming is not None and self._incoming.hold
+        if not held and self._queued_bytes <= self._limits.pipelined_bytes:
+            self._paused = False
+            self._transport.resume_reading()
+            if self._incoming is not None and not self._full:
+                self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
+
+    # --- replies
+
+    async def _serve(self, head: RequestHead, body: IncomingBody) -> None:
+        """One request from its handler's call to its reply's last byte."""
+        self._served += 1
+        if head.expects_continue and not body.ended and body.fault is None:
+            self._transport.write(CONTINUE)
+        reply = await self._reply(head, body)
+        if await self._send(reply, head, body):
+            self._next()
+
+    async def _answer_fault(self, fault: GatewayError) -> None:
+        if await self._send(refusal(fault, fault.status), None, None):
+            self._next()
+
+    async def _reply(self, head: RequestHead, body: IncomingBody) -> Reply:
+        try:
+            if body.fault is not None:
+                raise body.fault
+            path, _, query = origin_form(head.target).partition(b"?")
+            fields = {name: value for name, _, value in head.headers}
+            return await self._server.answer(Call(head.method, path, query, head.headers, fields, body, head.upgrade))
+        except GatewayError as error:
+            return refusal(error, error.status)
+        except Exception:  # a last resort: the client gets an answer, the journal the reason
+            _log.exception("request_failed")
+            return refusal(InternalFault(), InternalFault.status)
+
+    async def _send(self, reply: Reply, head: RequestHead | None, body: IncomingBody | None) -> bool:
+        """Writes a reply as it comes. False where it broke, or the connection closes behind it."""
+        form = Form(reply, head)
+        try:
+            part = reply.body.poll()  # before the head: a reply without a body ends with its head
+            stays = self._stays(head, body) and form.delimited
+            data = form.head(reply, stays)
+            self._server.replied(reply.status)
+            while True:
+                if part is not None:
+                    data += form.body(part)
+                self._transport.write(data)
+                if part is not None and part.last:
+                    break
+                if self._full:
+                    await self._drained()
+                data = b""
+                part = reply.body.poll() or await reply.body.read()
+        except GatewayError:
+            self._break(form.delimited)
+            return False
+        finally:
+            reply.body.close()
+        if not stays:
+            self._linger()
+        return stays
+
+    def _stays(self, head: RequestHead | None, body: IncomingBody | None) -> bool:
+        """Whether the connection is kept for another request."""
+        return (
+            head is not None
+            and head.keep_alive
+            and body is not None
+            and body.ended
+            and not head.upgrade
+            and not self._server.draining
+            and self._served < self._limits.requests_per_connection
+        )
+
+    def _next(self) -> None:
+        """The reply is out: on to the next request, or to rest."""
+        self._task = None
+        if self._waiting:
+            following = self._waiting.popleft()
+            if isinstance(following, GatewayError):
+                self._task = self._loop.create_task(self._answer_fault(following))
+            else:
+                self._start(*following)
+        elif self._server.draining:
+            self._linger()
+        else:
+            self._queued_bytes = 0
+            wait_s = self._limits.head_timeout_s if self._within_head else self._limits.keep_alive_s
+            self.deadline = self._loop.time() + wait_s
+        self._flow()
+
+    async def _drained(self) -> None:
+        self._room = self._loop.create_future()
+        await self._room
+
+    def _break(self, delimited: bool) -> None:
+        """Ends a reply that was cut short so that the client must notice: never by a terminal chunk."""
+        if delimited:
+            self._linger()
+        else:
+            self._transport.abort()  # where the end of the connection is the end of the reply, only a reset tells
+
+    def _linger(self) -> None:
+        """Closes our side, then reads and discards for a while (design.md 1)."""
+        self._closing, self._task = True, None
+        unsent = self._transport.get_write_buffer_size()
+        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+
+class Form:
+    """How a reply is put on the wire for the client at hand."""
+
+    __slots__ = ("_bodiless", "_chunked", "_http11", "delimited")
+
+    def __init__(self, reply: Reply, head: RequestHead | None) -> None:
+        self._http11 = head is None or head.http11
+        self._bodiless = reply.status in (204, 304) or (head is not None and head.method == b"HEAD")
+        self._chunked = self._http11 and reply.length is None and not self._bodiless
+        self.delimited = self._chunked or self._bodiless or reply.length is not None
+        """Whether the client can tell the end of the reply from the end of the connection."""
+
+    def head(self, reply: Reply, stays: bool) -> bytes:
+        """The head, its empty line included."""
+        framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
+        if not stays:
+            framing += b"Connection: close\r\n"
+        elif not self._http11:
+            framing += b"Connection: keep-alive\r\n"
+        return b"%b%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines), framing)
+
+    def body(self, part: Part) -> bytes:
+        """A part of the body, framed."""
+        if self._bodiless:
+            return b""
+        if not self._chunked:
+            return part.data
+        data = chunk(part.data) if part.data else b""
+        return data + LAST_CHUNK if part.last else data
+
+
+def origin_form(target: bytes) -> bytes:
+    """Path and query of a request target (RFC 9112, 3.2). Raises MalformedRequest."""
+    if b"#" in target:
+        raise MalformedRequest("Malformed request: a fragment in the request target")
+    if target.startswith(b"/"):
+        return target
+    scheme, found, rest = target.partition(b"://")
+    if found and scheme.lower() in (b"http", b"https"):
+        _, slash, path = rest.partition(b"/")
+        return slash + path or b"/"
+    raise MalformedRequest("Malformed request: the request target is neither a path nor an http URL")

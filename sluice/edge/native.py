@@ -1,0 +1,76 @@
+"""A provider's own endpoint under /v1/{account}/{gateway}/{provider}/: the request as it came (contract 1.2)."""
+
+from typing import Final
+
+from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
+from sluice.edge.call import Call
+from sluice.edge.options import parse_options
+from sluice.engine.attempt import HOP_BY_HOP, nominated
+from sluice.engine.engine import Engine
+from sluice.values.reply import Reply
+from sluice.values.request import DEFAULT_OPTIONS, Header, Request
+
+OURS: Final = HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"cf-cache-ttl",
+    b"cf-skip-cache",
+    b"cf-connecting-ip",
+}
+"""Header fields that end here (contract 0.5), beside those of OUR_PREFIXES."""
+OUR_PREFIXES: Final = (b"cf-aig-", b"x-forwarded-", b"cf-access-")
+LOOKED_AT: Final = OURS | {b"cookie", *PROVIDER_SLOTS}
+ACCESS_COOKIE: Final = b"CF_Authorization="
+
+
+async def native(call: Call, engine: Engine, account: str, gateway: str, provider: str, endpoint: bytes) -> Reply:
+    """ANY /v1/{account}/{gateway}/{provider}/{endpoint}"""
+    fields = call.fields
+    headers, asks = forwardable(call.headers, fields.get(b"connection"))
+    request = Request(
+        account=account,
+        gateway=gateway,
+        token=find_token(fields),
+        provider=provider,
+        endpoint=endpoint,
+        query=call.query,
+        method=call.method,
+        headers=headers,
+        body=call.body,
+        options=parse_options(fields) if asks else DEFAULT_OPTIONS,
+        request_type="provider",
+        content_type=fields.get(b"content-type", b""),
+        content_encoding=fields.get(b"content-encoding", b""),
+        user_agent=fields.get(b"user-agent", b""),
+    )
+    return await engine.serve(request)
+
+
+def forwardable(headers: list[Header], connection: bytes | None) -> tuple[list[Header], bool]:
+    """The fields that go on to the provider, and whether any `cf-aig-*` field was among the others."""
+    own = frozenset() if connection is None else nominated(connection)
+    passing: list[Header] = []
+    asks = False
+    for header in headers:
+        name = header[0]
+        if name in LOOKED_AT:
+            kept = kept_of(header)
+            if kept is not None:
+                passing.append(kept)
+        elif name.startswith(OUR_PREFIXES):
+            asks = True
+        elif name not in own:
+            passing.append(header)
+    return passing, asks
+
+
+def kept_of(header: Header) -> Header | None:
+    """What the provider may see of a field that may be meant for us."""
+    name, sent, value = header
+    if name in OURS or (name in PROVIDER_SLOTS and is_ours(value)):
+        return None
+    if name == b"cookie" and ACCESS_COOKIE in value:
+        rest = [part for part in value.split(b";") if not part.strip().startswith(ACCESS_COOKIE)]
+        return (name, sent, b";".join(rest).strip()) if rest else None
+    return header

@@ -1,0 +1,55 @@
+"""`cf-aig-*` request headers to Options: a table, not a ladder (contract 13)."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from sluice.values.request import DEFAULT_OPTIONS, Options
+
+MOST_METADATA_BYTES: Final = 16 * 1024
+
+
+def parse_bool(value: bytes) -> bool | None:
+    """`true`, `false`, `1` or `0`; None, which changes nothing, for anything else."""
+    return {b"true": True, b"1": True, b"false": False, b"0": False}.get(value.strip().lower())
+
+
+def parse_ms(value: bytes) -> int | None:
+    """A whole number of milliseconds above zero; None for anything else."""
+    text = value.strip()
+    return int(text) or None if text.isdigit() and len(text) < 10 else None
+
+
+def parse_metadata(value: bytes) -> bytes | None:
+    """As it came: the keeper applies the rules of contract 7.5. Too large a one is as good as none."""
+    return value if len(value) <= MOST_METADATA_BYTES else None
+
+
+def parse_text(value: bytes) -> str | None:
+    return value.decode("utf-8", "replace").strip() or None
+
+
+def as_it_came(value: bytes) -> bytes:
+    return value
+
+
+OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
+    b"cf-aig-collect-log": ("collect_log", parse_bool),
+    b"cf-aig-collect-log-payload": ("collect_payload", parse_bool),
+    b"cf-aig-event-id": ("event_id", as_it_came),
+    b"cf-aig-metadata": ("metadata", parse_metadata),
+    b"cf-aig-custom-cost": ("custom_cost", as_it_came),
+    b"cf-aig-request-timeout": ("request_timeout_ms", parse_ms),
+    b"cf-aig-byok-alias": ("key_alias", parse_text),
+}
+
+
+def parse_options(fields: dict[bytes, bytes]) -> Options:
+    """What the client asks for. A value that cannot be read is ignored, not refused (contract 2.5)."""
+    given = {
+        name: value
+        for header, (name, parse) in OPTION_HEADERS.items()
+        if header in fields and (value := parse(fields[header])) is not None
+    }
+    return msgspec.structs.replace(DEFAULT_OPTIONS, **given) if given else DEFAULT_OPTIONS

@@ -1,0 +1,88 @@
+"""The worker's front: it takes connections, keeps their deadlines, and drains. Start reading here.
+
+A request goes on to connection.py, which reads it and writes its reply, to paths.py, which finds its handler, and
+from there to native.py.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sluice.deadlines import Deadlines
+from sluice.edge.call import Call
+from sluice.edge.connection import Downstream
+from sluice.metrics import Metrics
+from sluice.values.errors import Overloaded
+from sluice.values.reply import Reply
+from sluice.values.settings import LimitSettings
+
+_log = logging.getLogger(__name__)
+
+BACKLOG: Final = 4096
+IDLE_AT_DRAIN_S: Final = 2.0
+"""How long idle connections are left open when the worker drains."""
+
+
+class Server:
+    """Serves what `answer` answers on listening sockets, until it has drained."""
+
+    def __init__(
+        self, answer: Callable[[Call], Awaitable[Reply]], limits: LimitSettings, deadlines: Deadlines, metrics: Metrics
+    ) -> None:
+        self.answer, self.limits = answer, limits
+        self.loop = asyncio.get_running_loop()
+        self.draining = False
+        self._deadlines = deadlines
+        self._connections: set[Downstream] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._open = metrics.gauge("sluice_connections", "Client connections open.")
+        self._replies = [
+            metrics.counter("sluice_replies_total", "Replies begun, by status class.", status=f"{hundreds}xx")
+            for hundreds in range(1, 10)
+        ]
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Takes connections from a socket that listens already."""
+        self._listeners.append(await self.loop.create_server(lambda: Downstream(self), sock=listener, backlog=BACKLOG))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stops taking connections and lets what runs finish, up to a deadline."""
+        self.draining = True
+        await asyncio.sleep(0.01)  # the loop accepts what is queued on the sockets before they are closed
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.drain(IDLE_AT_DRAIN_S)
+        if self._connections:
+            self._empty.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                _log.warning("drain_cut_short", extra={"connections": len(self._connections)})
+                for connection in list(self._connections):
+                    connection.abort()
+
+    # --- what connections call
+
+    def joined(self, connection: Downstream) -> None:
+        self._connections.add(connection)
+        self._deadlines.watch(connection)
+        self._open.set(len(self._connections))
+        if len(self._connections) > self.limits.connections:
+            connection.refuse(Overloaded())
+        elif self.draining:
+            connection.drain(IDLE_AT_DRAIN_S)
+
+    def left(self, connection: Downstream) -> None:
+        self._connections.discard(connection)
+        self._deadlines.forget(connection)
+        self._open.set(len(self._connections))
+        if not self._connections:
+            self._empty.set()
+
+    def replied(self, status: int) -> None:
+        self._replies[status // 100 - 1].add()

@@ -1,0 +1,1 @@
+"""What happens to a request. engine.py is the journey; start there."""

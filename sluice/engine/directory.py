@@ -1,0 +1,109 @@
+"""Gateways and tokens at hand: a bounded memory in front of the control store."""
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Final, TypeVar
+
+import msgspec
+
+from sluice.storage.ports import ControlReader, Generations
+from sluice.values.errors import GatewayNotFound, Unauthorized
+from sluice.values.ids import wall_ms
+from sluice.values.request import Request
+from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway, Token
+
+MOST_ENTRIES: Final = 65_536
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Admission(msgspec.Struct, frozen=True, gc=False):
+    """A request let in: to which gateway, and whether a token vouched for it."""
+
+    gateway: Gateway
+    authenticated: bool
+
+
+class Directory:
+    """Answers from memory what the control store said, until that account's generation has moved on.
+
+    An entry keeps the generation read before its query, so a change made meanwhile is never missed. What does not exist
+    is remembered too: an unknown token or gateway costs one look-up.
+    """
+
+    def __init__(
+        self, control: ControlReader, generations: Generations, create_default: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._control, self._generations, self._create_default = control, generations, create_default
+        self._gateways: dict[tuple[str, str], tuple[int, Gateway | None]] = {}
+        self._tokens: dict[tuple[str, bytes], tuple[int, Token | None]] = {}
+
+    def known(self, request: Request) -> Admission | None:
+        """Lets the request in; None where its gateway does not exist. Raises Unauthorized."""
+        account = request.account
+        gateway = self._gateway(account, request.gateway)
+        if gateway is None:
+            return None
+        if not gateway.authentication:
+            return Admission(gateway, False)
+        if not self.may_run(account, request.gateway, request.token):
+            raise Unauthorized
+        return Admission(gateway, True)
+
+    async def admit(self, request: Request) -> Admission:
+        """Lets the request in, making the `default` gateway where a token asks for it (contract 0.4).
+
+        Raises GatewayNotFound and Unauthorized.
+        """
+        admission = self.known(request)
+        if admission is not None:
+            return admission
+        if request.gateway != DEFAULT_GATEWAY or not self._control.account_exists(request.account):
+            raise GatewayNotFound
+        if not self.may_run(request.account, DEFAULT_GATEWAY, request.token):
+            raise Unauthorized
+        await self._create_default(request.account)
+        admission = self.known(request)
+        if admission is None:
+            raise GatewayNotFound
+        return admission
+
+    def may_run(self, account: str, gateway: str, text: bytes | None) -> bool:
+        """Whether this token may send requests to that gateway."""
+        token = None if text is None else self.token(account, text)
+        return (
+            token is not None
+            and "run" in token.permissions
+            and (token.gateway is None or token.gateway == gateway)
+            and (token.expires_ms is None or token.expires_ms > wall_ms())
+        )
+
+    def token(self, account: str, text: bytes) -> Token | None:
+        """The token with this text, if it is one of that account."""
+        digest = sha256(text).digest()
+        generation = self._generations.of(account)
+        entry = self._tokens.get((account, digest))
+        if entry is None or entry[0] != generation:
+            found = self._control.token(digest)
+            if found is not None and found.account != account:
+                found = None
+            entry = (generation, found)
+            _keep(self._tokens, (account, digest), entry)
+        return entry[1]
+
+    def _gateway(self, account: str, name: str) -> Gateway | None:
+        generation = self._generations.of(account)
+        entry = self._gateways.get((account, name))
+        if entry is None or entry[0] != generation:
+            entry = (generation, self._control.gateway(account, name))
+            _keep(self._gateways, (account, name), entry)
+        return entry[1]
+
+
+def _keep(entries: dict[K, V], key: K, value: V) -> None:
+    """Remembers, forgetting the oldest past the bound."""
+    entries.pop(key, None)
+    if len(entries) >= MOST_ENTRIES:
+        del entries[next(iter(entries))]
+    entries[key] = value

@@ -1,0 +1,31 @@
+"""The journey of a request, in the order of its lines."""
+
+from sluice.engine.directory import Directory
+from sluice.engine.planning import compile_plan
+from sluice.engine.recorder import Recorder, Trace
+from sluice.engine.workflow import Workflow
+from sluice.values.errors import GatewayError
+from sluice.values.reply import Reply
+from sluice.values.request import Request
+
+
+class Engine:
+    """Serves requests: every one is answered, and ended exactly once."""
+
+    def __init__(self, directory: Directory, workflow: Workflow, recorder: Recorder) -> None:
+        self._directory, self._workflow, self._recorder = directory, workflow, recorder
+
+    async def serve(self, request: Request) -> Reply:
+        """The reply, its body to be pulled. A refusal is a reply too."""
+        with self._recorder.open(request) as trace:  # a crash or a hang-up is ended here too
+            try:
+                reply = await self._answer(request, trace)
+            except GatewayError as error:
+                reply = trace.refuse(error)
+            return trace.follow(reply)  # ended just before the last byte leaves
+
+    async def _answer(self, request: Request, trace: Trace) -> Reply:
+        admission = self._directory.known(request) or await self._directory.admit(request)
+        trace.admitted = admission
+        plan = compile_plan(request)  # one step, an array, a route: all the same from here
+        return await self._workflow.run(plan, trace)

@@ -1,0 +1,351 @@
+"""Ends every request exactly once, with its log appended before the reply's last bytes are handed over."""
+
+import asyncio
+import logging
+import time
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from sluice.engine.directory import Admission
+from sluice.spool.tape import Tape
+from sluice.spool.writer import SpoolWriter
+from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
+from sluice.values.exchange import Ending, Exchange
+from sluice.values.ids import wall_ms
+from sluice.values.plan import Step
+from sluice.values.reply import Part, Reply, ReplyBody, WholeBody
+from sluice.values.request import Body, Request
+
+_log = logging.getLogger(__name__)
+
+CLIENT_LEFT: Final = 499
+"""The status logged for a client that left before it was answered, as nginx has it."""
+
+
+class Recorder:
+    """Opens a trace for each request."""
+
+    def __init__(self, spool: SpoolWriter, failure_status: int, waits_for_sync: bool) -> None:
+        self.spool, self.failure_status = spool, failure_status
+        self.waits = waits_for_sync
+        """Whether the last bytes of a reply wait until its log would survive a power loss."""
+
+    def open(self, request: Request) -> "Trace":
+        return Trace(self, request)
+
+
+class Trace:
+    """One request on its way: who was let in, and a record for the step that runs."""
+
+    __slots__ = ("_record", "_recorder", "_request", "admitted")
+
+    def __init__(self, recorder: Recorder, request: Request) -> None:
+        self._recorder, self._request = recorder, request
+        self._record: Record | None = None
+        self.admitted: Admission | None = None
+
+    def __enter__(self) -> "Trace":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if error is not None and self._record is not None:
+            self._record.crash(error)
+
+    def begin(self, step: Step) -> "Record":
+        """A record for a step. Raises Overloaded where the spool is full and must not drop."""
+        assert self.admitted is not None
+        self._record = Record(self._recorder, self._request, self.admitted, step)
+        return self._record
+
+    def refuse(self, error: GatewayError) -> Reply:
+        """The reply that says no. What never reached a step is not logged."""
+        status = self._recorder.failure_status if isinstance(error, UpstreamFailure) else error.status
+        if self._record is not None:
+            self._record.refused(error, status)
+        return refusal(error, status)
+
+    def follow(self, reply: Reply) -> Reply:
+        """The same reply, its body watched and its head telling the ids."""
+        if self._record is not None:
+            self._record.follow(reply)
+        else:
+            event_id = self._request.options.event_id
+            log_id = self._recorder.spool.mint.mint().encode()
+            reply.lines.append(b"cf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (log_id, event_id or log_id))
+        return reply
+
+
+class Record:
+    """The record of one step, and the body of its reply as the edge pulls it. Only its first ending counts."""
+
+    __slots__ = (
+        "_admission",
+        "_body",
+        "_detail",
+        "_ended",
+        "_ending",
+        "_error",
+        "_held",
+        "_id",
+        "_latency_s",
+        "_path",
+        "_recorder",
+        "_reply_encoding",
+        "_reply_tape",
+        "_reply_type",
+        "_request",
+        "_request_tape",
+        "_started_ms",
+        "_started_s",
+        "_status",
+        "_step",
+        "_terminal",
+        "attempts",
+    )
+
+    def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
+        spool, options = recorder.spool, step.options
+        collect = admission.gateway.collect_logs if options.collect_log is None else options.collect_log
+        if collect and spool.refusing:
+            raise Overloaded
+        self._recorder, self._request, self._admission, self._step = recorder, request, admission, step
+        self._id = spool.mint.mint()
+        self._started_ms, self._started_s = wall_ms(), time.monotonic()
+        self._latency_s: float | None = None
+        self._request_tape: Tape | None = spool.tape(self._id, "request") if collect else None
+        self._reply_tape: Tape | None = spool.tape(self._id, "response") if collect else None
+        self._ending: Ending = "complete"
+        self._status = self._error = self.attempts = 0
+        self._detail = self._path = ""
+        self._reply_type = self._reply_encoding = b""
+        self._terminal: TerminalLine | None = None
+        self._body: ReplyBody = NOTHING
+        self._held: Part | None = None
+        self._ended = False
+
+    # --- what happens to the step, in this order
+
+    def hear(self, body: Body) -> Body:
+        """The request body as the provider is to read it; what passes is recorded."""
+        tape = self._request_tape
+        if tape is None:
+            return body
+        whole = body.whole
+        if whole is None:
+            return Heard(body, tape)
+        tape.add(whole)
+        return body
+
+    def called(self, path: str) -> None:
+        """An attempt begins."""
+        self._path = path
+        self.attempts += 1
+
+    def answered(self, status: int, content_type: bytes, encoding: bytes, terminal_line: bytes) -> None:
+        """The head of the reply is in."""
+        self._latency_s = time.monotonic() - self._started_s
+        self._status, self._reply_type, self._reply_encoding = status, content_type, encoding
+        if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
+            self._terminal = TerminalLine(terminal_line)
+
+    def refused(self, error: GatewayError, status: int) -> None:
+        """The client gets an error of ours instead of a reply."""
+        self._ending, self._status, self._error, self._detail = "refused", status, error.code, error.detail
+        self._reply_type, self._reply_encoding, self._terminal = b"application/json", b"", None
+
+    def follow(self, reply: Reply) -> None:
+        """Puts itself before the reply's body, and the ids into its head."""
+        self._body, reply.body = reply.body, self
+        log_id = self._id.encode()
+        reply.lines.append(
+            b"cf-aig-step: %d\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"
+            % (self._step.index, log_id, self._step.options.event_id or log_id)
+        )
+        if self._reply_tape is not None:
+            reply.lines.append(b"cf-aig-log-id: %b\r\n" % log_id)
+
+    def crash(self, error: BaseException) -> None:
+        """The request ends without a reply: its client left, or a bug of ours."""
+        if isinstance(error, asyncio.CancelledError):
+            self._ending, self._status = "abandoned", CLIENT_LEFT
+        else:
+            self._ending, self._status, self._error = "refused", InternalFault.status, InternalFault.code
+        self._end()
+
+    # --- the body of the reply
+
+    def poll(self) -> Part | None:
+        tape = self._reply_tape
+        if self._held is not None or (tape is not None and tape.behind):
+            return None
+        part = self._body.poll()
+        if part is None or self._saw(part):
+            return part
+        self._held = part
+        return None
+
+    async def read(self) -> Part:
+        tape = self._reply_tape
+        if self._held is None:
+            if tape is not None and tape.behind:
+                await tape.settle()
+            try:
+                part = await self._body.read()
+            except GatewayError as error:
+                self._ending, self._error, self._detail = "broken", error.code, error.detail
+                await self.settle()
+                raise
+            if self._saw(part):
+                return part
+            self._held = part
+        await self.settle()
+        part, self._held = self._held, None
+        return part
+
+    def close(self, complete: bool = False) -> None:
+        self._body.close(complete or (self._ended and self._ending == "complete"))
+        if not self._ended:
+            self._ending = "abandoned"
+            self._end()
+
+    def _saw(self, part: Part) -> bool:
+        """Records a part; whether it may pass now. The one that completes the reply passes after its log."""
+        if self._ended:
+            return True
+        tape, data = self._reply_tape, part.data
+        if tape is not None and data:
+            tape.add(data)
+        if not part.last and (self._terminal is None or not self._terminal.ends_in(data)):
+            return True
+        if self._must_wait:
+            return False
+        self._end()
+        return True
+
+    # --- the ending
+
+    async def settle(self) -> None:
+        """Ends the record once all that must be written before it is."""
+        for tape in (self._request_tape, self._reply_tape):
+            if tape is not None:
+                await tape.settle()
+        self._end()
+        if self._recorder.waits:
+            await self._recorder.spool.durable()
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether the record cannot be ended at once; if it must be, the spool lets its frame follow later."""
+        heard, told = self._request_tape, self._reply_tape
+        if heard is None or told is None:
+            return False
+        return self._recorder.waits or not (heard.settled and told.settled)
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        heard, told = self._request_tape, self._reply_tape
+        if heard is None or told is None:
+            return
+        try:
+            self._recorder.spool.append(self._admission.gateway, self._exchange(heard, told), heard, told)
+        except Exception:  # a last resort: a log that cannot be written must not break the reply
+            _log.exception("log_not_written", extra={"log_id": self._id})
+
+    def _exchange(self, heard: Tape, told: Tape) -> Exchange:
+        request, step, options = self._request, self._step, self._step.options
+        latency_s = self._latency_s
+        return Exchange(
+            id=self._id,
+            request_id=self._id,
+            event_id=options.event_id.decode("utf-8", "replace") or self._id,
+            account=self._admission.gateway.account,
+            provider=step.provider,
+            path=self._path,
+            method=step.method.decode(),
+            request_type=request.request_type,
+            started_ms=self._started_ms,
+            latency_us=None if latency_s is None else int(latency_s * 1_000_000),
+            duration_us=int((time.monotonic() - self._started_s) * 1_000_000),
+            status=self._status,
+            ending=self._ending,
+            error=self._error,
+            step=step.index,
+            attempts=self.attempts,
+            authenticated=self._admission.authenticated,
+            payload=options.collect_payload,
+            request_content_type=request.content_type,
+            request_encoding=request.content_encoding,
+            response_content_type=self._reply_type,
+            response_encoding=self._reply_encoding,
+            user_agent=request.user_agent,
+            metadata=options.metadata,
+            custom_cost=options.custom_cost,
+            request_bytes=heard.length,
+            response_bytes=told.length,
+            detail=self._detail,
+        )
+
+
+class TerminalLine:
+    """Looks for the line that ends an event stream, in pieces of it."""
+
+    __slots__ = ("_after_newline", "_line", "_within")
+
+    def __init__(self, line: bytes) -> None:
+        self._line, self._within = line, b"\n" + line
+        self._after_newline = True
+
+    def ends_in(self, data: bytes) -> bool:
+        """Whether the line begins in this piece. One split over two pieces is missed: the keeper finds it."""
+        found = self._within in data or (self._after_newline and data.startswith(self._line))
+        self._after_newline = data.endswith(b"\n")
+        return found
+
+
+class Heard:
+    """A request body that is recorded as it is read."""
+
+    __slots__ = ("_body", "_tape", "length")
+
+    whole: bytes | None = None
+
+    def __init__(self, body: Body, tape: Tape) -> None:
+        self._body, self._tape = body, tape
+        self.length = body.length
+
+    async def read(self) -> bytes:
+        data = await self._body.read()
+        self._tape.add(data)
+        if self._tape.behind:
+            await self._tape.settle()
+        return data
+
+
+NOTHING: Final = WholeBody(b"")
+
+
+def refusal(error: GatewayError, status: int) -> Reply:
+    """A gateway error as a client reads it (contract 12.1)."""
+    said = {"code": error.code, "message": error.said}
+    body = msgspec.json.encode(
+        {
+            "success": False,
+            "result": [],
+            "messages": [],
+            "error": [said],
+            "errors": [said],
+            "name": "AiGatewayError",
+            "httpCode": status,
+            "internalCode": error.code,
+            "message": error.said,
+            "description": error.said,
+        }
+    )
+    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)]
+    return Reply(status, None, lines, len(body), WholeBody(body))

@@ -1,0 +1,1 @@
+"""The keeper: the one writer of logs."""

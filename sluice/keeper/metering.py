@@ -1,0 +1,302 @@
+"""An exchange and its two bodies to a log entry: model, usage, cost, and how it truly ended."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import chain
+from mmap import ACCESS_READ, mmap
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
+from sluice.formats.multipart import form_field
+from sluice.formats.sse import EventSplitter, parse_event
+from sluice.providers.endpoints import is_billed, model_in_path, model_type
+from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
+from sluice.providers.usage import (
+    UsageFormat,
+    ends_stream,
+    may_end_stream,
+    merged,
+    named_model,
+    named_model_of_event,
+    usage_format,
+)
+from sluice.values.exchange import Ending, Exchange
+from sluice.values.log import Blob, LogEntry, Scalar, SideFile, Usage
+from sluice.values.rates import Rates
+
+BodySource = Blob
+
+MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024
+"""A compressed document is unfolded in memory up to here; past it, it is not read. Plain ones are mapped, whatever
+their size, and streams are read piece by piece, both up to the 100 MB of formats/encodings.py."""
+MAX_METADATA_BYTES: Final = 16 * 1024
+MAX_METADATA_ENTRIES: Final = 5
+MAX_NAME: Final = 256
+"""Longest model name and media type that a log keeps; a model name past it is no model's."""
+MAX_USER_AGENT: Final = 1024
+
+_NOTHING: Final = Usage()
+_HIT: Final = Usage(tokens_in=0, tokens_out=0, total=0)
+"""A hit read and wrote nothing (contract 5)."""
+
+
+class _Reply(NamedTuple):
+    """What a reply's body tells."""
+
+    usage: Usage | None = None
+    model: str | None = None
+    ended: bool = False
+    """A stream's terminal event was in it."""
+
+
+_SILENT: Final = _Reply()
+
+
+class _Wanted(NamedTuple):
+    """What to look for in a reply."""
+
+    usage: UsageFormat | None
+    model: bool
+    end: bool
+
+
+class Meter:
+    """Turns exchanges into log entries. `rates` gives the list price of a provider's model."""
+
+    def __init__(self, rates: Callable[[str, str], Rates | None]) -> None:
+        self._rates = rates
+
+    def entry(self, exchange: Exchange, request: BodySource, response: BodySource) -> LogEntry:
+        """The log entry of an exchange.
+
+        Whatever its headers and bodies hold, nothing is raised: what cannot be read is None. Only what `rates`
+        raises passes, so that the batch can be tried again.
+        """
+        asked = _model_asked(exchange, request)
+        doubtful = exchange.ending in ("abandoned", "broken")
+        shape = usage_format(exchange.provider) if is_billed(exchange.method, exchange.path) else None
+        reply = _read_reply(exchange, response, _Wanted(shape, model=asked is None, end=doubtful))
+        ending: Ending = "complete" if reply.ended else exchange.ending
+        model = asked or reply.model or ""
+        usage = _HIT if exchange.cached else (reply.usage or _NOTHING)
+        custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
+        latency_us = exchange.latency_us
+        return LogEntry(
+            id=exchange.id,
+            request_id=exchange.request_id,
+            event_id=exchange.event_id,
+            created_ms=exchange.started_ms,
+            duration_ms=_milliseconds(exchange.duration_us),
+            latency_ms=None if latency_us is None else _milliseconds(latency_us),
+            provider=exchange.provider,
+            model=model,
+            model_type=model_type(exchange.path),
+            path=exchange.path,
+            request_type=exchange.request_type,
+            request_content_type=_text(exchange.request_content_type, MAX_NAME),
+            response_content_type=_text(exchange.response_content_type, MAX_NAME),
+            status_code=exchange.status,
+            success=exchange.status < 400 and ending == "complete",
+            cached=exchange.cached,
+            incomplete=ending in ("broken", "abandoned"),
+            ending=ending,
+            error=exchange.error,
+            step=exchange.step,
+            attempts=exchange.attempts,
+            usage=usage,
+            cost_nano=self._cost(exchange, model, usage, custom),
+            custom_cost=custom is not None,
+            metadata=parse_metadata(exchange.metadata) if exchange.metadata else {},
+            user_agent=_text(exchange.user_agent, MAX_USER_AGENT),
+            authentication=exchange.authenticated,
+            wholesale=exchange.wholesale,
+            byok=exchange.byok,
+            compat=exchange.compat,
+            payload=exchange.payload,
+            request_bytes=exchange.request_bytes,
+            response_bytes=exchange.response_bytes,
+            request_truncated=_length(request) < exchange.request_bytes if request is not None else False,
+            response_truncated=_length(response) < exchange.response_bytes if response is not None else False,
+            connection_id=exchange.connection_id or None,
+            detail=exchange.detail or None,
+        )
+
+    def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> int | None:
+        if exchange.cached:
+            return 0
+        if custom is not None:
+            return custom_cost(usage, custom)
+        if usage.tokens_in is None and usage.tokens_out is None:
+            return None
+        rates = self._rates(exchange.provider, model) if model else None
+        return None if rates is None else list_cost(usage, rates)
+
+
+_METADATA: Final = msgspec.json.Decoder(dict[str, str | int | float | bool])
+
+
+def parse_metadata(raw: bytes) -> dict[str, Scalar]:
+    """The value of cf-aig-metadata by the rules of contract 7.5; empty where they discard it.
+
+    Reserved keys go first, so that they take no place among the five.
+    """
+    if len(raw) > MAX_METADATA_BYTES:
+        return {}
+    try:
+        entries = _METADATA.decode(_as_utf8(raw))
+        kept = [(key, _stored(value)) for key, value in entries.items() if not key.startswith("cf.")]
+    except (ValueError, RecursionError, OverflowError):
+        return {}
+    return dict(kept[:MAX_METADATA_ENTRIES])
+
+
+def _as_utf8(raw: bytes) -> bytes:
+    """Header values are Latin-1 to fetch() in browsers and Node, UTF-8 to most others."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1").encode()
+    return raw
+
+
+def _stored(value: Scalar) -> Scalar:
+    """Integers past 64 bits become floats, as in JavaScript: no store has room for them."""
+    return float(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
+
+
+def _model_asked(exchange: Exchange, request: BodySource) -> str | None:
+    """The model that the request names in its body, else in its path (contract A.3)."""
+    named = _model_in_body(exchange, request) if request else None
+    return _model_name(named) or _model_name(model_in_path(exchange.path))
+
+
+def _model_in_body(exchange: Exchange, request: bytes | SideFile) -> str | None:
+    content_type = exchange.request_content_type
+    form = content_type[:10].lower() == b"multipart/"
+    if type(request) is bytes and not exchange.request_encoding and not form:
+        return named_model(request)
+    try:
+        with _opened(request, exchange.request_encoding) as body, body.document() as document:
+            if not form:
+                return named_model(document)
+            value = form_field(document, content_type, b"model")
+    except OSError:
+        return None
+    return None if value is None else value.decode("utf-8", "replace").strip()
+
+
+def _model_name(name: str | None) -> str | None:
+    return name if name and len(name) <= MAX_NAME else None
+
+
+def _read_reply(exchange: Exchange, response: BodySource, wanted: _Wanted) -> _Reply:
+    """What the reply tells; nothing where it is neither JSON nor an event stream, or is not to be had."""
+    if not response:
+        return _SILENT
+    if type(response) is bytes and not exchange.response_encoding:
+        if _DOCUMENT.match(response):
+            return _read_document(response, wanted)
+        return _read_stream((response,), wanted) if _is_stream(exchange, response) else _SILENT
+    try:
+        with _opened(response, exchange.response_encoding) as body:
+            if _DOCUMENT.match(body.head):
+                with body.document() as document:
+                    return _read_document(document, wanted)
+            return _read_stream(body.pieces(), wanted) if _is_stream(exchange, body.head) else _SILENT
+    except OSError:
+        return _SILENT
+
+
+_DOCUMENT: Final = re.compile(rb"\s*\{")
+_STREAM: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+
+
+def _is_stream(exchange: Exchange, head: bytes) -> bool:
+    """Judged by the first bytes too: some vendors call their streams text/plain."""
+    return exchange.response_content_type[:17].lower() == b"text/event-stream" or _STREAM.match(head) is not None
+
+
+def _read_document(document: bytes | mmap, wanted: _Wanted) -> _Reply:
+    usage = wanted.usage.document(document) if wanted.usage else None
+    return _Reply(usage, _model_name(named_model(document)) if wanted.model else None)
+
+
+def _read_stream(pieces: Iterable[bytes], wanted: _Wanted) -> _Reply:
+    """Parses only events that can tell something: to parse each would cost several times as much."""
+    usage: Usage | None = None
+    model: str | None = None
+    ended = False
+    shape, want_model, want_end = wanted
+    for block in _blocks(pieces):
+        if shape and shape.marker in block and shape.pattern.search(block) and (event := parse_event(block)):
+            told = shape.event(event.data)
+            usage = merged(usage, told) if told else usage
+        if want_model and b'"model"' in block and (event := parse_event(block)):
+            model = _model_name(named_model_of_event(event.data))
+            want_model = model is None
+        if want_end and may_end_stream(block) and (event := parse_event(block)):
+            ended = ended or ends_stream(event)
+    return _Reply(usage, model, ended)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    splitter = EventSplitter()
+    for piece in pieces:
+        yield from splitter.feed(piece)
+    yield splitter.end()
+
+
+class _Body:
+    """A body behind a source, decoded as far as it can be."""
+
+    __slots__ = ("_mapped", "_rest", "head")
+
+    def __init__(self, pieces: Iterator[bytes], mapped: SideFile | None) -> None:
+        self.head = next(pieces, b"")
+        self._rest = pieces
+        self._mapped = mapped
+
+    def pieces(self) -> Iterator[bytes]:
+        return chain((self.head,), self._rest)
+
+    @contextmanager
+    def document(self) -> Iterator[bytes | mmap]:
+        """All of it at once: a plain side file is mapped and takes no memory of ours."""
+        if self._mapped and self.head:
+            with self._mapped.path.open("rb") as file:
+                length = min(self._mapped.length, os.fstat(file.fileno()).st_size)
+                with mmap(file.fileno(), length, access=ACCESS_READ) as view:
+                    yield view
+            return
+        whole = bytearray()
+        for piece in self.pieces():
+            whole += piece
+            if len(whole) > MAX_DOCUMENT_BYTES:
+                break
+        yield bytes(whole)
+
+
+@contextmanager
+def _opened(body: bytes | SideFile, encoding: bytes) -> Iterator[_Body]:
+    coding = coding_of(encoding)
+    plain = isinstance(body, SideFile) and coding == "identity"
+    limit = min(MAX_DECODED_BYTES, _length(body)) if plain else MAX_DECODED_BYTES
+    with BytesIO(body) if isinstance(body, bytes) else body.path.open("rb") as source:
+        yield _Body(decoded(source, coding, limit) or iter(()), body if isinstance(body, SideFile) and plain else None)
+
+
+def _length(body: bytes | SideFile) -> int:
+    return body.length if isinstance(body, SideFile) else len(body)
+
+
+def _milliseconds(us: int) -> int:
+    return (us + 500) // 1000
+
+
+def _text(raw: bytes, limit: int) -> str | None:
+    return raw[:limit].decode("latin-1") if raw else None

@@ -1,0 +1,1 @@
+"""What we know of vendors, without I/O: how to address them and how to read them."""

@@ -1,0 +1,121 @@
+"""What a call costs. Integers of nano-USD, half a unit rounded up, once, on the sum."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+import msgspec
+
+from sluice.values.log import Usage
+from sluice.values.rates import Rates
+
+MAX_NANO: Final = 2**63 - 1
+"""What an integer column of a store holds: 9.2 billion USD."""
+_PER_RATE: Final = 1_000_000
+_NANO: Final = Decimal(10**9)
+
+
+def list_cost(usage: Usage, rates: Rates) -> int | None:
+    """The price in nano-USD by the list; None where neither side is counted or priced, or a counted one is not priced.
+
+    Every part of the input and of the output (cached, written to the cache, audio, image; reasoning, audio, image)
+    is priced apart where the list has a price for it, else as the rest of its side. A side that the vendor does not
+    count adds nothing: embeddings have no output.
+    """
+    uncounted = usage.tokens_in is None and usage.tokens_out is None
+    if uncounted or (rates.input is None and rates.output is None):
+        return None
+    read = _side(
+        usage.tokens_in or 0,
+        rates.input,
+        (
+            (usage.cached_in, rates.cached_input),
+            (usage.cache_write, rates.cache_write),
+            (usage.audio_in, rates.audio_input),
+            (usage.image_in, rates.image_input),
+        ),
+    )
+    wrote = _side(
+        usage.tokens_out or 0,
+        rates.output,
+        (
+            (usage.reasoning, rates.reasoning),
+            (usage.audio_out, rates.audio_output),
+            (usage.image_out, rates.image_output),
+        ),
+    )
+    if read is None or wrote is None:
+        return None
+    return _within_store((read + wrote + _PER_RATE // 2) // _PER_RATE)
+
+
+def _side(tokens: int, rate: int | None, parts: tuple[tuple[int | None, int | None], ...]) -> int | None:
+    """Tokens times rates. Parts that claim more than the whole are cut, so that no token is paid twice."""
+    total = 0
+    left = tokens
+    for count, part_rate in parts:
+        if count and part_rate is not None:
+            part = min(count, left)
+            left -= part
+            total += part * part_rate
+    if not left:
+        return total
+    return None if rate is None else total + left * rate
+
+
+class CustomCost(msgspec.Struct, frozen=True, gc=False):
+    """A client's own prices (contract 7.5), in USD a token, or in USD for the whole call."""
+
+    per_token_in: Decimal | None = None
+    per_token_out: Decimal | None = None
+    per_cache_read_token: Decimal | None = None
+    per_cache_write_token: Decimal | None = None
+    total_cost: Decimal | None = None
+
+
+_CUSTOM_COST: Final = msgspec.json.Decoder(CustomCost)
+_MAX_USD: Final = Decimal(10**9)
+_ZERO: Final = Decimal(0)
+
+
+def parse_custom_cost(raw: bytes) -> CustomCost | None:
+    """The value of cf-aig-custom-cost; None where it is absent, malformed, negative or prices nothing."""
+    if not raw:
+        return None
+    try:
+        cost = _CUSTOM_COST.decode(raw)
+    except (ValueError, RecursionError, InvalidOperation):
+        return None
+    given = [value for field in CustomCost.__struct_fields__ if (value := getattr(cost, field)) is not None]
+    if not given or not all(value.is_finite() and 0 <= value <= _MAX_USD for value in given):
+        return None
+    if cost.total_cost is None and cost.per_token_in is None and cost.per_token_out is None:
+        return None
+    return cost
+
+
+def custom_cost(usage: Usage, cost: CustomCost) -> int | None:
+    """The price in nano-USD by the client's own rates; `total_cost` needs no usage and wins over them."""
+    if cost.total_cost is not None:
+        return _nano(cost.total_cost)
+    if usage.tokens_in is None and usage.tokens_out is None:
+        return None
+    tokens_in = usage.tokens_in or 0
+    cached = min(usage.cached_in or 0, tokens_in)
+    written = min(usage.cache_write or 0, tokens_in - cached)
+    per_in = cost.per_token_in or _ZERO
+    per_read = per_in if cost.per_cache_read_token is None else cost.per_cache_read_token
+    per_write = per_in if cost.per_cache_write_token is None else cost.per_cache_write_token
+    return _nano(
+        (tokens_in - cached - written) * per_in
+        + cached * per_read
+        + written * per_write
+        + (usage.tokens_out or 0) * (cost.per_token_out or _ZERO)
+    )
+
+
+def _nano(usd: Decimal) -> int | None:
+    return _within_store(int(usd * _NANO + Decimal("0.5")))
+
+
+def _within_store(nano: int) -> int | None:
+    return nano if nano <= MAX_NANO else None

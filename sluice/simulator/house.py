@@ -1,0 +1,102 @@
+"""What all connections of one simulator share, and the way from a received request to a script."""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from sluice.simulator.call import Body, Call, header_of, model_of, path_of
+from sluice.simulator.faults import NONE, FaultError, Faults, parse_faults, without_faults
+from sluice.simulator.files import Shelf
+from sluice.simulator.journal import Journal
+from sluice.simulator.openai import OPENAI
+from sluice.simulator.own import PREFIX, echo, own, wants_echo
+from sluice.simulator.script import Refused, Script
+from sluice.simulator.staging import Framing, Stage
+from sluice.simulator.vendor import Vendor
+from sluice.wire.http1 import RequestHead
+
+SLUGS: Final = frozenset({
+    "openai", "anthropic", "google-ai-studio", "google-vertex-ai", "workers-ai", "aws-bedrock", "azure-openai",
+    "groq", "mistral", "cohere", "perplexity-ai", "grok", "deepseek", "openrouter", "cerebras", "fireworks",
+    "baseten", "huggingface", "replicate", "parallel", "cartesia", "elevenlabs", "deepgram", "fal", "ideogram",
+    "adobe-firefly"
+})  # fmt: skip
+"""First segments of a path that name a provider (contract 1.2). All are answered in OpenAI's shape so far."""
+
+BODIES_BYTES: Final = 64 * 1024 * 1024
+"""Bodies that all connections may hold; past it they are digested only."""
+_COUNTED: Final = 1000
+_FRAMINGS: Final[dict[str, Framing]] = {"length": "length", "chunked": "chunked", "close": "close"}
+
+
+class Cue(NamedTuple):
+    """A script with all that is to be known to perform it."""
+
+    script: Script
+    stage: Stage
+    faults: Faults
+
+
+class House:
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.bodies_bytes = 0
+        self._shelf = Shelf()
+        self._hits: OrderedDict[str, int] = OrderedDict()
+        self._vendor: Vendor = OPENAI
+
+    async def cue(self, head: RequestHead, body: Body, connection: int, number: int) -> Cue:
+        """The answer to one request. A fault that is none is a 400."""
+        target, headers = head.target.decode("latin-1"), head.headers
+        method = head.method.decode("latin-1")
+        path = path_of(target, SLUGS)
+        model = model_of(path, body)
+        call = Call(method, target, path, headers, body, model, NONE)
+        stage = self._stage(head, call, number)
+        if target.startswith(PREFIX) or target.partition("?")[0] in ("", "/"):
+            return Cue(await own(call, self.journal), stage, NONE)
+        try:
+            call = call._replace(faults=self._faults(call))
+            return Cue(self._script(call, connection, number), stage, call.faults)
+        except FaultError as error:
+            return Cue(self._vendor.refusal(call, 400, str(error)), stage, NONE)
+        except Refused as refused:
+            return Cue(self._vendor.refusal(call, refused.status, refused.message), stage, call.faults)
+
+    def _script(self, call: Call, connection: int, number: int) -> Script:
+        faults = call.faults
+        status = 429 if faults.retry_after is not None and faults.status is None else faults.status
+        if status is not None:
+            return self._vendor.refusal(call, status, "")
+        if wants_echo(call):
+            return echo(call, connection, number)
+        script = self._vendor.answer(call, self._shelf)
+        if faults.error_200 is None:
+            return script
+        if script.stream:
+            return Script(200, script.headers, (self._vendor.error_event,), stream=True)
+        failed = self._vendor.refusal(call, 500, "")
+        return Script(200, failed.headers, failed.parts, failed.length)
+
+    def _faults(self, call: Call) -> Faults:
+        """The faults to apply now: `first` has let them go once its requests have been."""
+        faults = parse_faults(call.model, call.header(b"x-sluice-fault"))
+        if faults.first is None:
+            return faults
+        kind = "\0".join((call.target, call.model, call.header(b"x-sluice-marker")))
+        hits = self._hits.pop(kind, 0)
+        self._hits[kind] = hits + 1
+        if len(self._hits) > _COUNTED:
+            self._hits.popitem(last=False)
+        return faults if hits < faults.first else without_faults(faults)
+
+    def _stage(self, head: RequestHead, call: Call, number: int) -> Stage:
+        zipped = call.header(b"x-sluice-encoding") == "gzip" and "gzip" in header_of(call.headers, b"accept-encoding")
+        return Stage(
+            first=number == 1,
+            keep_alive=head.keep_alive and not head.upgrade,
+            http11=head.http11,
+            head_only=head.method == b"HEAD",
+            framing=_FRAMINGS.get(call.header(b"x-sluice-framing")),
+            gzip=zipped,
+            error_event=self._vendor.error_event,
+        )

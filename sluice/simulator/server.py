@@ -1,0 +1,220 @@
+"""The simulator's server: a loop of its own over the codec, for faults need raw bytes. Start reading at `serve`."""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+
+from sluice.simulator.call import EMPTY, END_BYTES, WHOLE_BYTES, Body, BodyKeeper
+from sluice.simulator.house import BODIES_BYTES, Cue, House
+from sluice.simulator.journal import Entry
+from sluice.simulator.own import PREFIX
+from sluice.simulator.staging import Send, Stop, Wait, perform
+from sluice.wire.http1 import CONTINUE, EndOfMessage, RequestEvent, RequestHead, RequestReader, field, status_line
+
+HEAD_BYTES: Final = 256 * 1024
+HEADERS: Final = 1000
+_AHEAD_BYTES: Final = 256 * 1024
+"""How much of what a client sent may wait to be read."""
+_JOIN_BYTES: Final = 64 * 1024
+_IDLE_S: Final = 660.0
+"""Longest wait for a client, to send or to read; longer than any stall."""
+_RESET: Final = struct.pack("ii", 1, 0)
+
+log = logging.getLogger("sluice.simulator")
+
+
+async def serve(host: str, port: int, ready: Callable[[int], None] | None, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set. `ready` is told the port once connections are accepted; port 0 takes a free one."""
+    house = House()
+    running: set[Connection] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(house, running), host, port, backlog=4096)
+    try:
+        if ready is not None:
+            ready(server.sockets[0].getsockname()[1])
+        await stop.wait()
+    finally:
+        server.close()
+        tasks = [one.leave() for one in running]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Connection(asyncio.Protocol):
+    """One client: its requests are answered one after another by a task that ends with the connection."""
+
+    def __init__(self, house: House, running: "set[Connection]") -> None:
+        self._house, self._running = house, running
+        self._reader = RequestReader(HEAD_BYTES, HEADERS)
+        self._events: deque[RequestEvent] = deque()
+        self._waiting_bytes = 0
+        self._came = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._number = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("socket")
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        journal = self._house.journal
+        journal.connections_opened += 1
+        journal.connections_open += 1
+        self._serial = journal.connections_opened
+        self._running.add(self)
+        self._task = asyncio.get_running_loop().create_task(self._converse())
+        self._task.add_done_callback(self._over)
+
+    def data_received(self, data: bytes) -> None:
+        self._events.extend(self._reader.feed(data))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _AHEAD_BYTES:
+            self._transport.pause_reading()
+        self._came.set()
+
+    def eof_received(self) -> bool:
+        """A client that closes its side has left."""
+        self._task.cancel()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._house.journal.connections_open -= 1
+        self._drained.set()
+        self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        self._drained.set()
+
+    def leave(self) -> asyncio.Task[None]:
+        """Ends the connection; the task returned is over when that is done."""
+        self._task.cancel()
+        return self._task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(self)
+        self._transport.abort() if task.cancelled() else self._transport.close()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection of the simulator failed", exc_info=error)
+
+    async def _converse(self) -> None:
+        while isinstance(head := await self._next(), RequestHead):
+            self._number += 1
+            if not await self._exchange(head):
+                return
+        if self._reader.fault is not None:
+            self._refuse(str(self._reader.fault))
+
+    async def _next(self) -> RequestEvent | None:
+        """The next event; None where no more can come."""
+        while not self._events:
+            self._waiting_bytes = 0
+            self._transport.resume_reading()
+            if self._reader.fault is not None:
+                return None
+            self._came.clear()
+            try:
+                async with asyncio.timeout(_IDLE_S):
+                    await self._came.wait()
+            except TimeoutError:
+                return None
+        return self._events.popleft()
+
+    async def _exchange(self, head: RequestHead) -> bool:
+        """Answers one request; whether another may follow."""
+        entry = self._enter(head)
+        journal = self._house.journal
+        try:
+            body = await self._body(head, entry)
+            if body is None:
+                journal.end(entry, "malformed")
+                self._refuse(str(self._reader.fault))
+                return False
+            cue = await self._house.cue(head, body, self._serial, self._number)
+            entry.status = cue.script.status
+            stop = await self._perform(cue, entry)
+            journal.end(entry, "complete" if stop.whole else "broken")
+            return await self._part(stop)
+        finally:
+            journal.end(entry, "client gone")
+
+    def _enter(self, head: RequestHead) -> Entry:
+        method, target = head.method.decode("latin-1"), head.target.decode("latin-1")
+        if target.startswith(PREFIX):
+            return Entry(0, self._serial, self._number, method, target)
+        return self._house.journal.open(self._serial, self._number, method, target, head.headers)
+
+    async def _body(self, head: RequestHead, entry: Entry) -> Body | None:
+        """The request's body; None where it is malformed."""
+        if head.expects_continue and head.length != 0:
+            self._transport.write(CONTINUE)
+        house, held = self._house, 0
+        keeper: BodyKeeper | None = None
+        try:
+            while isinstance(event := await self._next(), bytes):
+                if keeper is None:
+                    keeper = BodyKeeper(WHOLE_BYTES if house.bodies_bytes < BODIES_BYTES else END_BYTES)
+                keeper.add(event)
+                house.bodies_bytes += keeper.held - held
+                held = keeper.held
+                entry.body_bytes += len(event)
+        finally:
+            house.bodies_bytes -= held
+        if not isinstance(event, EndOfMessage):
+            return None
+        body = EMPTY if keeper is None else keeper.body()
+        entry.digest = body.sha256
+        return body
+
+    async def _perform(self, cue: Cue, entry: Entry) -> Stop:
+        """Sends the reply in few writes; a stream's events one by one, and so the drops of a dripping reply."""
+        single = cue.script.stream or cue.faults.drip is not None
+        join = 1 if single else _JOIN_BYTES
+        ready: list[bytes] = []
+        size = 0
+        for act in perform(cue.script, cue.stage, cue.faults):
+            if isinstance(act, Send):
+                ready.append(act.data)
+                size += len(act.data)
+                if size < join:
+                    continue
+            if ready:
+                await self._write(b"".join(ready))
+                entry.sent_bytes += size
+                ready.clear()
+                size = 0
+                if single:
+                    await asyncio.sleep(0)  # uvloop joins what is written in one turn
+            if isinstance(act, Wait):
+                await asyncio.sleep(act.ms / 1000)
+            elif isinstance(act, Stop):
+                return act
+        raise AssertionError("a performance ends with a Stop")
+
+    async def _write(self, data: bytes) -> None:
+        self._transport.write(data)
+        if not self._drained.is_set():
+            async with asyncio.timeout(_IDLE_S):
+                await self._drained.wait()
+
+    async def _part(self, stop: Stop) -> bool:
+        """What becomes of the connection after a reply."""
+        if stop.how == "reset":
+            self._transport.set_write_buffer_limits(high=0)
+            await self._write(b"")
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+        elif stop.how == "half-close":
+            self._transport.write_eof()
+            await asyncio.sleep(_IDLE_S)
+        return stop.how == "keep"
+
+    def _refuse(self, reason: str) -> None:
+        text = reason.encode("utf-8", "replace") + b"\n"
+        lines = (status_line(400), field(b"Content-Length", b"%d" % len(text)), field(b"Connection", b"close"), b"\r\n")
+        self._transport.write(b"".join(lines) + text)

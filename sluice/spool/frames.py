@@ -1,0 +1,188 @@
+"""The bytes of a spool: file header and frames, without I/O.
+
+A frame, little-endian: "SLU1", u32 length, u32 crc32, then what both of them cover: u8 kind, u8 flags, u16 version,
+16 bytes gateway id, u32 meta length, u32 request length, meta (msgpack), request, response. Where a flag says that a
+body is in a side file, its section is that file's length, u64.
+
+The crc starts from a seed that only the file's header tells. A client can put the bytes of a frame into a body, but
+not one whose crc holds: a reader that looks for the next frame after damage cannot be led to a forged one.
+"""
+
+import zlib
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sluice.values.exchange import Exchange
+
+LOG: Final = 1
+OPENED: Final = 2
+COMMAND: Final = 3
+
+REQUEST_ASIDE: Final = 1
+RESPONSE_ASIDE: Final = 2
+NO_PAYLOAD: Final = 4
+
+MAGIC: Final = b"SLU1"
+MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""A length above it is damage. Inline bodies are far below: what is larger goes to a side file."""
+
+_VERSION: Final = 1
+_PREFIX: Final = Struct("<4sII")
+_FIXED: Final = Struct("<BBH16sII")
+_HEAD: Final = Struct("<4sIIBBH16sII")
+HEAD_BYTES: Final = _HEAD.size
+_PREFIX_BYTES: Final = _PREFIX.size
+_FIXED_BYTES: Final = _FIXED.size
+
+_FILE_HEADER: Final = Struct("<8sHHIQ16sQQ4xI")
+_FILE_MAGIC: Final = b"SLUSPOOL"
+FILE_HEADER_BYTES: Final = _FILE_HEADER.size
+
+_encode_exchange: Final = msgspec.msgpack.Encoder().encode
+_decode_exchange: Final = msgspec.msgpack.Decoder(Exchange).decode
+
+
+class _Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    id: str
+
+
+_decode_named: Final = msgspec.msgpack.Decoder(_Named).decode
+
+
+class FrameError(Exception):
+    """Bytes that are no frame or no file header, or an exchange that cannot be made one."""
+
+
+class FileHeader(NamedTuple):
+    """What a spool file begins with."""
+
+    worker: int
+    seq: int
+    incarnation: bytes
+    """16 random bytes of the process that writes the file."""
+    floor: int
+    """The last key of this worker number's former holders: every key up to it is theirs."""
+    last_key: int
+    """The last key minted for this worker number before the file was opened."""
+
+    @property
+    def seed(self) -> int:
+        """What the crc of each frame of this file starts from."""
+        return zlib.crc32(self.incarnation)
+
+
+def encode_file_header(header: FileHeader) -> bytes:
+    worker, seq, incarnation, floor, last_key = header
+    bare = _FILE_HEADER.pack(_FILE_MAGIC, _VERSION, worker, 0, seq, incarnation, floor, last_key, 0)
+    return bare[:-4] + zlib.crc32(bare[:-4]).to_bytes(4, "little")
+
+
+def decode_file_header(data: bytes) -> FileHeader:
+    if len(data) < FILE_HEADER_BYTES:
+        raise FrameError("the file header is cut short")
+    magic, version, worker, _, seq, incarnation, floor, last_key, crc = _FILE_HEADER.unpack_from(data)
+    if magic != _FILE_MAGIC or zlib.crc32(data[: FILE_HEADER_BYTES - 4]) != crc:
+        raise FrameError("not a spool file, or its header is damaged")
+    if version != _VERSION:
+        raise FrameError(f"spool format {version} is not known here")
+    return FileHeader(worker, seq, incarnation, floor, last_key)
+
+
+def encode_log_frame(
+    gateway_id: bytes,
+    exchange: Exchange,
+    request: Sequence[bytes],
+    response: Sequence[bytes],
+    *,
+    request_in_side_file: bool = False,
+    response_in_side_file: bool = False,
+    seed: int,
+) -> list[bytes]:
+    """The frame as parts for one writev. A body in a side file is given as `side_length()` of it."""
+    meta = _encode_exchange(exchange)
+    flags = (
+        (REQUEST_ASIDE if request_in_side_file else 0)
+        | (RESPONSE_ASIDE if response_in_side_file else 0)
+        | (0 if exchange.payload else NO_PAYLOAD)
+    )
+    asked = request[0] if len(request) == 1 else b"".join(request)
+    fixed = _FIXED.pack(LOG, flags, _VERSION, gateway_id, len(meta), len(asked))
+    covered = b"".join((fixed, meta, asked, *response))
+    if len(covered) > MAX_FRAME_BYTES:
+        raise FrameError(f"a frame of {len(covered)} bytes is too long")
+    return [_PREFIX.pack(MAGIC, len(covered), zlib.crc32(covered, seed)), covered]
+
+
+def side_length(length: int) -> tuple[bytes]:
+    """The section that stands for a body in a side file."""
+    return (length.to_bytes(8, "little"),)
+
+
+def frame_bytes(head: bytes) -> int:
+    """How long the frame that begins with `head` says it is; at least the head."""
+    return max(HEAD_BYTES, _PREFIX_BYTES + int.from_bytes(head[4:8], "little"))
+
+
+class Span(NamedTuple):
+    """A whole frame with a valid crc within a buffer."""
+
+    end: int
+    gateway_id: bytes
+
+
+def find_span(buffer: bytes, start: int, seed: int) -> Span | None:
+    """The frame that starts at `start`; None where the buffer ends before it does. Raises FrameError."""
+    if len(buffer) - start < HEAD_BYTES:
+        if not MAGIC.startswith(buffer[start : start + 4]) and not buffer.startswith(MAGIC, start):
+            raise FrameError("no frame begins here")
+        return None
+    magic, length, crc, _, _, _, gateway_id, meta_bytes, request_bytes = _HEAD.unpack_from(buffer, start)
+    if magic != MAGIC or length > MAX_FRAME_BYTES or length < _FIXED_BYTES + meta_bytes + request_bytes:
+        raise FrameError("no frame begins here")
+    end = start + _PREFIX_BYTES + length
+    if end > len(buffer):
+        return None
+    if zlib.crc32(memoryview(buffer)[start + _PREFIX_BYTES : end], seed) != crc:
+        raise FrameError("the frame's checksum does not hold")
+    return Span(end, gateway_id)
+
+
+class LogFrame(NamedTuple):
+    """A decoded log frame; a body in a side file is that file's length."""
+
+    gateway_id: bytes
+    exchange: Exchange
+    request: bytes | int
+    response: bytes | int
+
+
+def decode_log_frame(frame: bytes) -> LogFrame:
+    """Decodes a frame whose crc was checked when its span was found. Raises FrameError."""
+    _, _, _, kind, flags, version, gateway_id, meta_bytes, request_bytes = _HEAD.unpack_from(frame)
+    if kind != LOG or version != _VERSION:
+        raise FrameError(f"frames of kind {kind}, version {version} are not known here")
+    request_at = HEAD_BYTES + meta_bytes
+    response_at = request_at + request_bytes
+    try:
+        exchange = _decode_exchange(memoryview(frame)[HEAD_BYTES:request_at])
+    except msgspec.MsgspecError as error:
+        raise FrameError(f"the frame's meta cannot be read: {error}") from error
+    request, response = frame[request_at:response_at], frame[response_at:]
+    return LogFrame(
+        gateway_id,
+        exchange,
+        int.from_bytes(request, "little") if flags & REQUEST_ASIDE else request,
+        int.from_bytes(response, "little") if flags & RESPONSE_ASIDE else response,
+    )
+
+
+def log_id_of(frame: bytes) -> str:
+    """The id of the log alone. Raises FrameError."""
+    meta_bytes = _HEAD.unpack_from(frame)[7]
+    try:
+        return _decode_named(memoryview(frame)[HEAD_BYTES : HEAD_BYTES + meta_bytes]).id
+    except msgspec.MsgspecError as error:
+        raise FrameError(f"the frame's meta cannot be read: {error}") from error

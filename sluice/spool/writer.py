@@ -1,0 +1,274 @@
+"""The worker's end of the spool: one frame per log, on disk before the last byte of the reply leaves."""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sluice.metrics import Metrics
+from sluice.spool.frames import (
+    FILE_HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    FileHeader,
+    FrameError,
+    encode_file_header,
+    encode_log_frame,
+    side_length,
+)
+from sluice.spool.group_sync import GroupSync
+from sluice.spool.layout import (
+    Side,
+    file_path,
+    file_seqs,
+    lock,
+    make_folder,
+    side_folder,
+    side_path,
+    spool_bytes,
+    write_all,
+)
+from sluice.spool.reader import last_key
+from sluice.spool.sidefiles import SideFiles
+from sluice.spool.tape import Desk, Tape
+from sluice.values.exchange import Exchange
+from sluice.values.ids import WORKERS, Mint
+from sluice.values.settings import MB, SpoolSettings
+from sluice.values.tenancy import Gateway
+
+_log = logging.getLogger(__name__)
+_MEND_S: Final = 0.25
+"""How long a spool that failed is left alone before it is tried again."""
+
+
+class SpoolTaken(Exception):
+    """All worker numbers are held by living processes."""
+
+
+class SpoolWriter:
+    """The only writer of one spool folder. All methods belong to the event loop's thread.
+
+    `append` is the one thing that a worker does for a log. It never raises: a log that cannot be written is counted
+    and named in the process log, and the reply goes on.
+    """
+
+    def __init__(
+        self, root: Path, number: int, held: int, settings: SpoolSettings, metrics: Metrics, *, body_bytes: int
+    ) -> None:
+        self.number = number
+        self._root, self._folder, self._lock = root, root / str(number), held
+        self._settings, self._metrics, self._body_bytes = settings, metrics, body_bytes
+        self._floor = last_key(self._folder)
+        self.mint = Mint(number, self._floor)
+        self._incarnation = secrets.token_bytes(16)
+        self._frames = metrics.counter("sluice_spool_frames_total", "Log frames appended to the spool")
+        failures = metrics.counter("sluice_spool_failures_total", "Writes or syncs of the spool that failed")
+        self._failures = failures
+        self._appended = 0
+        """Bytes this writer ever appended."""
+        self._bound = settings.max_bytes
+        """The spool is full once `_appended` is past it; set anew about once a second."""
+        self._fd, self._offset = -1, 0
+        self._broken = False
+        self._mend_at = 0.0
+        self._late: deque[Callable[[], None]] = deque()
+        self._seq = max(file_seqs(self._folder), default=int(time.time()))
+        power = settings.durability == "power"
+        self._sync = GroupSync(0.0 if power else settings.sync_ms / 1000, failures, self._measure)
+        self._sides = SideFiles(side_folder(self._folder), durable=power, retire=self._sync.retire, failures=failures)
+        inline_bytes = min(settings.inline_body_bytes, MAX_FRAME_BYTES // 4)
+        self._desk = Desk(self._sides, inline_bytes, settings.recording_bytes)
+        self._measure()
+
+    @classmethod
+    def open(
+        cls, root: Path, settings: SpoolSettings, metrics: Metrics, *, body_bytes: int = 100 * MB
+    ) -> "SpoolWriter":
+        """Takes the lowest worker number that no living process holds, and opens a new file in its folder.
+
+        Bodies are recorded up to `body_bytes` each. Raises SpoolTaken, and OSError where nothing can be written.
+        """
+        make_folder(root)
+        number, held = _claim(root)
+        try:
+            writer = cls(root, number, held, settings, metrics, body_bytes=body_bytes)
+        except BaseException:
+            os.close(held)
+            raise
+        try:
+            writer._open_file()
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def tape(self, log_id: str, side: Side) -> Tape:
+        """Records one body of the exchange `log_id`."""
+        return Tape(self._desk, side_path(self._folder, log_id, side), self._body_bytes)
+
+    def append(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
+        """Appends the exchange and ends both tapes. When it returns the frame survives this process.
+
+        Tapes should be settled: if one is not, the frame follows once they are, rather than hold up the loop.
+        """
+        if request.settled and response.settled:
+            self._write(gateway, exchange, request, response)
+            return
+        for tape in (request, response):
+            if not tape.settled:
+                tape.hand_over()
+        self._late.append(partial(self._write, gateway, exchange, request, response))
+        self._sides.when_written(asyncio.get_running_loop(), self._write_late)
+
+    async def durable(self) -> None:
+        """Returns once all that was appended before is on disk, for `durability = "power"`."""
+        await self._sync.durable()
+
+    @property
+    def full(self) -> bool:
+        return self._appended > self._bound
+
+    @property
+    def refusing(self) -> bool:
+        """Whether requests that must be logged are to be turned away now."""
+        return self._settings.when_full == "refuse" and (self.full or not self.writable)
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last append succeeded, or the next one may."""
+        return not self._broken or self._mend()
+
+    def close(self) -> None:
+        """Writes and syncs what waits, then lets go of the spool."""
+        self._sides.close()
+        while self._late:
+            self._late.popleft()()
+        self._sync.stop()
+        os.close(self._lock)
+
+    def _write_late(self) -> None:
+        if self._late:
+            self._late.popleft()()
+
+    def _write(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
+        if self._appended > self._bound and self._settings.when_full == "drop":
+            self._drop("spool_full", gateway, request, response)
+            return
+        if self._broken and not self._mend():
+            self._drop("spool_failed", gateway, request, response)
+            return
+        asked, answered = request.file, response.file
+        try:
+            parts = encode_log_frame(
+                gateway.id,
+                exchange,
+                request.parts if asked is None else side_length(asked.handed),
+                response.parts if answered is None else side_length(answered.handed),
+                request_in_side_file=asked is not None,
+                response_in_side_file=answered is not None,
+                seed=self._seed,
+            )
+        except (FrameError, ValueError, OverflowError) as error:  # lone surrogates, numbers past 64 bits
+            _log.error("log %s cannot be written: %s", exchange.id, error)
+            self._drop("unwritable", gateway, request, response)
+            return
+        size = len(parts[0]) + len(parts[1])
+        try:
+            written = os.writev(self._fd, parts)
+            if written != size:
+                write_all(self._fd, b"".join(parts)[written:])
+        except OSError as error:
+            self._fail(error)
+            self._drop("spool_failed", gateway, request, response)
+            return
+        self._appended += size
+        self._offset += size
+        self._sync.touch()
+        self._frames.add()
+        request.finish()
+        response.finish()
+        if self._offset >= self._settings.file_bytes:
+            self._rotate()
+
+    def _drop(self, reason: str, gateway: Gateway, request: Tape, response: Tape) -> None:
+        self._metrics.counter(
+            "sluice_logs_dropped_total",
+            "Logs that were lost, by gateway and reason",
+            account=gateway.account,
+            gateway=gateway.name,
+            reason=reason,
+        ).add()
+        request.discard()
+        response.discard()
+
+    def _fail(self, error: OSError) -> None:
+        """Leaves the file that failed: what follows a torn frame must stand in another one."""
+        self._failures.add()
+        _log.error("spool %d: append to file %d failed: %s", self.number, self._seq, error)
+        self._broken = True
+        self._mend_at = time.monotonic() + _MEND_S
+        if os.fstat(self._fd).st_size > FILE_HEADER_BYTES:  # else nothing is in it: try it again, do not litter
+            self._sync.follow(-1)
+            self._fd = -1
+
+    def _mend(self) -> bool:
+        now = time.monotonic()
+        if now < self._mend_at:
+            return False
+        self._mend_at = now + _MEND_S
+        try:
+            if self._fd < 0:
+                self._open_file()
+        except OSError as error:
+            _log.error("spool %d: no new file can be opened: %s", self.number, error)
+            return False
+        self._broken = False
+        return True
+
+    def _rotate(self) -> None:
+        try:
+            self._open_file()
+        except OSError as error:
+            _log.warning("spool %d: no new file can be opened, going on with the last: %s", self.number, error)
+            self._offset = 0  # try again after as many bytes
+
+    def _open_file(self) -> None:
+        self._seq += 1  # also after a failure: a number is never used twice
+        path = file_path(self._folder, self._seq)
+        header = FileHeader(
+            self.number, self._seq, self._incarnation, self._floor, max(self._floor, self.mint.last_key)
+        )
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, encode_file_header(header))
+        except BaseException:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        self._seed = header.seed
+        self._fd, self._offset = fd, FILE_HEADER_BYTES
+        self._sync.follow(fd, self._folder)
+
+    def _measure(self) -> None:
+        """On the sync thread: how much more may this writer append until the whole spool is full?"""
+        before = self._appended
+        try:
+            self._bound = before + self._settings.max_bytes - spool_bytes(self._root)
+        except OSError as error:
+            _log.error("the spool cannot be measured: %s", error)
+
+
+def _claim(root: Path) -> tuple[int, int]:
+    for number in range(WORKERS):
+        folder = root / str(number)
+        make_folder(folder)
+        make_folder(side_folder(folder))
+        held = lock(folder)
+        if held is not None:
+            return number, held
+    raise SpoolTaken(f"all {WORKERS} worker numbers are taken")

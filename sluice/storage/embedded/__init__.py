@@ -1,0 +1,1 @@
+"""Stores that need no server: SQLite files and plain files in the data folder."""

@@ -1,0 +1,429 @@
+"""Accounts, gateways, tokens and prices in `control.db`: the console writes, everybody reads."""
+
+import hashlib
+import os
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Final, Self
+
+import apsw
+import msgspec
+
+from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, StoreFault
+from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord
+from sluice.values.ids import wall_ms
+from sluice.values.log import ShardKey
+from sluice.values.rates import Rates
+from sluice.values.secret import Secret
+from sluice.values.tenancy import (
+    DEFAULT_GATEWAY,
+    PERMISSIONS,
+    Account,
+    Gateway,
+    Plan,
+    Token,
+    TokenRecord,
+)
+
+EDITION: Final = 1
+TOKEN_PREFIX: Final = "sluice_"
+"""Secret scanners look for it."""
+FIRST_ACCOUNT: Final = "local"
+ABSENT_PRICES: Final = 10_000
+"""Models without a price that are remembered: their names come from clients."""
+
+_READ_BUSY_MS: Final = 100
+"""A reader waits only while a log left by a killed writer is recovered."""
+_WRITE_BUSY_MS: Final = 2_000
+
+_GATEWAY: Final = "id, account, name, authentication, collect_logs"
+_TOKEN: Final = "id, account, gateway, permissions, expires_ms"
+ABSENT: Final = Rates(None, None)
+"""The rates of a model that the price list does not know."""
+
+_decode_rates = msgspec.json.Decoder(Rates).decode
+_decode_config = msgspec.json.Decoder(GatewayConfig).decode
+GatewayRow = tuple[bytes, str, str, int, int]
+TokenRow = tuple[str, str, str | None, str, int | None]
+TokenRecordRow = tuple[str, str, str | None, str, int | None, str, int]
+
+
+class EmbeddedControlReader:
+    """ControlReader over one SQLite file. A look-up takes about 10 µs and takes no lock that a writer holds."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        with control_faults():
+            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            try:
+                db.set_busy_timeout(_READ_BUSY_MS)
+                assert_pragma(db, "query_only", 1)
+                _assert_edition(db, path)
+            except BaseException:
+                db.close()
+                raise
+        return cls(db)
+
+    def account_exists(self, account: str) -> bool:
+        with control_faults():
+            return self._db.execute("SELECT 1 FROM accounts WHERE id = ?", (account,)).fetchone() is not None
+
+    def gateway(self, account: str, name: str) -> Gateway | None:
+        with control_faults():
+            row: GatewayRow | None = self._db.execute(
+                f"SELECT {_GATEWAY} FROM gateways WHERE account = ? AND name = ?", (account, name)
+            ).fetchone()
+        return _gateway(row) if row else None
+
+    def gateway_by_id(self, gateway_id: bytes) -> Gateway | None:
+        with control_faults():
+            row: GatewayRow | None = self._db.execute(
+                f"SELECT {_GATEWAY} FROM gateways WHERE id = ?", (gateway_id,)
+            ).fetchone()
+        return _gateway(row) if row else None
+
+    def token(self, digest: bytes) -> Token | None:
+        with control_faults():
+            row: TokenRow | None = self._db.execute(
+                f"SELECT {_TOKEN} FROM tokens WHERE digest = ?", (digest,)
+            ).fetchone()
+        return _token(row) if row else None
+
+    def rates(self, provider: str, model: str) -> Rates | None:
+        with control_faults():
+            row: tuple[bytes | None] | None = self._db.execute(
+                "SELECT rates FROM prices WHERE provider = ? AND model = ?", (provider, model)
+            ).fetchone()
+        if row is None:
+            return None
+        return ABSENT if row[0] is None else _decode_rates(row[0])
+
+    def deleted_gateways(self) -> list[ShardKey]:
+        with control_faults():
+            rows: list[tuple[str, bytes]] = list(self._db.execute("SELECT account, id FROM deleted_gateways"))
+        return [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class EmbeddedControlStore(EmbeddedControlReader):
+    """ControlStore over the same file. For one thread at a time."""
+
+    def __init__(self, db: apsw.Connection, generations: Generations, clock_ms: Callable[[], int]) -> None:
+        super().__init__(db)
+        self._generations = generations
+        self._clock_ms = clock_ms
+
+    @classmethod
+    def open_for_writing(cls, path: Path, generations: Generations, clock_ms: Callable[[], int] = wall_ms) -> Self:
+        """Opens the database, which is made if it is missing."""
+        with control_faults():
+            db = _open_writable(path)
+        return cls(db, generations, clock_ms)
+
+    def account(self, account: str) -> Account | None:
+        with control_faults():
+            row: tuple[str, Plan, int] | None = self._db.execute(
+                "SELECT id, plan, created_ms FROM accounts WHERE id = ?", (account,)
+            ).fetchone()
+        return Account(*row) if row else None
+
+    def accounts(self, slice: Slice) -> tuple[list[Account], int]:
+        with control_faults():
+            rows: list[tuple[str, Plan, int]] = list(
+                self._db.execute(
+                    "SELECT id, plan, created_ms FROM accounts ORDER BY created_ms, id LIMIT ? OFFSET ?",
+                    (slice.limit, slice.offset),
+                )
+            )
+        return [Account(*row) for row in rows], self._count("accounts")
+
+    def create_account(self, account: str, plan: Plan) -> Account:
+        with self._change(account):
+            if self.account_exists(account):
+                raise AlreadyThere(account)
+            return self._insert_account(account, plan)
+
+    def delete_account(self, account: str) -> Account:
+        with self._change(account):
+            if (found := self.account(account)) is None:
+                raise NotThere(account)
+            self._db.execute(
+                "INSERT INTO deleted_gateways SELECT id, account, ? FROM gateways WHERE account = ?",
+                (self._clock_ms(), account),
+            )
+            self._db.execute("DELETE FROM accounts WHERE id = ?", (account,))
+        return found
+
+    def gateway_record(self, account: str, name: str) -> GatewayRecord | None:
+        return next(self._gateway_records("account = ? AND name = ?", (account, name)), None)
+
+    def gateways(self, account: str, slice: Slice, search: str = "") -> tuple[list[GatewayRecord], int]:
+        where, values = "account = ? AND instr(lower(name), lower(?)) > 0", (account, search)
+        page = f"{where} ORDER BY created_ms, name LIMIT ? OFFSET ?"
+        records = list(self._gateway_records(page, (*values, slice.limit, slice.offset)))
+        return records, self._count(f"gateways WHERE {where}", values)
+
+    def create_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
+        with self._change(account):
+            if self.gateway(account, name) is not None:
+                raise AlreadyThere(name)
+            return self._insert_gateway(account, name, config)
+
+    def change_gateway(
+        self, account: str, name: str, change: Callable[[GatewayConfig], GatewayConfig]
+    ) -> GatewayRecord:
+        with self._change(account):
+            if (found := self.gateway_record(account, name)) is None:
+                raise NotThere(name)
+            config, modified_ms = change(found.config), max(self._clock_ms(), found.modified_ms)
+            gateway = msgspec.structs.replace(
+                found.gateway, authentication=config.authentication, collect_logs=config.collect_logs
+            )
+            self._db.execute(
+                "UPDATE gateways SET authentication = ?, collect_logs = ?, config = ?, modified_ms = ? WHERE id = ?",
+                (
+                    int(gateway.authentication),
+                    int(gateway.collect_logs),
+                    msgspec.json.encode(config),
+                    modified_ms,
+                    gateway.id,
+                ),
+            )
+        return GatewayRecord(gateway, config, found.created_ms, modified_ms)
+
+    def delete_gateway(self, account: str, name: str) -> GatewayRecord:
+        with self._change(account):
+            if (found := self.gateway_record(account, name)) is None:
+                raise NotThere(name)
+            gateway_id = found.gateway.id
+            self._db.execute("INSERT INTO deleted_gateways VALUES (?, ?, ?)", (gateway_id, account, self._clock_ms()))
+            self._db.execute("DELETE FROM gateways WHERE id = ?", (gateway_id,))
+        return found
+
+    def ensure_default(self, account: str) -> GatewayRecord:
+        if found := self.gateway_record(account, DEFAULT_GATEWAY):
+            return found
+        with self._change(account):
+            return self._insert_gateway(account, DEFAULT_GATEWAY, DEFAULT_GATEWAY_CONFIG)
+
+    def tokens(self, account: str, slice: Slice) -> tuple[list[TokenRecord], int]:
+        with control_faults():
+            rows: list[TokenRecordRow] = list(
+                self._db.execute(
+                    f"SELECT {_TOKEN}, name, created_ms FROM tokens WHERE account = ? "
+                    "ORDER BY created_ms, id LIMIT ? OFFSET ?",
+                    (account, slice.limit, slice.offset),
+                )
+            )
+        return [_token_record(row) for row in rows], self._count("tokens WHERE account = ?", (account,))
+
+    def create_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
+        with self._change(new.account):
+            self._require(new.account, new.gateway)
+            return self._insert_token(new)
+
+    def delete_token(self, account: str, token_id: str) -> TokenRecord:
+        with self._change(account):
+            row: TokenRecordRow | None = self._db.execute(
+                f"SELECT {_TOKEN}, name, created_ms FROM tokens WHERE account = ? AND id = ?", (account, token_id)
+            ).fetchone()
+            if row is None:
+                raise NotThere(token_id)
+            self._db.execute("DELETE FROM tokens WHERE account = ? AND id = ?", (account, token_id))
+        return _token_record(row)
+
+    def first_start(self) -> Secret | None:
+        """Makes the account `local`, its gateway and the text of a token for everything; None ever after."""
+        with self._change(FIRST_ACCOUNT):
+            if self._db.execute("SELECT 1 FROM editions WHERE what = 'first start'").fetchone():
+                return None
+            self._db.execute("INSERT INTO editions VALUES ('first start', '1')")
+            self._insert_account(FIRST_ACCOUNT, "unlimited")
+            self._insert_gateway(FIRST_ACCOUNT, DEFAULT_GATEWAY, DEFAULT_GATEWAY_CONFIG)
+            return self._insert_token(NewToken(FIRST_ACCOUNT, frozenset(PERMISSIONS), name="admin"))[1]
+
+    def prices_version(self) -> str:
+        with control_faults():
+            row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
+        return row[0] if row else ""
+
+    def load_prices(self, version: str, prices: Iterable[tuple[str, str, Rates]]) -> None:
+        now_ms = self._clock_ms()
+        rows = ((provider, model, msgspec.json.encode(rates), now_ms) for provider, model, rates in prices)
+        with self._transaction():
+            self._db.execute("DELETE FROM prices")
+            self._db.executemany("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?)", rows)
+            self._db.execute("INSERT OR REPLACE INTO editions VALUES ('prices', ?)", (version,))
+
+    def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
+        kept = None if rates is None else msgspec.json.encode(rates)
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?)", (provider, model, kept, self._clock_ms())
+            )
+            if rates is None:
+                self._db.execute(
+                    "DELETE FROM prices WHERE rowid IN"
+                    " (SELECT rowid FROM prices WHERE rates IS NULL ORDER BY resolved_ms DESC LIMIT -1 OFFSET ?)",
+                    (ABSENT_PRICES,),
+                )
+
+    @contextmanager
+    def _change(self, account: str) -> Iterator[None]:
+        """A transaction, and after it the bump: even of one that failed, for a commit that fails may have happened."""
+        try:
+            with self._transaction():
+                yield
+        finally:
+            self._generations.bump(account)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with control_faults():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # some faults, as a full disk, have rolled back already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _count(self, rows: str, values: tuple[str, ...] = ()) -> int:
+        with control_faults():
+            (count,) = next(self._db.execute(f"SELECT count(*) FROM {rows}", values))
+        return int(count)
+
+    def _gateway_records(self, where: str, values: tuple[str | int, ...]) -> Iterator[GatewayRecord]:
+        with control_faults():
+            rows: list[tuple[bytes, str, str, int, int, bytes, int, int]] = list(
+                self._db.execute(
+                    f"SELECT {_GATEWAY}, config, created_ms, modified_ms FROM gateways WHERE {where}", values
+                )
+            )
+        for row in rows:
+            yield GatewayRecord(_gateway(row[:5]), _decode_config(row[5]), row[6], row[7])
+
+    def _insert_account(self, account: str, plan: Plan) -> Account:
+        made = Account(account, plan, self._clock_ms())
+        self._db.execute("INSERT INTO accounts VALUES (?, ?, ?)", (made.id, made.plan, made.created_ms))
+        return made
+
+    def _insert_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
+        self._require(account, None)
+        now_ms = self._clock_ms()
+        gateway = Gateway(secrets.token_bytes(16), account, name, config.authentication, config.collect_logs)
+        self._db.execute(
+            "INSERT INTO gateways (id, account, name, authentication, collect_logs, config, created_ms, modified_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                gateway.id,
+                account,
+                name,
+                int(gateway.authentication),
+                int(gateway.collect_logs),
+                msgspec.json.encode(config),
+                now_ms,
+                now_ms,
+            ),
+        )
+        return GatewayRecord(gateway, config, now_ms, now_ms)
+
+    def _insert_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
+        text = Secret(TOKEN_PREFIX + urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("="))
+        token = Token(secrets.token_hex(16), new.account, new.gateway, new.permissions, new.expires_ms)
+        record = TokenRecord(token, new.name, self._clock_ms())
+        self._db.execute(
+            "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                token_digest(text.reveal()),
+                token.id,
+                token.account,
+                token.gateway,
+                record.name,
+                ",".join(permission for permission in PERMISSIONS if permission in token.permissions),
+                token.expires_ms,
+                record.created_ms,
+            ),
+        )
+        return record, text
+
+    def _require(self, account: str, gateway: str | None) -> None:
+        if not self.account_exists(account):
+            raise NotThere(account)
+        if gateway is not None and self.gateway(account, gateway) is None:
+            raise NotThere(gateway)
+
+
+def token_digest(text: str) -> bytes:
+    """What is kept of a token, and what it is looked up by."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+@contextmanager
+def control_faults() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise StoreFault(f"control.db: {error}") from error
+
+
+def assert_pragma(db: apsw.Connection, name: str, value: str | int) -> None:
+    """Sets a pragma and insists: SQLite answers one that it cannot set with the old value and no error."""
+    db.pragma(name, value)
+    if (found := db.pragma(name)) != value:
+        raise StoreFault(f"pragma {name} is {found!r} where {value!r} was asked")
+
+
+def _open_writable(path: Path) -> apsw.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its -wal and -shm take the mode over
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        db.set_busy_timeout(_WRITE_BUSY_MS)
+        assert_pragma(db, "journal_mode", "wal")
+        assert_pragma(db, "synchronous", 2)  # FULL: a change is on disk before it is confirmed
+        assert_pragma(db, "foreign_keys", 1)
+        if db.pragma("user_version") == 0:
+            _create_schema(db)
+        _assert_edition(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _create_schema(db: apsw.Connection) -> None:
+    script = resources.files(__package__).joinpath("schema/control.sql").read_text("utf-8")
+    with db:
+        for statement in script.split("\n\n")[1:]:
+            db.execute(statement)
+        db.pragma("user_version", EDITION)
+
+
+def _assert_edition(db: apsw.Connection, path: Path) -> None:
+    if (found := db.pragma("user_version")) != EDITION:
+        raise StoreFault(f"{path} is of edition {found}, this version of Sluice reads edition {EDITION}")
+
+
+def _gateway(row: GatewayRow) -> Gateway:
+    gateway_id, account, name, authentication, collect_logs = row
+    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs))
+
+
+def _token(row: TokenRow) -> Token:
+    token_id, account, gateway, permissions, expires_ms = row
+    held = permissions.split(",")
+    return Token(token_id, account, gateway, frozenset(p for p in PERMISSIONS if p in held), expires_ms)
+
+
+def _token_record(row: TokenRecordRow) -> TokenRecord:
+    return TokenRecord(_token(row[:5]), row[5], row[6])

@@ -1,0 +1,73 @@
+-- One segment of a gateway's logs. The narrow table is what lists and filters scan, the wide one what a single log adds.
+-- Texts that repeat are numbers here, their words in `name`. NULL is unknown or absent, never 0.
+
+CREATE TABLE log (
+  k INTEGER PRIMARY KEY,          -- the first 69 bits of the log id: Unix ms << 21 | worker << 14 | counter
+  provider INTEGER NOT NULL,      -- name
+  model INTEGER NOT NULL,         -- name
+  status INTEGER NOT NULL,
+  flags INTEGER NOT NULL,         -- success 1, cached 2, custom_cost 4, authentication 8, wholesale 16, byok 32, compat 64,
+                                  -- payload 128, incomplete 256, request_truncated 512, response_truncated 1024
+  duration INTEGER NOT NULL,      -- ms
+  tin INTEGER,
+  tout INTEGER,
+  cost INTEGER,                   -- nano-USD
+  feedback INTEGER,
+  ua INTEGER,                     -- name: user agent
+  mtype INTEGER,                  -- name: model type
+  rtype INTEGER NOT NULL,         -- name: request type
+  rqct INTEGER,                   -- name: content type of the request, of the response
+  rsct INTEGER
+) STRICT;
+
+CREATE TABLE det (
+  k INTEGER PRIMARY KEY,
+  id BLOB NOT NULL,               -- the whole log id, 16 bytes
+  event_id TEXT,                  -- NULL where it is the log id; likewise request_id
+  request_id TEXT,
+  path INTEGER NOT NULL,          -- name
+  step INTEGER NOT NULL,
+  latency INTEGER,                -- ms
+  skew INTEGER NOT NULL,          -- created_ms less the time inside the id
+  score REAL,
+  total INTEGER,                  -- tokens as the provider says them
+  reasoning INTEGER,
+  cached_in INTEGER,
+  cache_write INTEGER,
+  meta TEXT,                      -- JSON object
+  extra TEXT,                     -- JSON object of the fields that rarely differ from their defaults
+  rqce INTEGER,                   -- name: content encoding of the request, of the response
+  rsce INTEGER,
+  req_bytes INTEGER NOT NULL,     -- length on the wire, stored or not
+  res_bytes INTEGER NOT NULL,
+  req_pack INTEGER,               -- the stored body: which pack, where its zstd frame begins and how long that is,
+  req_off INTEGER,                -- and its length decompressed. All NULL: none is kept. Only req_len known: it was lost
+  req_z INTEGER,
+  req_len INTEGER,
+  res_pack INTEGER,
+  res_off INTEGER,
+  res_z INTEGER,
+  res_len INTEGER
+) STRICT;
+
+-- 40-bit hashes of event ids, request ids and metadata values; a hit is always checked against det.
+CREATE TABLE term (h INTEGER NOT NULL, k INTEGER NOT NULL, PRIMARY KEY (h, k)) STRICT, WITHOUT ROWID;
+
+-- The order in which logs were stored: the ingest sequence.
+CREATE TABLE arrival (n INTEGER PRIMARY KEY, k INTEGER NOT NULL) STRICT;
+
+CREATE TABLE name (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, v TEXT NOT NULL, UNIQUE (kind, v)) STRICT;
+
+-- bytes: how far committed rows point into the pack. state: 0 being filled, 1 full, 2 one large body of its own.
+CREATE TABLE pack (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, state INTEGER NOT NULL) STRICT;
+
+-- How far each spool is stored here; moves in the transaction that stores its rows.
+CREATE TABLE ckpt (spool TEXT PRIMARY KEY, seq INTEGER NOT NULL, off INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- format: version of this schema; rows: of log; arrived: the last ingest sequence given.
+CREATE TABLE meta (key TEXT PRIMARY KEY, v INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('format', 1), ('rows', 0), ('arrived', 0);
+
+CREATE INDEX i_model ON log (model);
+CREATE INDEX i_err ON log (status) WHERE status >= 400;
+CREATE INDEX i_fb ON log (feedback) WHERE feedback IS NOT NULL;

@@ -1,0 +1,198 @@
+"""Shards: a folder per gateway, its index and its packs moving together. The embedded backend of LogWriter."""
+
+import resource
+import secrets
+import shutil
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import zstandard
+
+from sluice.storage.embedded.open import (
+    SEGMENT,
+    create_segment,
+    open_segment,
+    shard_folder,
+    store_faults,
+    sync_path,
+)
+from sluice.storage.embedded.packs import PackWriter, compressor, pack_path
+from sluice.storage.embedded.rows import rows_of
+from sluice.storage.embedded.segment import Segment
+from sluice.values.log import NewLog, Position, ShardKey
+
+OPEN_SHARDS: Final = 1_024
+_FILES_EACH: Final = 4
+_FILES_ELSEWHERE: Final = 128
+_TRASH: Final = ".trash-"
+
+
+class Shard:
+    """One open shard. After a failed append it must be closed and opened again: only the disk knows what holds."""
+
+    def __init__(self, folder: Path, compress: zstandard.ZstdCompressor, *, new: bool) -> None:
+        self._folder = folder
+        database = folder / f"{SEGMENT}.db"
+        self._wal = folder / f"{SEGMENT}.db-wal"
+        self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
+        self._segment = Segment(open_segment(database))
+        self._dirty = True  # a predecessor may have stored and died before its sync
+        try:
+            self._find_losses()
+            self._packs = PackWriter(folder, SEGMENT, self._segment.extents(), compress)
+        except BaseException:
+            self._segment.close(checkpoint=False)
+            raise
+
+    @property
+    def positions(self) -> Mapping[str, Position]:
+        return self._segment.positions
+
+    def append(self, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
+        """Bodies first, then the rows that point to them."""
+        self._dirty = True
+        packs, segment = self._packs, self._segment
+        try:
+            rows = [rows_of(log.entry, packs.put(log.request), packs.put(log.response), segment.name) for log in logs]
+            fresh = segment.commit(rows, packs.flush(), positions)
+        except BaseException as error:
+            if segment.in_doubt:
+                packs.close()
+            else:
+                packs.abandon()
+            if isinstance(error, OverflowError):
+                raise ValueError("a log holds a number past 64 bits") from error
+            raise
+        packs.kept()
+        return fresh
+
+    def sync(self) -> None:
+        """Bodies before rows, lest a power loss leave rows that point to nothing."""
+        if not self._dirty:
+            return
+        self._packs.sync()
+        if self._wal.exists():
+            sync_path(self._wal)
+        if self._packs.folder_changed and self._folder not in self._unsynced_folders:
+            self._unsynced_folders.append(self._folder)
+        for folder in self._unsynced_folders:
+            sync_path(folder)
+        self._unsynced_folders = []
+        self._packs.folder_changed = False
+        self._dirty = False
+
+    def close(self, *, checkpoint: bool) -> None:
+        """Without a checkpoint for a shard that may soon be needed again."""
+        self._packs.close()
+        self._segment.close(checkpoint=checkpoint)
+
+    def _find_losses(self) -> None:
+        for pack, size, _ in self._segment.extents():
+            path = pack_path(self._folder, SEGMENT, pack)
+            found = path.stat().st_size if path.exists() else 0
+            if found < size:
+                self._segment.lose_past(pack, found)
+
+
+class EmbeddedLogWriter:
+    """All shards of a data folder, the least recently used ones closed past a bound. For one thread."""
+
+    def __init__(self, root: Path, open_shards: int) -> None:
+        self._root = root
+        self._bound = open_shards
+        self._open: OrderedDict[ShardKey, Shard] = OrderedDict()
+        self._failed: set[ShardKey] = set()
+        """Closed by a failure; what was appended before it still waits for its sync."""
+        self._compress = compressor()
+
+    @classmethod
+    def open(cls, root: Path, open_shards: int = OPEN_SHARDS) -> Self:
+        """Opens the folder of all shards, makes it where it is missing, and clears away what a drop left behind.
+
+        An open shard holds four files: where the process may have few, fewer shards stay open.
+        """
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            open_shards = max(1, min(open_shards, (soft - _FILES_ELSEWHERE) // _FILES_EACH))
+        with store_faults(f"opening {root}"):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for trash in root.glob(f"{_TRASH}*"):
+                shutil.rmtree(trash)
+        return cls(root, open_shards)
+
+    def positions(self, shard: ShardKey) -> Mapping[str, Position]:
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return {} if found is None else found.positions
+
+    def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
+        with store_faults(f"storing logs of {shard.gateway}"):
+            found = self._existing(shard) or self._created(shard)
+            try:
+                return found.append(logs, positions)
+            except BaseException:
+                self._failed.add(shard)
+                self._forget(shard)
+                raise
+
+    def sync(self) -> None:
+        for key in list(self._failed):
+            with store_faults(f"opening the logs of {key.gateway} again"):
+                self._existing(key)
+            self._failed.discard(key)
+        for key, shard in self._open.items():
+            with store_faults(f"syncing the logs of {key.gateway}"):
+                shard.sync()
+
+    def drop(self, shard: ShardKey) -> None:
+        folder = shard_folder(self._root, shard)
+        self._forget(shard)
+        self._failed.discard(shard)
+        with store_faults(f"removing the logs of {shard.gateway}"):
+            trash = self._root / f"{_TRASH}{shard.gateway}-{secrets.token_hex(8)}"
+            try:
+                folder.rename(trash)
+            except FileNotFoundError:
+                return
+            sync_path(folder.parent)
+            shutil.rmtree(trash)
+
+    def close(self) -> None:
+        """Syncs, then folds each WAL into its database."""
+        self.sync()
+        for shard in self._open.values():
+            with store_faults("closing the logs"):
+                shard.close(checkpoint=True)
+        self._open.clear()
+
+    def _existing(self, key: ShardKey) -> Shard | None:
+        if found := self._open.get(key):
+            self._open.move_to_end(key)
+            return found
+        folder = shard_folder(self._root, key)
+        return self._opened(key, folder, new=False) if (folder / f"{SEGMENT}.db").exists() else None
+
+    def _created(self, key: ShardKey) -> Shard:
+        folder = shard_folder(self._root, key)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_segment(folder / f"{SEGMENT}.db")
+        return self._opened(key, folder, new=True)
+
+    def _opened(self, key: ShardKey, folder: Path, *, new: bool) -> Shard:
+        self._make_room()
+        shard = self._open[key] = Shard(folder, self._compress, new=new)
+        self._failed.discard(key)
+        return shard
+
+    def _make_room(self) -> None:
+        while len(self._open) >= self._bound:
+            key, oldest = next(iter(self._open.items()))
+            oldest.sync()
+            del self._open[key]
+            oldest.close(checkpoint=False)
+
+    def _forget(self, key: ShardKey) -> None:
+        if shard := self._open.pop(key, None):
+            shard.close(checkpoint=False)

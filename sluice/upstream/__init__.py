@@ -1,0 +1,1 @@
+"""Sockets to providers, without knowledge of any vendor."""

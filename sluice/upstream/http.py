@@ -1,0 +1,131 @@
+"""HTTP/1.1 to providers: connections kept alive, streams both ways, every wait with a deadline."""
+
+import asyncio
+import ssl
+
+from sluice.deadlines import Deadlines
+from sluice.upstream.connection import Connection
+from sluice.upstream.pool import Origin, Pool
+from sluice.values.errors import UpstreamBroken
+from sluice.values.reply import Part
+from sluice.values.request import Body
+from sluice.values.settings import UpstreamSettings
+from sluice.wire.http1 import ReplyHead
+
+
+class HttpClient:
+    """Sends requests to origins. One for each worker, on its event loop."""
+
+    def __init__(self, settings: UpstreamSettings, deadlines: Deadlines) -> None:
+        self._settings, self._deadlines = settings, deadlines
+        self._loop = asyncio.get_running_loop()
+        self._trust = trust(settings.ca_file)
+        self._pools: dict[Origin, Pool] = {}
+
+    async def send(
+        self, origin: Origin, method: bytes, head: bytes, body: Body, timeout_ms: int | None = None
+    ) -> "UpstreamReply":
+        """Sends a request and returns its reply as soon as the head is in.
+
+        `head` is the request line and the field lines but those of framing. A connection that was idle and turns out to
+        be closed, with not one byte of a reply, is replaced and the request sent once more, provided that its body is
+        wholly in memory. Raises UpstreamFailure, Overloaded, and what reading the body raises.
+        """
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines)
+        connection = pool.take() or await pool.connect()
+        whole = body.whole
+        data = head + framing(method, body.length if whole is None else len(whole)) + (whole or b"")
+        while True:
+            try:
+                return await self._exchange(pool, connection, method, data, body, timeout_ms)
+            except UpstreamBroken:
+                if whole is None or not (connection.used and connection.silent and connection.closed):
+                    raise
+            connection = await pool.fresh()
+
+    async def _exchange(
+        self, pool: Pool, connection: Connection, method: bytes, data: bytes, body: Body, timeout_ms: int | None
+    ) -> "UpstreamReply":
+        connection.start(method, data)
+        pump = None if body.whole is not None else self._loop.create_task(connection.pump(body))
+        timer = None if timeout_ms is None else self._loop.call_later(timeout_ms / 1000, connection.time_out)
+        try:
+            head = await connection.head()
+        except BaseException:
+            if pump is not None:
+                pump.cancel()
+            pool.give_up(connection)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return UpstreamReply(head, connection, pool, pump)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+
+class UpstreamReply:
+    """A provider's reply: its head, and its body to be pulled. `close` is called once, whatever happened."""
+
+    __slots__ = ("_connection", "_pool", "_pump", "head")
+
+    def __init__(self, head: ReplyHead, connection: Connection, pool: Pool, pump: asyncio.Task[None] | None) -> None:
+        self.head = head
+        self._connection: Connection | None = connection
+        self._pool, self._pump = pool, pump
+
+    def poll(self) -> Part | None:
+        assert self._connection is not None
+        part = self._connection.poll()
+        if part is not None and part.last:
+            self._finish()
+        return part
+
+    async def read(self) -> Part:
+        assert self._connection is not None
+        part = await self._connection.read()
+        if part.last:
+            self._finish()
+        return part
+
+    def close(self, complete: bool = False) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._pump is not None and not self._pump.done():
+            self._pump.cancel()
+        elif complete:
+            return self._pool.recover(connection)
+        self._pool.give_up(connection)
+
+    def _finish(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._pump is not None and not self._pump.done():
+            self._pump.cancel()  # answered before it had read the whole request
+            self._pool.give_up(connection)
+        else:
+            self._pool.give_back(connection)
+
+
+def framing(method: bytes, length: int | None) -> bytes:
+    """The field line that says how long the body is, and the end of the head."""
+    if length is None:
+        return b"Transfer-Encoding: chunked\r\n\r\n"
+    if length or method in (b"POST", b"PUT", b"PATCH"):
+        return b"Content-Length: %d\r\n\r\n" % length
+    return b"\r\n"
+
+
+def trust(ca_file: str) -> ssl.SSLContext:
+    """Certificates are always verified; `ca_file` adds authorities to the system's."""
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

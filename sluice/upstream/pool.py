@@ -1,0 +1,160 @@
+"""The connections to one origin: a bounded number, the last one used first."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from sluice.deadlines import Deadlines
+from sluice.upstream.connection import Connection
+from sluice.values.errors import Overloaded, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
+from sluice.values.settings import UpstreamSettings
+
+GRACE_S: Final = 0.1
+"""How long a reply that was given up behind its terminal event may take to end and save its connection."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where to connect: a host and a port, with TLS or without, or a unix socket."""
+
+    host: str
+    port: int
+    tls: bool
+    unix: str = ""
+
+
+class Pool:
+    """Connections to one origin. At most `upstream.connections` exist; past that callers queue, boundedly."""
+
+    def __init__(self, origin: Origin, settings: UpstreamSettings, trust: ssl.SSLContext, deadlines: Deadlines) -> None:
+        self._origin, self._settings, self._trust, self._deadlines = origin, settings, trust, deadlines
+        self._loop = asyncio.get_running_loop()
+        self._free: dict[Connection, None] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._open: set[Connection] = set()
+        self._draining: set[asyncio.Task[None]] = set()
+        self._reserved = 0
+
+    @property
+    def size(self) -> int:
+        """How many connections exist or are being made."""
+        return len(self._open) + self._reserved
+
+    def take(self) -> Connection | None:
+        """An idle connection, if one is at hand."""
+        return self._free.popitem()[0] if self._free else None
+
+    async def connect(self) -> Connection:
+        """An idle connection or a new one. Raises UpstreamUnreachable, UpstreamTimeout, Overloaded."""
+        while self.size >= self._settings.connections:
+            await self._queue()
+            if (connection := self.take()) is not None:
+                return connection
+        return await self.fresh()
+
+    async def fresh(self) -> Connection:
+        """A new connection."""
+        self._reserved += 1
+        try:
+            with upstream_faults(self._origin.host or "the console"):
+                async with asyncio.timeout(self._settings.connect_timeout_s):
+                    connection = await self._dial()
+        except BaseException:
+            self._reserved -= 1
+            self._let_in()
+            raise
+        self._reserved -= 1
+        if not connection.closed:
+            self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Takes a connection whose exchange is over; one that cannot be used again is closed."""
+        if not connection.reusable:
+            return self.give_up(connection)
+        connection.rest()
+        self._free[connection] = None
+        self._let_in()
+
+    def give_up(self, connection: Connection) -> None:
+        """Closes a connection, whatever it was doing."""
+        self._forget(connection)
+        connection.abort()
+
+    def recover(self, connection: Connection) -> None:
+        """Takes a connection whose reply is complete but for its framing: it has a moment to end and be saved."""
+        task = self._loop.create_task(self._drain(connection))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    def close(self) -> None:
+        for task in self._draining:
+            task.cancel()
+        for connection in list(self._open):
+            self.give_up(connection)
+
+    async def _drain(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(GRACE_S):
+                while not (await connection.read()).last:
+                    pass
+        except (TimeoutError, UpstreamFailure):
+            self.give_up(connection)
+        else:
+            self.give_back(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._free.pop(connection, None)
+        self._let_in()
+
+    async def _dial(self) -> Connection:
+        origin = self._origin
+
+        def protocol() -> Connection:
+            return Connection(self._settings, self._deadlines, self._forget)
+
+        if origin.unix:
+            _, connection = await self._loop.create_unix_connection(protocol, origin.unix)
+        else:
+            trust = self._trust if origin.tls else None
+            _, connection = await self._loop.create_connection(protocol, origin.host, origin.port, ssl=trust)
+        return connection
+
+    async def _queue(self) -> None:
+        if len(self._waiters) >= self._settings.waiters:
+            raise Overloaded
+        turn = self._loop.create_future()
+        self._waiters.append(turn)
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._let_in()  # it was our turn, but we are leaving
+            if isinstance(error, TimeoutError):
+                raise UpstreamTimeout("No connection to the provider became free in time") from error
+            raise
+
+    def _let_in(self) -> None:
+        """Wakes the next in the queue: a connection is idle, or there is room for a new one."""
+        while self._waiters:
+            turn = self._waiters.popleft()
+            if not turn.done():
+                return turn.set_result(None)
+
+
+@contextmanager
+def upstream_faults(host: str) -> Iterator[None]:
+    """Errors of the socket library as ours."""
+    try:
+        yield
+    except TimeoutError as error:  # before OSError, which it is
+        raise UpstreamTimeout(f"{host} could not be connected to in time") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UpstreamUnreachable(f"{host} cannot be reached: {reason}") from error

@@ -1,0 +1,238 @@
+"""A real gateway for tests: `sluice serve` in processes of its own, in front of the simulator or what a test names."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SLUICE = [sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())"]
+DEADLINE_S = 20.0
+T = TypeVar("T")
+
+
+class Gateway:
+    """A running `sluice serve` and the ways to it."""
+
+    def __init__(self, data: Path, *flags: str, env: Mapping[str, str]) -> None:
+        self.data = data
+        self._env = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self.process = subprocess.Popen(
+            [*SLUICE, "serve", "--data", str(data), "--port", "0", *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self._env,
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self.base_url = str(self.wait_for_event("serving")["url"])
+        self.port = int(self.base_url.rpartition(":")[2])
+        self.token = str(self.cli("token", "create", "--account", "local", "--permissions", "run,read,edit")["token"])
+        self.auth = {"cf-aig-authorization": f"Bearer {self.token}"}
+        self.http = httpx.Client(base_url=self.base_url, headers=self.auth, timeout=DEADLINE_S, trust_env=False)
+
+    def inference_url(self, provider: str = "openai", gateway: str = "default") -> str:
+        """What an SDK of that provider takes as its base URL."""
+        return f"{self.base_url}/v1/local/{gateway}/{provider}"
+
+    def chat(self, **fields: Any) -> httpx.Response:
+        """A small chat call through the default gateway."""
+        body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], **fields}
+        return self.http.post(f"{self.inference_url()}/v1/chat/completions", json=body)
+
+    def manage(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """A call of the management API; the path goes on after /accounts/local/ai-gateway."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        return self.http.request(method, f"/client/v4/accounts/local/ai-gateway{path}", headers=headers, **arguments)
+
+    def logs(self, count: int = 0, gateway: str = "default", deadline_s: float = DEADLINE_S) -> list[dict[str, Any]]:
+        """The newest logs (50 at most), once there are so many in all."""
+
+        def look() -> list[dict[str, Any]] | None:
+            answer = self.manage("GET", f"/gateways/{gateway}/logs", params={"per_page": 50}).json()
+            found: list[dict[str, Any]] = answer["result"]
+            return found if answer["result_info"]["total_count"] >= count else None
+
+        return self.until(look, f"{count} logs", deadline_s)
+
+    def log(self, log_id: str, gateway: str = "default", deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+        """The log with this id, once it can be read."""
+
+        def look() -> dict[str, Any] | None:
+            answer = self.manage("GET", f"/gateways/{gateway}/logs/{log_id}")
+            return answer.json()["result"] if answer.status_code == 200 else None
+
+        return self.until(look, f"log {log_id}", deadline_s)
+
+    def log_body(self, log_id: str, side: str, gateway: str = "default") -> bytes:
+        """The stored `request` or `response` of a log that can be read."""
+        self.log(log_id, gateway)
+        answer = self.manage("GET", f"/gateways/{gateway}/logs/{log_id}/{side}")
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def cli(self, *words: str) -> dict[str, Any]:
+        """What `sluice ... --json` prints."""
+        command = [*SLUICE, *words, "--data", str(self.data), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._env, timeout=60, check=False)
+        assert done.returncode == 0, f"sluice {' '.join(words)}:\n{done.stdout}{done.stderr}"
+        printed: dict[str, Any] = json.loads(done.stdout)
+        return printed
+
+    def processes(self) -> dict[str, int]:
+        """Process id by title, as `sluice: worker 1`."""
+        named = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                in_group = os.getpgid(int(folder.name)) == self.process.pid
+                title = (folder / "cmdline").read_bytes().split(b"\0")[0].decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if in_group and title.startswith("sluice: "):
+                named[title] = int(folder.name)
+        return named
+
+    def said(self) -> str:
+        """All it has printed so far, the process log included."""
+        with self._news:
+            return "".join(self._lines)
+
+    def wait_for_event(self, event: str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+        """The first line of the process log with this event."""
+        end = time.monotonic() + deadline_s
+        seen = 0
+        with self._news:
+            while True:
+                for line in self._lines[seen:]:
+                    if line.startswith("{") and json.loads(line).get("event") == event:
+                        found: dict[str, Any] = json.loads(line)
+                        return found
+                seen = len(self._lines)
+                if self._over() or not self._news.wait(end - time.monotonic()):
+                    break
+        self.stop()
+        pytest.fail(f"`sluice serve` never said {event!r}, but:\n{self.said()}")
+
+    def until(self, look: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
+        """The first answer of `look` that is neither None nor False, asked again and again; fails if none comes."""
+        end = time.monotonic() + deadline_s
+        while (answer := look()) is None or answer is False:
+            if time.monotonic() > end:
+                pytest.fail(f"not within {deadline_s:g} s: {what}")
+            time.sleep(0.01)
+        return answer
+
+    def terminate(self, deadline_s: float = 60.0) -> int:
+        """SIGTERM; returns the exit status once everything has ended."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(deadline_s)
+        self.until(lambda: not self._alive(), "the end of every process", deadline_s)
+        return status
+
+    def stop(self) -> None:
+        """Ends it, by force if need be. Fails where a process outlives its supervisor."""
+        if http := getattr(self, "http", None):
+            http.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(DEADLINE_S)
+            self.until(lambda: not self._alive(), "the end of every process")
+        finally:
+            if self._alive():
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self._listener.join(DEADLINE_S)
+            if self.process.stdout:
+                self.process.stdout.close()
+
+    def _alive(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._lines.append("")
+            self._news.notify_all()
+
+    def _over(self) -> bool:
+        return bool(self._lines) and self._lines[-1] == ""
+
+
+def environment_of(settings: Mapping[str, Any], prefix: str = "SLUICE") -> dict[str, str]:
+    """Settings as environment variables: `limits={"body_bytes": 10}` is SLUICE_LIMITS__BODY_BYTES=10."""
+    found = {}
+    for name, value in settings.items():
+        key = f"{prefix}_{name.upper()}" if prefix == "SLUICE" else f"{prefix}__{name.upper()}"
+        if isinstance(value, Mapping):
+            found |= environment_of(value, key)
+        else:
+            found[key] = str(value).lower() if isinstance(value, bool) else str(value)
+    return found
+
+
+class Starter:
+    """Starts gateways of one test's own, ends them with it, and remembers what they said."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self.started: list[Gateway] = []
+
+    def __call__(self, *flags: str, **settings: Any) -> Gateway:
+        own = Gateway(self._data, *flags, env=environment_of(settings))
+        self.started.append(own)
+        return own
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway in front of the simulator for all tests that leave it as it was."""
+    shared = Gateway(tmp_path_factory.mktemp("gateway") / "data", "--simulate", env={})
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[Starter]:
+    """Starts a gateway of the test's own: `start_gateway("--simulate", limits={"body_bytes": 1000})`.
+
+    A second call in one test works on the same data folder: stop the first before it.
+    """
+    starter = Starter(tmp_path / "data")
+    yield starter
+    for own in starter.started:
+        own.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Puts what the gateway said beside a failure."""
+    report = yield
+    if report.failed:
+        fixtures = getattr(item, "funcargs", {})
+        starter = fixtures.get("start_gateway")
+        known = [fixtures.get("gateway"), *(starter.started if starter else [])]
+        report.sections += [("what sluice said", own.said()[-20_000:]) for own in known if isinstance(own, Gateway)]
+    return report
