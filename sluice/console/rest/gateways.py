@@ -15,7 +15,7 @@ from sluice.console.unbuilt import refuse_unbuilt_fields
 from sluice.storage.ports import AlreadyThere, NotThere
 from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
 
-GATEWAY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+GATEWAY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
 UNIVERSAL = "universal"
 
 
