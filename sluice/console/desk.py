@@ -49,9 +49,7 @@ class Desk:
 
     async def ask(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
         """Runs a call to the control store. One that has begun is finished, whatever becomes of its asker."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._control_thread, lambda: question(*given, **named)
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._control_thread, lambda: question(*given, **named))
 
     async def read_logs(self, question: Callable[[LogReader], Answer]) -> Answer:
         """Runs a query on a reader of this thread, within the time a query may take."""
