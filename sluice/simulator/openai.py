@@ -108,7 +108,7 @@ def _error(status: int, message: str) -> Json:
 
 def _dressed(call: Call, script: Script) -> Script:
     """The script with the headers that OpenAI sends, two of them twice or in lower case."""
-    number = words.digest(f"{call.method} {call.target} {call.body.sha256}")
+    number = words.digest(f"{call.method} {call.path}?{call.target.partition('?')[2]} {call.body.sha256}")
     headers = (
         ("Date", _DATE),
         *script.headers,
