@@ -31,6 +31,10 @@ class Contender:
     program: Program | None
     core: int
 
+    @property
+    def token(self) -> str:
+        return self.headers["cf-aig-authorization"].removeprefix("Bearer ")
+
     def processes(self) -> dict[str, int]:
         return self.program.family() if self.program else {}
 
@@ -83,8 +87,8 @@ def sluice(upstream: int, cores: Cores, data: Path, stack: ExitStack, *, spread:
     return Contender(name, port, "/v1/local/default/openai/v1/chat/completions", headers, program, cores.gateway)
 
 
-def start_sluice(upstream: int, port: int, core: int, data: Path) -> Program:
-    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", "1"]
+def start_sluice(upstream: int, port: int, core: int | None, data: Path, workers: int = 1) -> Program:
+    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
     environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", "PYTHONPATH": str(ROOT)}
     return Program(command, core, data.with_suffix(".log"), environment)
 
