@@ -56,7 +56,7 @@ def delete(name: str, yes: bool, data: Path | None, as_json: bool) -> None:
     operator = Operator(folder_settings(data))
     if not yes:
         click.confirm(f"Delete account {name} with its gateways, tokens and logs?", abort=True, err=True)
-    result = operator.result("DELETE", f"{PATH}/{quote(name, safe='')}")
+    result = operator.result("DELETE", f"{PATH}/{quote(name, safe='')}", missing=f"There is no account {name}.")
     if as_json:
         print_json(decoded(result))
     else:

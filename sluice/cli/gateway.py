@@ -23,6 +23,10 @@ def gateways_path(account: str, gateway: str = "") -> str:
     return f"{path}/{quote(gateway, safe='')}" if gateway else path
 
 
+def missing_gateway(account: str, gateway: str) -> str:
+    return f"There is no gateway {gateway} in account {account}: `sluice gateway list` shows all."
+
+
 @click.group("gateway")
 def command() -> None:
     """Make, list, show and delete gateways. `default` is there from the first start."""
@@ -79,7 +83,8 @@ def listing(account: str, data: Path | None, as_json: bool) -> None:
 @common
 def get(name: str, account: str, data: Path | None, as_json: bool) -> None:
     """Show all that is set of the gateway NAME."""
-    print_json(decoded(Operator(folder_settings(data)).result("GET", gateways_path(account, name))))
+    path, missing = gateways_path(account, name), missing_gateway(account, name)
+    print_json(decoded(Operator(folder_settings(data)).result("GET", path, missing=missing)))
 
 
 @command.command()
@@ -92,7 +97,7 @@ def delete(name: str, account: str, yes: bool, data: Path | None, as_json: bool)
     operator = Operator(folder_settings(data))
     if not yes:
         click.confirm(f"Delete gateway {name} of account {account} with its logs?", abort=True, err=True)
-    result = operator.result("DELETE", gateways_path(account, name))
+    result = operator.result("DELETE", gateways_path(account, name), missing=missing_gateway(account, name))
     if as_json:
         print_json(decoded(result))
     else:

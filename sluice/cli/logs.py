@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from sluice.cli.gateway import gateways_path
+from sluice.cli.gateway import gateways_path, missing_gateway
 from sluice.cli.operator import Answer, Operator, decoded
 from sluice.cli.options import account_option, common, folder_settings, print_json
 from sluice.insight.logs import log_row
@@ -42,7 +42,7 @@ def command() -> None:
 def tail(account: str, gateway: str, lines: int, follow: bool, data: Path | None, as_json: bool) -> None:
     """Print logs in the order they are stored, and go on as they come. With --json, one object a line."""
     settings = folder_settings(data)
-    found = Operator(settings).result("GET", gateways_path(account, gateway))
+    found = Operator(settings).result("GET", gateways_path(account, gateway), missing=missing_gateway(account, gateway))
     shard = ShardKey(account, UUID(msgspec.json.decode(found, type=KnownGateway).internal_id).hex)
     with closing(EmbeddedLogReader(settings.data / "shards")) as reader:
         try:
@@ -78,7 +78,7 @@ def show(log_id: str, account: str, gateway: str, data: Path | None, as_json: bo
     """Print one log in full, then the bodies of its request and its reply as they were sent."""
     operator = Operator(folder_settings(data))
     path = f"{gateways_path(account, gateway)}/logs/{quote(log_id, safe='')}"
-    detail = decoded(operator.result("GET", path))
+    detail = decoded(operator.result("GET", path, missing=f"There is no log {log_id} in gateway {gateway}."))
     bodies = {side: operator.content(f"{path}/{side}") for side in ("request", "response")}
     if as_json:
         texts = {f"{side}_body": body.body.decode(errors="replace") if body else None for side, body in bodies.items()}

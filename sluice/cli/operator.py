@@ -52,9 +52,11 @@ class Operator:
                 "another folder with --data."
             )
 
-    def result(self, method: str, path: str, body: object = None) -> msgspec.Raw:
-        """The `result` of a management call; its refusal ends the command with the reason."""
+    def result(self, method: str, path: str, body: object = None, *, missing: str = "") -> msgspec.Raw:
+        """The `result` of a management call; its refusal ends the command with the reason, a 404 with `missing`."""
         answer = self.answer(method, path, None if body is None else msgspec.json.encode(body))
+        if answer.status == 404 and missing:
+            raise click.ClickException(missing)
         return _opened(answer).result
 
     def pages(self, path: str) -> Iterator[msgspec.Raw]:

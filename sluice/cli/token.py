@@ -90,7 +90,9 @@ def listing(account: str, data: Path | None, as_json: bool) -> None:
 @common
 def delete(token_id: str, account: str, data: Path | None, as_json: bool) -> None:
     """Delete the token with this id: no request that starts after that is let in by it."""
-    result = Operator(folder_settings(data)).result("DELETE", f"{_path(account)}/{quote(token_id, safe='')}")
+    missing = f"There is no token {token_id} in account {account}: `sluice token list` shows their ids."
+    path = f"{_path(account)}/{quote(token_id, safe='')}"
+    result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
     if as_json:
         print_json(decoded(result))
     else:
