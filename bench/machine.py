@@ -92,6 +92,14 @@ class Program:
                 return
         raise BenchFault(f"{self.command[0]} did not come up:\n{self.said()}")
 
+    def wait_for_family(self, titles: Sequence[str], deadline_s: float = 30.0) -> None:
+        """Returns once processes with these titles are there."""
+        end = time.monotonic() + deadline_s
+        while missing := set(titles) - self.family().keys():
+            if time.monotonic() > end or not self.running:
+                raise BenchFault(f"no {sorted(missing)} among {sorted(self.family())}:\n{self.said()}")
+            time.sleep(0.01)
+
     @property
     def running(self) -> bool:
         return self._process.poll() is None

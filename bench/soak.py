@@ -27,6 +27,7 @@ async def kill(data: Path, rounds: int, rate: float) -> Account:
     async with upstream() as origin:
         with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
             await asyncio.to_thread(program.wait_for_port, port)
+            await asyncio.to_thread(program.wait_for_family, VICTIMS)
             token = await asyncio.to_thread(make_token, data)
             load = Load(port, {"cf-aig-authorization": f"Bearer {token}"}, rate)
             async with load.running() as account:
@@ -43,6 +44,7 @@ async def end(data: Path, by: signal.Signals, rate: float) -> Account:
     async with upstream() as origin:
         with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
             await asyncio.to_thread(program.wait_for_port, port)
+            await asyncio.to_thread(program.wait_for_family, VICTIMS)
             token = await asyncio.to_thread(make_token, data)
             load = Load(port, {"cf-aig-authorization": f"Bearer {token}"}, rate)
             async with load.running() as account:

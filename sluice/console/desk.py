@@ -61,7 +61,11 @@ class Desk:
 
     async def read_all(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The pieces, each read by a thread; none is held while the client takes its time."""
-        while (piece := await self.read(next, pieces, b"")) != b"":
+
+        def following() -> bytes | None:
+            return next(pieces, None)
+
+        while (piece := await self.read(following)) is not None:
             yield piece
 
     def close(self) -> None:

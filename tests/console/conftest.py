@@ -1,6 +1,6 @@
 """The console's two apps over real stores; test_serve.py puts them on their sockets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.shard import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
+from sluice.values.ids import Mint
+from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.rates import Rates
 from sluice.values.settings import ServerSettings, Settings
 from sluice.values.tenancy import Permission
@@ -121,3 +124,70 @@ def problem():
         return response.status_code, one.code, one.message, one.path
 
     return of
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[EmbeddedLogWriter]:
+    with closing(EmbeddedLogWriter.open(settings.data / "shards")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def write_logs(store: EmbeddedLogWriter, control: EmbeddedControlStore) -> Callable[..., None]:
+    """Stores logs for a gateway of the account `local`, as the keeper does."""
+    written = [0]
+
+    def write(*logs: NewLog, gateway: str = "default") -> None:
+        found = control.gateway("local", gateway)
+        assert found is not None
+        written[0] += 1
+        store.append(ShardKey("local", found.id.hex()), logs, {"0": Position(1, written[0])})
+
+    return write
+
+
+@pytest.fixture
+def log() -> Callable[..., NewLog]:
+    """A log with two bodies; what a test does not name is as in sample B.4."""
+    mint = Mint(3)
+
+    def make(request: Blob = b'{"model":"gpt-4o"}', response: Blob = b'{"id":"1"}', **changes: object) -> NewLog:
+        log_id = mint.mint()
+        entry = LogEntry(
+            id=log_id,
+            request_id=log_id,
+            event_id="e-1",
+            created_ms=1_767_323_045_678,
+            duration_ms=812,
+            latency_ms=790,
+            provider="openai",
+            model="gpt-4o-mini",
+            model_type="Text Generation",
+            path="v1/chat/completions",
+            request_type="provider",
+            request_content_type="application/json",
+            response_content_type="application/json",
+            status_code=200,
+            success=True,
+            cached=False,
+            incomplete=False,
+            ending="complete",
+            error=0,
+            step=0,
+            attempts=1,
+            usage=Usage(tokens_in=12, tokens_out=34),
+            cost_nano=22_200,
+            custom_cost=False,
+            metadata={"team": "a"},
+            user_agent="OpenAI/Python",
+            authentication=True,
+            wholesale=False,
+            byok=False,
+            compat=False,
+            payload=True,
+            request_bytes=len(request) if isinstance(request, bytes) else 0,
+            response_bytes=len(response) if isinstance(response, bytes) else 0,
+        )
+        return NewLog(msgspec.structs.replace(entry, **changes), request, response)
+
+    return make

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from sluice.values.settings import ServerSettings, Settings
+
 REQUIRED = {
     "cache_invalidate_on_update": True,
     "cache_ttl": 0,
@@ -261,3 +263,13 @@ async def test_provider_urls_stand_under_the_public_origin(console, problem):
     assert universal == "https://ai.example.com/v1/local/default/"
     assert problem(await console.operator.get("/gateways/default/url/nobody"))[:2] == (404, 7002)
     assert problem(await console.operator.get("/gateways/nothing/url/openai"))[:2] == (404, 7002)
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("127.0.0.1", "http://127.0.0.1:99"), ("0.0.0.0", "http://127.0.0.1:99"), ("fe80::1", "http://[fe80::1]:99")],
+)
+async def test_without_a_public_origin_the_listening_address_stands_in_urls(console, host, origin):
+    console.desk.settings = Settings(server=ServerSettings(host=host, port=99))
+    url = (await console.operator.get("/gateways/default/url/openai")).json()["result"]
+    assert url == f"{origin}/v1/local/default/openai"

@@ -1,8 +1,7 @@
 """Logs of a gateway (contract 9.4): pages, one in full, and the bodies as they went over the wire."""
 
-import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, BinaryIO, Literal, cast
 
 from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
@@ -17,9 +16,6 @@ from sluice.formats.encodings import coding_of, decoded
 from sluice.insight.logs import HEAD_BYTES, log_detail, log_row
 from sluice.storage.ports import LogQuery, OrderBy, Side
 from sluice.values.log import LogEntry, ShardKey
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 Direction = Literal["asc", "desc"]
 
@@ -91,34 +87,30 @@ def _unpacked(pieces: Iterator[bytes], encoding: str | None, accepted: str) -> I
     coding = coding_of((encoding or "").encode("latin-1", "replace"))
     if coding == "identity" or coding in (name.partition(";")[0].strip() for name in accepted.lower().split(",")):
         return None
-    return decoded(io.BufferedReader(_Joined(pieces)), coding)
+    return decoded(cast(BinaryIO, _Joined(pieces)), coding)
 
 
-class _Joined(io.RawIOBase):
-    """Pieces as one readable file."""
+class _Joined:
+    """Pieces as a file, so far as decoding needs one."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
         self._position = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none only at the end."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
-                return 0
+                return b""
             self._rest = memoryview(piece)
-        view = memoryview(buffer)
-        taken = min(len(view), len(self._rest))
-        view[:taken], self._rest = self._rest[:taken], self._rest[taken:]
-        self._position += taken
-        return taken
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        self._position += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._position
 
 
 async def _entry(call: Call) -> tuple[ShardKey, LogEntry]:

@@ -283,6 +283,38 @@ def test_a_reader_goes_on_while_a_writer_holds_the_database(control: EmbeddedCon
     blocker.close()
 
 
+def test_a_look_up_leaves_nothing_open_that_would_keep_the_log_growing(
+    control: EmbeddedControlStore, reader: EmbeddedControlReader, tmp_path: Path
+):
+    control.create_gateway("acme", "prod", GatewayConfig())
+    record, text = control.create_token(NewToken("acme", frozenset({"run"})))
+    assert reader.account_exists("acme")
+    assert reader.gateway("acme", "prod") is not None
+    assert reader.token(token_digest(text.reveal())) == record.token
+    assert reader.rates("openai", "gpt-4o") is None
+    busy, _, _ = next(control._db.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+    assert busy == 0
+    assert (tmp_path / "control.db-wal").stat().st_size == 0
+
+
+def test_a_full_disk_loses_the_change_and_nothing_else(
+    control: EmbeddedControlStore, reader: EmbeddedControlReader, generations: MappedGenerations
+):
+    control._db.pragma("max_page_count", control._db.pragma("page_count"))
+    made = []
+    with pytest.raises(StoreFault, match="full"):
+        for number in range(1_000):
+            made.append(control.create_gateway("acme", f"g{number}", GatewayConfig()).gateway)
+    seen = generations.of("acme")
+    with pytest.raises(StoreFault):
+        control.create_gateway("acme", "one-more", GatewayConfig())
+    assert generations.of("acme") > seen  # nobody can tell whether a failed commit counts
+    control._db.pragma("max_page_count", 100_000)
+    made.append(control.create_gateway("acme", "later", GatewayConfig()).gateway)
+    assert [reader.gateway("acme", gateway.name) for gateway in made] == made
+    assert reader.gateway("acme", "one-more") is None
+
+
 def test_a_reader_cannot_write(reader: EmbeddedControlReader):
     assert not hasattr(reader, "create_account")
     with pytest.raises(apsw.ReadOnlyError):
