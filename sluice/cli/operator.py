@@ -3,11 +3,9 @@
 import http.client
 import importlib
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
@@ -16,6 +14,7 @@ import msgspec
 
 from sluice.supervisor import lock
 from sluice.values.settings import Settings
+from sluice.wiring.unix_http import UnixConnection
 
 _OFFLINE: Final = "sluice.wiring.offline"
 """Loaded where no server runs: it brings the console's web framework, 0.2 s that other calls need not wait for."""
@@ -95,7 +94,7 @@ class Operator:
             time.sleep(0.05)
 
     def _over_socket(self, method: str, path: str, body: bytes | None) -> Answer:
-        connection = _UnixConnection(self._settings.data / "console.sock")
+        connection = UnixConnection(self._settings.data / "console.sock", _TIMEOUT_S)
         try:
             connection.connect()
             connection.request(method, path, body, {"content-type": "application/json"} if body else {})
@@ -108,17 +107,6 @@ class Operator:
     def _in_process(self, method: str, path: str, body: bytes | None) -> Answer:
         ask: Callable[..., tuple[int, dict[str, str], bytes]] = importlib.import_module(_OFFLINE).ask
         return Answer(*ask(self._settings, method, path, body or b""))
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT_S)
-        self.sock.connect(str(self._path))
 
 
 def _opened(answer: Answer) -> Envelope:
