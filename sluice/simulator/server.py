@@ -29,13 +29,19 @@ log = logging.getLogger("sluice.simulator")
 
 async def serve(host: str, port: int, ready: Callable[[int], None] | None, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. `ready` is told the port once connections are accepted; port 0 takes a free one."""
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        await serve_on(listener, ready, stop)
+
+
+async def serve_on(listener: socket.socket, ready: Callable[[int], None] | None, stop: asyncio.Event) -> None:
+    """The same, on a socket that listens already."""
     house = House()
     running: set[Connection] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(house, running), host, port, backlog=4096)
+    server = await loop.create_server(lambda: Connection(house, running), sock=listener, backlog=4096)
     try:
         if ready is not None:
-            ready(server.sockets[0].getsockname()[1])
+            ready(listener.getsockname()[1])
         await stop.wait()
     finally:
         server.close()
