@@ -21,9 +21,10 @@ def wall_ms() -> int:
 
 def number_of(log_id: str) -> int:
     """The 128 bits of a log id in either case. Raises ValueError where the text is no ULID."""
-    if len(log_id) != 26 or not (log_id.isascii() and log_id.isalnum()):
+    digits = log_id.upper().translate(_BASE32)
+    if len(log_id) != 26 or not (digits.isascii() and digits.isalnum()):
         raise ValueError("not a ULID")
-    number = int(log_id.upper().translate(_BASE32), 32)
+    number = int(digits, 32)
     if number >> 128:
         raise ValueError("not a ULID: past its range")
     return number

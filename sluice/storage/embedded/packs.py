@@ -313,24 +313,23 @@ def _open_frame(folder: Path, segment: str, place: Place) -> "_Frame | None":
     if pack is None or offset is None or not stored or length is None:
         return None
     try:
-        file = io.FileIO(pack_path(folder, segment, pack))
+        window = _Window(pack_path(folder, segment, pack), offset, stored)
     except FileNotFoundError:
         return None
-    frame = _Frame(file, stored, length)
-    if file.seek(0, os.SEEK_END) < offset + stored:
-        frame.close()
+    if os.fstat(window.fileno()).st_size < offset + stored:
+        window.close()
         return None
-    file.seek(offset)
-    return frame
+    return _Frame(window, length)
 
 
 class _Frame:
     """One zstd frame inside a pack, decompressed as it is read: a body of any length in little memory."""
 
-    def __init__(self, file: io.FileIO, stored: int, length: int) -> None:
+    def __init__(self, window: "_Window", length: int) -> None:
         self.length = length
-        self._file = file
-        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_size=min(stored, PIECE_BYTES))
+        self._window = window
+        read_size = min(window.left, PIECE_BYTES)
+        self._reader = zstandard.ZstdDecompressor().stream_reader(window, read_size=read_size)
 
     def read(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end, where the frame's checksum has been compared."""
@@ -341,7 +340,22 @@ class _Frame:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        self._file.close()
+        self._window.close()
 
     def __del__(self) -> None:
         self.close()  # whoever asked for a body may never have begun to read it
+
+
+class _Window(io.FileIO):
+    """A pack of which nothing is seen but one frame: zstd would read on into the next."""
+
+    def __init__(self, path: Path, offset: int, stored: int) -> None:
+        super().__init__(path)
+        self.seek(offset)
+        self.left = stored
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self.left if size is None or size < 0 else min(size, self.left)
+        data = super().read(wanted) or b""
+        self.left -= len(data)
+        return data

@@ -176,7 +176,8 @@ class EmbeddedLogWriter:
 
     def _created(self, key: ShardKey) -> Shard:
         folder = shard_folder(self._root, key)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (folder.parent, folder):
+            made.mkdir(mode=0o700, exist_ok=True)
         create_segment(folder / f"{SEGMENT}.db")
         return self._opened(key, folder, new=True)
 
