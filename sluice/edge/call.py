@@ -16,3 +16,13 @@ class Call(msgspec.Struct, frozen=True):
     fields: dict[bytes, bytes]
     body: IncomingBody
     upgrade: bool
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What an inference path names: /v1/{account}/{gateway}/{provider}/{endpoint}."""
+
+    account: str
+    gateway: str
+    provider: str
+    """In lower case; empty for the gateway itself."""
+    endpoint: bytes

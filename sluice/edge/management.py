@@ -20,7 +20,7 @@ class Management:
 
     def __init__(self, client: HttpClient, socket_path: str, most_requests: int) -> None:
         self._client, self._most = client, most_requests
-        self._console = Origin("", 0, False, socket_path)
+        self._console = client.pool(Origin("", 0, False, socket_path))
         self._running = 0
 
     async def relay(self, call: Call) -> Reply:
@@ -36,9 +36,8 @@ class Management:
         except BaseException:
             self._running -= 1
             raise
-        return Reply(
-            answer.head.status, answer.head.reason, passed_on(answer.head), answer.head.length, Relayed(self, answer)
-        )
+        lines, _, _ = passed_on(answer.head)
+        return Reply(answer.head.status, answer.head.reason, lines, answer.head.length, Relayed(self, answer))
 
     async def create_default(self, account: str) -> None:
         """Has the console make the account's `default` gateway. Raises UpstreamFailure and Overloaded."""

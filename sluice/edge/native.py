@@ -3,12 +3,10 @@
 from typing import Final
 
 from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
-from sluice.edge.call import Call
-from sluice.edge.options import parse_options
-from sluice.engine.attempt import HOP_BY_HOP, nominated
-from sluice.engine.engine import Engine
-from sluice.values.reply import Reply
-from sluice.values.request import DEFAULT_OPTIONS, Header, Request
+from sluice.edge.call import Call, Place
+from sluice.edge.options import OPTION_HEADERS, parse_options
+from sluice.engine.attempt import HOP_BY_HOP, NONE, nominated
+from sluice.values.request import DEFAULT_OPTIONS, Header, Request, Step
 
 OURS: Final = HOP_BY_HOP | {
     b"host",
@@ -24,32 +22,30 @@ LOOKED_AT: Final = OURS | {b"cookie", *PROVIDER_SLOTS}
 ACCESS_COOKIE: Final = b"CF_Authorization="
 
 
-async def native(call: Call, engine: Engine, account: str, gateway: str, provider: str, endpoint: bytes) -> Reply:
-    """ANY /v1/{account}/{gateway}/{provider}/{endpoint}"""
+def parse_native(call: Call, place: Place) -> Request:
+    """ANY /v1/{account}/{gateway}/{provider}/{endpoint}: one step."""
     fields = call.fields
     headers, asks = forwardable(call.headers, fields.get(b"connection"))
-    request = Request(
-        account=account,
-        gateway=gateway,
-        token=find_token(fields),
-        provider=provider,
-        endpoint=endpoint,
-        query=call.query,
-        method=call.method,
-        headers=headers,
-        body=call.body,
-        options=parse_options(fields) if asks else DEFAULT_OPTIONS,
-        request_type="provider",
-        content_type=fields.get(b"content-type", b""),
-        content_encoding=fields.get(b"content-encoding", b""),
-        user_agent=fields.get(b"user-agent", b""),
+    options = parse_options(fields) if asks else DEFAULT_OPTIONS
+    step = Step(
+        0,
+        place.provider,
+        place.endpoint,
+        call.query,
+        call.method,
+        headers,
+        fields.get(b"content-type", b""),
+        fields.get(b"content-encoding", b""),
+        call.body,
+        options,
     )
-    return await engine.serve(request)
+    user_agent = fields.get(b"user-agent", b"")
+    return Request(place.account, place.gateway, find_token(fields), "provider", user_agent, options, (step,))
 
 
 def forwardable(headers: list[Header], connection: bytes | None) -> tuple[list[Header], bool]:
-    """The fields that go on to the provider, and whether any `cf-aig-*` field was among the others."""
-    own = frozenset() if connection is None else nominated(connection)
+    """The fields that go on to the provider, and whether an option was among the others."""
+    own = NONE if connection is None else nominated(connection)
     passing: list[Header] = []
     asks = False
     for header in headers:
@@ -59,7 +55,7 @@ def forwardable(headers: list[Header], connection: bytes | None) -> tuple[list[H
             if kept is not None:
                 passing.append(kept)
         elif name.startswith(OUR_PREFIXES):
-            asks = True
+            asks = asks or name in OPTION_HEADERS
         elif name not in own:
             passing.append(header)
     return passing, asks

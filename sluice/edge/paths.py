@@ -1,18 +1,21 @@
 """The table of every path, and the way from a request to its handler."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.parse import unquote
 
-from sluice.edge.call import Call
+from sluice.edge.call import Call, Place
 from sluice.edge.management import Management
-from sluice.edge.native import native
+from sluice.edge.native import parse_native
 from sluice.engine.engine import Engine
-from sluice.values.errors import MalformedRequest, MethodNotAllowed, PathNotFound
+from sluice.engine.recorder import refusal
+from sluice.values.errors import GatewayError, MalformedRequest, MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
 
 INFERENCE: Final = b"/v1/"
-MANAGEMENT: Final = (b"/client/v4", b"/metrics")
+MANAGEMENT: Final = b"/client/v4/"
+MOST_PLACES: Final = 4096
+LONGEST_PLACE: Final = 256
 PREFLIGHT: Final = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"Access-Control-Allow-Methods: GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD\r\n"
@@ -35,49 +38,68 @@ class Paths:
     ) -> None:
         self._engine, self._management, self._cors, self._ready = engine, management, cors, ready
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in hosts.items()}
+        self._places: dict[bytes, Place] = {}
 
-    async def answer(self, call: Call) -> Reply:
+    def answer(self, call: Call) -> Awaitable[Reply]:
         """The reply to a request. Raises GatewayError for paths that are not served."""
         path = call.path
         if self._hosts and (mapped := self._hosts.get(hostname(call.fields.get(b"host", b"")))):
-            return await self._inference(call, mapped + path)  # contract 0.2: nothing else on such a host
-        if path.startswith(INFERENCE):
-            return await self._inference(call, path)
-        if path == b"/healthz":
-            return plain(200, b"ok\n")
-        if path == b"/readyz":
-            return plain(200, b"ready\n") if self._ready() else plain(503, b"not ready\n")
-        if path == b"/" or path.startswith(MANAGEMENT):
-            return await self._management.relay(call)
-        raise PathNotFound
+            path = mapped + path  # contract 0.2: such a host serves nothing else
+        elif not path.startswith(INFERENCE):
+            return self._other(call)
+        if self._cors and b"origin" in call.fields:
+            return self._shared(call, path)
+        return self._inference(call, path)
 
-    async def _inference(self, call: Call, path: bytes) -> Reply:
-        shared = self._cors and b"origin" in call.fields
-        if shared and call.method == b"OPTIONS" and b"access-control-request-method" in call.fields:
-            asked = call.fields.get(b"access-control-request-headers", b"*")
-            return Reply(204, None, [PREFLIGHT % asked], 0, WholeBody(b""))
-        reply = await self._gateway(call, path)
-        if shared:
-            reply.lines = [line for line in reply.lines if line[:15].lower() != b"access-control-"]
-            reply.lines.append(SHARED)
-        return reply
-
-    async def _gateway(self, call: Call, path: bytes) -> Reply:
-        """/v1/{account}/{gateway}/{provider}/{endpoint}"""
-        pieces = path.split(b"/", 5)
-        if len(pieces) < 4 or not pieces[2] or not pieces[3]:
-            raise PathNotFound
-        provider = pieces[4].lower() if len(pieces) > 4 else b""
+    def _inference(self, call: Call, path: bytes) -> Awaitable[Reply]:
+        place = self._places.get(path) or self._find(path)
+        provider = place.provider
         if not provider:
             if call.method not in (b"POST", b"GET"):
                 raise MethodNotAllowed
             raise MalformedRequest("The universal endpoint is not available in this version of Sluice")
         if call.upgrade:
             raise MalformedRequest("WebSockets are not available in this version of Sluice")
-        if provider in (b"compat", b"run"):
-            raise MalformedRequest(f"/{provider.decode()} is not available in this version of Sluice")
+        if provider in ("compat", "run"):
+            raise MalformedRequest(f"/{provider} is not available in this version of Sluice")
+        return self._engine.serve(parse_native(call, place))
+
+    async def _shared(self, call: Call, path: bytes) -> Reply:
+        """For a browser: preflights, and leave for any origin to read the reply (contract 11)."""
+        if call.method == b"OPTIONS" and b"access-control-request-method" in call.fields:
+            asked = call.fields.get(b"access-control-request-headers", b"*")
+            return Reply(204, None, [PREFLIGHT % asked], 0, WholeBody(b""))
+        try:
+            reply = await self._inference(call, path)
+        except GatewayError as error:
+            reply = refusal(error, error.status)
+        reply.lines = [line for line in reply.lines if line[:15].lower() != b"access-control-"]
+        reply.lines.append(SHARED)
+        return reply
+
+    async def _other(self, call: Call) -> Reply:
+        path = call.path
+        if path == b"/healthz":
+            return plain(200, b"ok\n")
+        if path == b"/readyz":
+            return plain(200, b"ready\n") if self._ready() else plain(503, b"not ready\n")
+        if path == b"/" or path == b"/metrics" or path.startswith(MANAGEMENT):
+            return await self._management.relay(call)
+        raise PathNotFound
+
+    def _find(self, path: bytes) -> Place:
+        """Reads a path, and remembers what it names: clients call the same few over and over."""
+        pieces = path.split(b"/", 5)
+        if len(pieces) < 4 or not pieces[2] or not pieces[3]:
+            raise PathNotFound
+        provider = segment(pieces[4]).lower() if len(pieces) > 4 else ""
         endpoint = pieces[5].lstrip(b"/") if len(pieces) > 5 else b""
-        return await native(call, self._engine, segment(pieces[2]), segment(pieces[3]), segment(provider), endpoint)
+        place = Place(segment(pieces[2]), segment(pieces[3]), provider, endpoint)
+        if len(self._places) >= MOST_PLACES:
+            self._places.clear()
+        if len(path) <= LONGEST_PLACE:
+            self._places[path] = place
+        return place
 
 
 def hostname(host: bytes) -> bytes:

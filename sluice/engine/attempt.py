@@ -10,9 +10,9 @@ from sluice.engine.recorder import Record
 from sluice.providers.provider import Provider
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
-from sluice.upstream.pool import Origin
-from sluice.values.plan import Step
+from sluice.upstream.pool import Origin, Pool
 from sluice.values.reply import Reply
+from sluice.values.request import Step
 from sluice.wire.http1 import ReplyHead, field
 
 HOP_BY_HOP: Final = frozenset(
@@ -29,16 +29,29 @@ HOP_BY_HOP: Final = frozenset(
     )
 )
 """Header fields that belong to one connection (RFC 9110, 7.6.1)."""
+NOT_PASSED: Final = HOP_BY_HOP | {
+    b"cf-aig-step",
+    b"cf-aig-log-id",
+    b"cf-aig-request-id",
+    b"cf-aig-event-id",
+    b"cf-aig-cache-status",
+}
+"""Header fields of a reply that end here: those of the connection, and those that are ours to say."""
+NONE: Final[frozenset[bytes]] = frozenset()
+MOST_TARGETS: Final = 4096
+LONGEST_TARGET: Final = 256
 
 
-class Destination(msgspec.Struct, frozen=True):
-    """Where a provider is to be found: its own base URL, or the one the operator set."""
+class Target(msgspec.Struct, frozen=True):
+    """A provider's endpoint, found: where it is, and the path there."""
 
     provider: Provider
-    origin: Origin
+    pool: Pool
     host_line: bytes
-    prefix: bytes
-    """The path of the base URL, without a slash at its end."""
+    path: bytes
+    """With the path of the base URL before it."""
+    endpoint: str
+    """Without it, for the log."""
 
 
 class Attempts:
@@ -46,52 +59,73 @@ class Attempts:
 
     def __init__(self, base_urls: Mapping[str, str], client: HttpClient) -> None:
         self._client = client
-        self._destinations = {
-            name: destination(provider, base_urls.get(name, provider.base_url)) for name, provider in PROVIDERS.items()
+        self._roots = {
+            name: root_of(provider, base_urls.get(name, provider.base_url), client)
+            for name, provider in PROVIDERS.items()
         }
+        self._targets: dict[tuple[str, bytes], Target] = {}
 
     async def make(self, step: Step, record: Record) -> Reply:
         """The provider's reply, whatever its status.
 
         Raises UpstreamFailure, Overloaded, and what reading the request body raises.
         """
-        to = self._destinations[step.provider]
-        path = to.provider.endpoint(step.endpoint)
-        record.called(path.decode("ascii", "replace"))
-        target = b"%b/%b?%b" % (to.prefix, path, step.query) if step.query else b"%b/%b" % (to.prefix, path)
+        to = self._targets.get((step.provider, step.endpoint)) or self._find(step)
+        record.called(to.endpoint)
+        target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))
-        body = record.hear(step.body)
-        answer = await self._client.send(to.origin, step.method, head, body, step.options.request_timeout_ms)
-        content_type = encoding = b""
-        for name, _, value in answer.head.headers:
-            if name == b"content-type":
-                content_type = value
-            elif name == b"content-encoding":
-                encoding = value
+        body, timeout_ms = record.hear(step.body), step.options.request_timeout_ms
+        answer = await self._client.send(to.pool, step.method, head, body, timeout_ms)
+        passing, content_type, encoding = passed_on(answer.head)
         record.answered(answer.head.status, content_type, encoding, to.provider.terminal_line)
-        return Reply(answer.head.status, answer.head.reason, passed_on(answer.head), answer.head.length, answer)
+        return Reply(answer.head.status, answer.head.reason, passing, answer.head.length, answer)
+
+    def _find(self, step: Step) -> Target:
+        """Finds an endpoint, and remembers it: clients call the same few over and over."""
+        root = self._roots[step.provider]
+        endpoint = root.provider.endpoint(step.endpoint)
+        path = b"%b/%b" % (root.path, endpoint)
+        target = msgspec.structs.replace(root, path=path, endpoint=endpoint.decode("ascii", "replace"))
+        if len(self._targets) >= MOST_TARGETS:
+            self._targets.clear()
+        if len(path) <= LONGEST_TARGET:
+            self._targets[step.provider, step.endpoint] = target
+        return target
 
 
-def passed_on(head: ReplyHead) -> list[bytes]:
-    """The field lines that go on to the client: all but those of the connection and those that are ours to say."""
-    dropped = HOP_BY_HOP
-    for name, _, value in head.headers:
-        if name == b"connection":
-            dropped = dropped | nominated(value)
-    return [
-        field(sent, value)
-        for name, sent, value in head.headers
-        if name not in dropped and not name.startswith(b"cf-aig-")
-    ]
+def passed_on(head: ReplyHead) -> tuple[list[bytes], bytes, bytes]:
+    """The field lines that go on to the client, and the reply's content type and content encoding."""
+    content_type = encoding = b""
+    dropped = NOT_PASSED
+    lines: list[bytes] = []
+    for name, sent, value in head.headers:
+        if name in dropped:
+            if name == b"connection" and (names := nominated(value)):
+                return passed_on(without(head, names))
+            continue
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding":
+            encoding = value
+        lines.append(b"%b: %b\r\n" % (sent, value))
+    return lines, content_type, encoding
 
 
 def nominated(connection: bytes) -> frozenset[bytes]:
-    """The fields that a Connection header declares to be of this connection alone."""
+    """The further fields that a Connection header declares to be of this connection alone."""
+    if connection.lower() in (b"keep-alive", b"close"):
+        return NONE
     return frozenset(name.strip().lower() for name in connection.split(b","))
 
 
-def destination(provider: Provider, base_url: str) -> Destination:
+def without(head: ReplyHead, names: frozenset[bytes]) -> ReplyHead:
+    """The head without some of its fields, and without the Connection field that named them."""
+    kept = [header for header in head.headers if header[0] not in names and header[0] != b"connection"]
+    return msgspec.structs.replace(head, headers=kept)
+
+
+def root_of(provider: Provider, base_url: str, client: HttpClient) -> Target:
     """Where to send what is meant for a provider. Raises ValueError for what is no http URL."""
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
@@ -99,7 +133,7 @@ def destination(provider: Provider, base_url: str) -> Destination:
     tls = url.scheme == "https"
     port = url.port or (443 if tls else 80)
     host = url.netloc.rpartition("@")[2].encode("idna" if not url.netloc.isascii() else "ascii")
-    prefix = url.path.rstrip("/").encode()
+    path = url.path.rstrip("/").encode()
     if provider.endpoint(b"").startswith(b"v1/"):
-        prefix = prefix.removesuffix(b"/v1")  # operators write both forms
-    return Destination(provider, Origin(url.hostname, port, tls), field(b"Host", host), prefix)
+        path = path.removesuffix(b"/v1")  # operators write both forms
+    return Target(provider, client.pool(Origin(url.hostname, port, tls)), field(b"Host", host), path, "")

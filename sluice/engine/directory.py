@@ -38,18 +38,25 @@ class Directory:
         self._control, self._generations, self._create_default = control, generations, create_default
         self._gateways: dict[tuple[str, str], tuple[int, Gateway | None]] = {}
         self._tokens: dict[tuple[str, bytes], tuple[int, Token | None]] = {}
+        self._admissions: dict[tuple[str, str, bytes | None], tuple[int, Admission]] = {}
 
     def known(self, request: Request) -> Admission | None:
         """Lets the request in; None where its gateway does not exist. Raises Unauthorized."""
-        account = request.account
+        account, key = request.account, (request.account, request.gateway, request.token)
+        generation = self._generations.of(account)
+        entry = self._admissions.get(key)
+        if entry is not None and entry[0] == generation:  # 2.5 us less than asking again, of 50 (docs/performance.md)
+            return entry[1]
         gateway = self._gateway(account, request.gateway)
         if gateway is None:
             return None
         if not gateway.authentication:
-            return Admission(gateway, False)
-        if not self.may_run(account, request.gateway, request.token):
+            return self._let_in(key, generation, Admission(gateway, False))
+        token = None if request.token is None else self.token(account, request.token)
+        if token is None or not may_run(token, request.gateway):
             raise Unauthorized
-        return Admission(gateway, True)
+        admission = Admission(gateway, True)
+        return admission if token.expires_ms is not None else self._let_in(key, generation, admission)
 
     async def admit(self, request: Request) -> Admission:
         """Lets the request in, making the `default` gateway where a token asks for it (contract 0.4).
@@ -61,23 +68,14 @@ class Directory:
             return admission
         if request.gateway != DEFAULT_GATEWAY or not self._control.account_exists(request.account):
             raise GatewayNotFound
-        if not self.may_run(request.account, DEFAULT_GATEWAY, request.token):
+        token = None if request.token is None else self.token(request.account, request.token)
+        if token is None or not may_run(token, DEFAULT_GATEWAY):
             raise Unauthorized
         await self._create_default(request.account)
         admission = self.known(request)
         if admission is None:
             raise GatewayNotFound
         return admission
-
-    def may_run(self, account: str, gateway: str, text: bytes | None) -> bool:
-        """Whether this token may send requests to that gateway."""
-        token = None if text is None else self.token(account, text)
-        return (
-            token is not None
-            and "run" in token.permissions
-            and (token.gateway is None or token.gateway == gateway)
-            and (token.expires_ms is None or token.expires_ms > wall_ms())
-        )
 
     def token(self, account: str, text: bytes) -> Token | None:
         """The token with this text, if it is one of that account."""
@@ -99,6 +97,19 @@ class Directory:
             entry = (generation, self._control.gateway(account, name))
             _keep(self._gateways, (account, name), entry)
         return entry[1]
+
+    def _let_in(self, key: tuple[str, str, bytes | None], generation: int, admission: Admission) -> Admission:
+        _keep(self._admissions, key, (generation, admission))
+        return admission
+
+
+def may_run(token: Token, gateway: str) -> bool:
+    """Whether this token may send requests to that gateway of its account, now."""
+    return (
+        "run" in token.permissions
+        and token.gateway in (None, gateway)
+        and (token.expires_ms is None or token.expires_ms > wall_ms())
+    )
 
 
 def _keep(entries: dict[K, V], key: K, value: V) -> None:

@@ -2,22 +2,13 @@
 
 from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import InvalidProvider
-from sluice.values.plan import Plan, Step
+from sluice.values.plan import Plan
 from sluice.values.request import Request
 
 
 def compile_plan(request: Request) -> Plan:
-    """A call of a provider's own endpoint is a plan of one step. Raises InvalidProvider."""
-    if request.provider not in PROVIDERS:
-        raise InvalidProvider
-    step = Step(
-        0,
-        request.provider,
-        request.endpoint,
-        request.query,
-        request.method,
-        request.headers,
-        request.body,
-        request.options,
-    )
-    return Plan((step,))
+    """The steps in their order; a call of a provider's own endpoint has one. Raises InvalidProvider."""
+    for step in request.steps:
+        if step.provider not in PROVIDERS:
+            raise InvalidProvider
+    return Plan(request.steps)

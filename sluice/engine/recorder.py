@@ -13,10 +13,8 @@ from sluice.spool.tape import Tape
 from sluice.spool.writer import SpoolWriter
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.ids import wall_ms
-from sluice.values.plan import Step
 from sluice.values.reply import Part, Reply, ReplyBody, WholeBody
-from sluice.values.request import Body, Request
+from sluice.values.request import Body, Request, Step
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +112,7 @@ class Record:
             raise Overloaded
         self._recorder, self._request, self._admission, self._step = recorder, request, admission, step
         self._id = spool.mint.mint()
-        self._started_ms, self._started_s = wall_ms(), time.monotonic()
+        self._started_ms, self._started_s = spool.mint.last_ms, time.monotonic()
         self._latency_s: float | None = None
         self._request_tape: Tape | None = spool.tape(self._id, "request") if collect else None
         self._reply_tape: Tape | None = spool.tape(self._id, "response") if collect else None
@@ -268,7 +266,7 @@ class Record:
             provider=step.provider,
             path=self._path,
             method=step.method.decode(),
-            request_type=request.request_type,
+            request_type=request.type,
             started_ms=self._started_ms,
             latency_us=None if latency_s is None else int(latency_s * 1_000_000),
             duration_us=int((time.monotonic() - self._started_s) * 1_000_000),
@@ -279,8 +277,8 @@ class Record:
             attempts=self.attempts,
             authenticated=self._admission.authenticated,
             payload=options.collect_payload,
-            request_content_type=request.content_type,
-            request_encoding=request.content_encoding,
+            request_content_type=step.content_type,
+            request_encoding=step.content_encoding,
             response_content_type=self._reply_type,
             response_encoding=self._reply_encoding,
             user_agent=request.user_agent,

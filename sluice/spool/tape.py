@@ -1,9 +1,9 @@
 """Records one body as it passes: in memory while it is small, in a side file when it is not."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from sluice.spool.layout import Side, side_path
 from sluice.spool.sidefiles import BodyFile, SideFiles
 from sluice.values.settings import MB
 
@@ -16,10 +16,10 @@ BEHIND_ALL_BYTES: Final = 16 * MB
 class Desk:
     """What all tapes of a worker share: the thread that writes side files, and how much memory they take."""
 
-    __slots__ = ("held", "inline_bytes", "recording_bytes", "sides")
+    __slots__ = ("folder", "held", "inline_bytes", "recording_bytes", "sides")
 
-    def __init__(self, sides: SideFiles, inline_bytes: int, recording_bytes: int) -> None:
-        self.sides = sides
+    def __init__(self, folder: Path, sides: SideFiles, inline_bytes: int, recording_bytes: int) -> None:
+        self.folder, self.sides = folder, sides
         self.inline_bytes = inline_bytes
         self.recording_bytes = recording_bytes
         self.held = 0
@@ -32,10 +32,10 @@ class Tape:
     Whoever has a tape ends it once: by appending its exchange to the spool, or by `discard()`.
     """
 
-    __slots__ = ("_ceiling", "_desk", "_held", "_place", "file", "length", "limit", "parts", "truncated")
+    __slots__ = ("_ceiling", "_desk", "_held", "_name", "file", "length", "limit", "parts", "truncated")
 
-    def __init__(self, desk: Desk, place: Callable[[], Path], limit: int) -> None:
-        self._desk, self._place, self.limit = desk, place, limit
+    def __init__(self, desk: Desk, log_id: str, side: Side, limit: int) -> None:
+        self._desk, self._name, self.limit = desk, (log_id, side), limit
         self._ceiling = min(desk.inline_bytes, limit)
         """Up to this length bytes are only kept; -1 once nothing is recorded any more."""
         self._held = 0
@@ -101,7 +101,7 @@ class Tape:
     def hand_over(self) -> None:
         """Gives the thread what is in memory."""
         if self.file is None:
-            self.file = BodyFile(self._place())
+            self.file = BodyFile(side_path(self._desk.folder, *self._name))
         if self._held:
             self._desk.sides.write(self.file, self.parts, self._held)
             self._desk.held -= self._held

@@ -29,7 +29,6 @@ from sluice.spool.layout import (
     lock,
     make_folder,
     side_folder,
-    side_path,
     spool_bytes,
     write_all,
 )
@@ -90,7 +89,7 @@ class SpoolWriter:
         self._sync = GroupSync(0.0 if power else settings.sync_ms / 1000, failures, self.measure)
         self._sides = SideFiles(side_folder(self._folder), durable=power, retire=self._sync.retire, failures=failures)
         inline_bytes = min(settings.inline_body_bytes, MAX_FRAME_BYTES // 4)
-        self._desk = Desk(self._sides, inline_bytes, settings.recording_bytes)
+        self._desk = Desk(self._folder, self._sides, inline_bytes, settings.recording_bytes)
         self.measure()
 
     @classmethod
@@ -123,7 +122,7 @@ class SpoolWriter:
 
     def tape(self, log_id: str, side: Side) -> Tape:
         """Records one body of the exchange `log_id`."""
-        return Tape(self._desk, partial(side_path, self._folder, log_id, side), self._body_bytes)
+        return Tape(self._desk, log_id, side, self._body_bytes)
 
     def append(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
         """Appends the exchange and ends both tapes. When it returns the frame survives this process.

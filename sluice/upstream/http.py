@@ -22,8 +22,15 @@ class HttpClient:
         self._trust = trust(settings.ca_file)
         self._pools: dict[Origin, Pool] = {}
 
+    def pool(self, origin: Origin) -> Pool:
+        """The connections to an origin."""
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines)
+        return pool
+
     async def send(
-        self, origin: Origin, method: bytes, head: bytes, body: Body, timeout_ms: int | None = None
+        self, pool: Pool, method: bytes, head: bytes, body: Body, timeout_ms: int | None = None
     ) -> "UpstreamReply":
         """Sends a request and returns its reply as soon as the head is in.
 
@@ -31,25 +38,24 @@ class HttpClient:
         be closed, with not one byte of a reply, is replaced and the request sent once more, provided that its body is
         wholly in memory. Raises UpstreamFailure, Overloaded, and what reading the body raises.
         """
-        pool = self._pools.get(origin)
-        if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines)
         connection = pool.take() or await pool.connect()
         whole = body.whole
         data = head + framing(method, body.length if whole is None else len(whole)) + (whole or b"")
         while True:
             try:
-                return await self._exchange(pool, connection, method, data, body, timeout_ms)
+                return await self._exchange(
+                    pool, connection, method, data, None if whole is not None else body, timeout_ms
+                )
             except UpstreamBroken:
                 if whole is None or not (connection.used and connection.silent and connection.closed):
                     raise
             connection = await pool.fresh()
 
     async def _exchange(
-        self, pool: Pool, connection: Connection, method: bytes, data: bytes, body: Body, timeout_ms: int | None
+        self, pool: Pool, connection: Connection, method: bytes, data: bytes, rest: Body | None, timeout_ms: int | None
     ) -> "UpstreamReply":
         connection.start(method, data)
-        pump = None if body.whole is not None else self._loop.create_task(connection.pump(body))
+        pump = None if rest is None else self._loop.create_task(connection.pump(rest))
         timer = None if timeout_ms is None else self._loop.call_later(timeout_ms / 1000, connection.time_out)
         try:
             head = await connection.head()

@@ -84,6 +84,11 @@ class Mint:
         )
 
     @property
+    def last_ms(self) -> int:
+        """The millisecond that the last id bears."""
+        return self._last_ms
+
+    @property
     def last_key(self) -> int:
         """The highest key that may have been minted so far; 0 before the first."""
         return self._last_ms << 21 | self._worker | max(self._count - 1, 0) if self._prefix else 0

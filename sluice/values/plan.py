@@ -4,23 +4,9 @@ from typing import Literal
 
 import msgspec
 
-from sluice.values.request import Body, Header, Options
+from sluice.values.request import Step
 
 Outcome = Literal["success", "failure"]
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One exchange to be had with a provider."""
-
-    index: int
-    """Its place in the client's array, what `cf-aig-step` reports; 0 for a single request."""
-    provider: str
-    endpoint: bytes
-    query: bytes
-    method: bytes
-    headers: list[Header]
-    body: Body
-    options: Options
 
 
 class Plan(msgspec.Struct, frozen=True):

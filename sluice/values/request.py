@@ -39,22 +39,32 @@ class Options(msgspec.Struct, frozen=True, gc=False):
 DEFAULT_OPTIONS: Final = Options()
 
 
+class Step(msgspec.Struct, frozen=True):
+    """One exchange to be had with a provider. `headers` are those that go upstream."""
+
+    index: int
+    """Its place in the client's array, what `cf-aig-step` reports; 0 for a single request."""
+    provider: str
+    endpoint: bytes
+    """The vendor's path without a leading slash, as the client gave it; likewise `query`, without its mark."""
+    query: bytes
+    method: bytes
+    headers: list[Header]
+    content_type: bytes
+    content_encoding: bytes
+    body: Body
+    options: Options
+
+
 class Request(msgspec.Struct, frozen=True):
-    """One call of a provider's own endpoint, for one gateway. `headers` are those that go upstream."""
+    """What a client asks of a gateway: steps, tried in order."""
 
     account: str
     gateway: str
     token: bytes | None
     """The gateway token as the client gave it, whichever way it came."""
-    provider: str
-    endpoint: bytes
-    """What followed the provider in the path, and the query."""
-    query: bytes
-    method: bytes
-    headers: list[Header]
-    body: Body
-    options: Options
-    request_type: str
-    content_type: bytes
-    content_encoding: bytes
+    type: str
+    """provider, universal, compat, websocket, realtime, workers-binding or rest (contract 7.1)."""
     user_agent: bytes
+    options: Options
+    steps: tuple[Step, ...]
