@@ -40,9 +40,9 @@ class Provider:
 
     def entries(self, marker: str, ended: int = 1) -> list[dict[str, Any]]:
         """What the simulator received with this marker, once so many requests have ended."""
-        query = {"marker": marker, "ended": ended, "wait_ms": int(DEADLINE_S * 1000), "last": 1000}
-        answer = httpx.get(f"http://{self.authority}/_simulator/requests", params=query, timeout=2 * DEADLINE_S)
-        found: list[dict[str, Any]] = answer.json()["requests"]
+        query = f"marker={marker}&ended={ended}&wait_ms={DEADLINE_S * 500:.0f}&last=1000"
+        answer = raw(f"http://{self.authority}/_simulator/requests?{query}", "GET", b"", {})
+        found: list[dict[str, Any]] = json.loads(answer.body)["requests"]
         return found
 
 
