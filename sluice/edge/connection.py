@@ -21,6 +21,10 @@ LINGER_S: Final = 2.0
 """How long a connection whose last reply is out is read and discarded, lest a reset destroy that reply."""
 
 
+Turn = tuple[RequestHead, IncomingBody] | GatewayError
+"""A request to be answered, or a fault that is the answer to all that follows."""
+
+
 class Host(Protocol):
     """What a connection needs of the server it belongs to."""
 
@@ -43,11 +47,12 @@ class Downstream(asyncio.Protocol):
     def __init__(self, server: Host) -> None:
         self._server, self._limits, self._loop = server, server.limits, server.loop
         self._reader = RequestReader(self._limits.head_bytes, self._limits.headers)
-        self._waiting: deque[tuple[RequestHead, IncomingBody] | GatewayError] = deque()
+        self._waiting: deque[Turn] = deque()
         self._incoming: IncomingBody | None = None
         self._task: asyncio.Task[None] | None = None
+        self._turn: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._full = self._paused = self._closing = self._spoilt = self._within_head = False
+        self._busy = self._full = self._paused = self._closing = self._spoilt = self._within_head = False
         self._served = self._queued_bytes = 0
         self.deadline = inf
 
@@ -86,7 +91,7 @@ class Downstream(asyncio.Protocol):
             self._spoil(self._reader.fault)
         elif self._incoming is not None:
             self._hold_body(self._incoming)
-        elif self._task is not None:
+        elif self._busy:
             self._hold_pipeline(len(data))
         elif not self._within_head:
             self._within_head = True
@@ -98,7 +103,7 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        resting = self._task is None and not self._closing
+        resting = not self._busy and not self._closing
         self.deadline = self._loop.time() + self._limits.keep_alive_s if resting else inf
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
@@ -111,7 +116,7 @@ class Downstream(asyncio.Protocol):
 
     def drain(self, idle_s: float) -> None:
         """Soon closes: an idle connection in a moment, a busy one behind its reply."""
-        if self._task is None and not self._closing:
+        if not self._busy and not self._closing:
             self.deadline = min(self.deadline, self._loop.time() + idle_s)
 
     def abort(self) -> None:
@@ -123,7 +128,7 @@ class Downstream(asyncio.Protocol):
         incoming = self._incoming
         if self._closing or self._full:
             self._transport.abort()
-        elif incoming is not None and self._task is not None:
+        elif incoming is not None:
             incoming.fail(RequestTimeout())
         elif self._within_head:
             self._spoil(RequestTimeout())
@@ -137,24 +142,27 @@ class Downstream(asyncio.Protocol):
         body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow)
         self._incoming = body
         self._within_head = False
-        if self._task is None:
-            self._start(head, body)
-        else:
-            self._waiting.append((head, body))
-
-    def _start(self, head: RequestHead, body: IncomingBody) -> None:
-        self.deadline = inf
-        self._task = self._loop.create_task(self._serve(head, body))
+        self._queue((head, body))
 
     def _spoil(self, fault: GatewayError) -> None:
         """The connection carries nothing more that can be understood; what came before is still answered."""
         self._spoilt = True
         if self._incoming is not None:
             self._incoming.fail(fault)
-        elif self._task is None:
-            self._task = self._loop.create_task(self._answer_fault(fault))
         else:
-            self._waiting.append(fault)
+            self._queue(fault)
+
+    def _queue(self, turn: Turn) -> None:
+        """Something is to be answered, once what came before it has been."""
+        self._waiting.append(turn)
+        if self._busy:
+            return
+        self._busy = True
+        self.deadline = inf
+        if self._task is None:
+            self._task = self._loop.create_task(self._converse())
+        elif self._turn is not None:
+            self._turn.set_result(None)
 
     # --- holding the client up
 
@@ -166,10 +174,10 @@ class Downstream(asyncio.Protocol):
             self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
 
     def _hold_pipeline(self, size: int) -> None:
-        """A request is being served while more comes in."""
+        """A request is being served, and perhaps more come in."""
         if not self._full:
             self.deadline = inf
-        if self._waiting:
+        if len(self._waiting) > 1:
             self._queued_bytes += size
             if self._queued_bytes > self._limits.pipelined_bytes:
                 self._pause()
@@ -194,55 +202,87 @@ class Downstream(asyncio.Protocol):
 
     # --- replies
 
-    async def _serve(self, head: RequestHead, body: IncomingBody) -> None:
-        """One request from its handler's call to its reply's last byte."""
-        self._served += 1
-        if head.expects_continue and not body.ended and body.fault is None:
-            self._transport.write(CONTINUE)
-        reply = await self._reply(head, body)
-        if await self._send(reply, head, body):
-            self._next()
+    async def _converse(self) -> None:
+        """Answers what arrives, in order, until the connection closes. One task serves it all: it is cheap to keep."""
+        stays = True
+        while stays:
+            if not self._waiting:
+                self._rest()
+                self._turn = self._loop.create_future()
+                await self._turn
+            turn = self._waiting.popleft()
+            if isinstance(turn, GatewayError):
+                stays = await self._send(refusal(turn, turn.status), None, None)
+            else:
+                head, body = turn
+                stays = await self._send(await self._reply(head, body), head, body)
 
-    async def _answer_fault(self, fault: GatewayError) -> None:
-        if await self._send(refusal(fault, fault.status), None, None):
-            self._next()
+    def _rest(self) -> None:
+        """All is answered."""
+        self._busy = False
+        if self._server.draining:
+            self._linger()
+            return
+        wait_s = self._limits.head_timeout_s if self._within_head else self._limits.keep_alive_s
+        self.deadline = self._loop.time() + wait_s
+        if self._queued_bytes:
+            self._queued_bytes = 0
+            self._flow()
 
     async def _reply(self, head: RequestHead, body: IncomingBody) -> Reply:
+        """What is to be said to a request."""
+        self._served += 1
         try:
             if body.fault is not None:
                 raise body.fault
+            if head.expects_continue and not body.ended:
+                self._transport.write(CONTINUE)
             path, _, query = origin_form(head.target).partition(b"?")
             fields = {name: value for name, _, value in head.headers}
             return await self._server.answer(Call(head.method, path, query, head.headers, fields, body, head.upgrade))
         except GatewayError as error:
             return refusal(error, error.status)
-        except Exception:  # a last resort: the client gets an answer, the journal the reason
+        except Exception:  # a last resort: the client gets an answer, the process log the reason
             _log.exception("request_failed")
             return refusal(InternalFault(), InternalFault.status)
 
     async def _send(self, reply: Reply, head: RequestHead | None, body: IncomingBody | None) -> bool:
-        """Writes a reply as it comes. False where it broke, or the connection closes behind it."""
-        form = Form(reply, head)
+        """Writes a reply as it comes. False where the connection closes behind it."""
+        transport, source = self._transport, reply.body
+        bodiless = reply.status in (204, 304) or (head is not None and head.method == b"HEAD")
+        chunked = reply.length is None and not bodiless and (head is None or head.http11)
+        delimited = chunked or bodiless or reply.length is not None
+        finished = False
         try:
-            part = reply.body.poll()  # before the head: a reply without a body ends with its head
-            stays = self._stays(head, body) and form.delimited
-            data = form.head(reply, stays)
+            part = source.poll()  # before the head: a reply without a body ends with its head
+            stays = delimited and self._stays(head, body)
+            framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+            if not stays:
+                framing += b"Connection: close\r\n"
+            elif head is not None and not head.http11:
+                framing += b"Connection: keep-alive\r\n"
+            data = b"%b%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines), framing)
             self._server.replied(reply.status)
             while True:
                 if part is not None:
-                    data += form.body(part)
-                self._transport.writelines((data,))
-                if part is not None and part.last:
+                    finished = part.last
+                    if chunked:
+                        data += chunks(part)
+                    elif not bodiless:
+                        data += part.data
+                transport.write(data)
+                if finished:
                     break
                 if self._full:
                     await self._drained()
                 data = b""
-                part = reply.body.poll() or await reply.body.read()
+                part = source.poll() or await source.read()
         except GatewayError:
-            self._break(form.delimited)
+            self._break(delimited)
             return False
         finally:
-            reply.body.close()
+            if not finished:
+                source.close()
         if not stays:
             self._linger()
         return stays
@@ -259,23 +299,6 @@ class Downstream(asyncio.Protocol):
             and self._served < self._limits.requests_per_connection
         )
 
-    def _next(self) -> None:
-        """The reply is out: on to the next request, or to rest."""
-        self._task = None
-        if self._waiting:
-            following = self._waiting.popleft()
-            if isinstance(following, GatewayError):
-                self._task = self._loop.create_task(self._answer_fault(following))
-            else:
-                self._start(*following)
-        elif self._server.draining:
-            self._linger()
-        else:
-            self._queued_bytes = 0
-            wait_s = self._limits.head_timeout_s if self._within_head else self._limits.keep_alive_s
-            self.deadline = self._loop.time() + wait_s
-        self._flow()
-
     async def _drained(self) -> None:
         self._room = self._loop.create_future()
         await self._room
@@ -289,7 +312,8 @@ class Downstream(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Closes our side, then reads and discards for a while (design.md 1)."""
-        self._closing, self._task = True, None
+        self._closing, self._busy = True, False
+        self._waiting.clear()
         unsent = self._transport.get_write_buffer_size()
         self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
         if self._paused:
@@ -299,35 +323,10 @@ class Downstream(asyncio.Protocol):
             self._transport.write_eof()
 
 
-class Form:
-    """How a reply is put on the wire for the client at hand."""
-
-    __slots__ = ("_bodiless", "_chunked", "_http11", "delimited")
-
-    def __init__(self, reply: Reply, head: RequestHead | None) -> None:
-        self._http11 = head is None or head.http11
-        self._bodiless = reply.status in (204, 304) or (head is not None and head.method == b"HEAD")
-        self._chunked = self._http11 and reply.length is None and not self._bodiless
-        self.delimited = self._chunked or self._bodiless or reply.length is not None
-        """Whether the client can tell the end of the reply from the end of the connection."""
-
-    def head(self, reply: Reply, stays: bool) -> bytes:
-        """The head, its empty line included."""
-        framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
-        if not stays:
-            framing += b"Connection: close\r\n"
-        elif not self._http11:
-            framing += b"Connection: keep-alive\r\n"
-        return b"%b%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines), framing)
-
-    def body(self, part: Part) -> bytes:
-        """A part of the body, framed."""
-        if self._bodiless:
-            return b""
-        if not self._chunked:
-            return part.data
-        data = chunk(part.data) if part.data else b""
-        return data + LAST_CHUNK if part.last else data
+def chunks(part: Part) -> bytes:
+    """A part of a chunked body."""
+    data = chunk(part.data) if part.data else b""
+    return data + LAST_CHUNK if part.last else data
 
 
 def origin_form(target: bytes) -> bytes:

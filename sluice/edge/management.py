@@ -46,8 +46,9 @@ class Management:
         try:
             while not (await answer.read()).last:
                 pass
-        finally:
+        except BaseException:
             answer.close()
+            raise
 
     def done(self) -> None:
         self._running -= 1
@@ -60,14 +61,20 @@ class Relayed:
         self._management, self._answer = management, answer
 
     def poll(self) -> Part | None:
-        return self._answer.poll()
+        part = self._answer.poll()
+        return part if part is None else self._counted(part)
 
     async def read(self) -> Part:
-        return await self._answer.read()
+        return self._counted(await self._answer.read())
 
     def close(self, complete: bool = False) -> None:
         self._answer.close(complete)
         self._management.done()
+
+    def _counted(self, part: Part) -> Part:
+        if part.last:
+            self._management.done()
+        return part
 
 
 class NoBody:

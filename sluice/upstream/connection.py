@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self._fault = UpstreamBroken("The connection was closed before the request was sent")
         else:
-            transport.writelines((data,))
+            transport.write(data)
 
     async def pump(self, body: Body) -> None:
         """Sends the rest of a request body as it comes; a fault of the client's ends the exchange."""
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         """Sends a piece of the body."""
         if self._transport is not None:
             self.deadline = self._deadlines.time() + self._settings.first_byte_timeout_s
-            self._transport.writelines((data,))
+            self._transport.write(data)
 
     async def head(self) -> ReplyHead:
         """The head of the reply. Raises UpstreamFailure, and what reading the request body raised."""
@@ -190,12 +190,9 @@ class Connection(asyncio.Protocol):
         """The reply's head, or its next byte, took too long."""
         self.fail(UpstreamTimeout("The provider did not answer in time" if self._head is None else "The reply stalled"))
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -42,32 +42,22 @@ class HttpClient:
         whole = body.whole
         data = head + framing(method, body.length if whole is None else len(whole)) + (whole or b"")
         while True:
+            connection.start(method, data)
+            pump = None if whole is not None else self._loop.create_task(connection.pump(body))
+            timer = None if timeout_ms is None else self._loop.call_later(timeout_ms / 1000, connection.time_out)
             try:
-                return await self._exchange(
-                    pool, connection, method, data, None if whole is not None else body, timeout_ms
-                )
-            except UpstreamBroken:
-                if whole is None or not (connection.used and connection.silent and connection.closed):
+                return UpstreamReply(await connection.head(), connection, pool, pump)
+            except BaseException as error:
+                if pump is not None:
+                    pump.cancel()
+                pool.give_up(connection)
+                stale = connection.used and connection.silent and connection.closed
+                if whole is None or not stale or not isinstance(error, UpstreamBroken):
                     raise
+            finally:
+                if timer is not None:
+                    timer.cancel()
             connection = await pool.fresh()
-
-    async def _exchange(
-        self, pool: Pool, connection: Connection, method: bytes, data: bytes, rest: Body | None, timeout_ms: int | None
-    ) -> "UpstreamReply":
-        connection.start(method, data)
-        pump = None if rest is None else self._loop.create_task(connection.pump(rest))
-        timer = None if timeout_ms is None else self._loop.call_later(timeout_ms / 1000, connection.time_out)
-        try:
-            head = await connection.head()
-        except BaseException:
-            if pump is not None:
-                pump.cancel()
-            pool.give_up(connection)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return UpstreamReply(head, connection, pool, pump)
 
     def close(self) -> None:
         for pool in self._pools.values():

@@ -22,7 +22,7 @@ class ReplyBody(Protocol):
         ...
 
     def close(self, complete: bool = False) -> None:
-        """Gives the rest up. Called once by the edge, whatever happened, also after the last part.
+        """Gives the rest up. Called once by whoever does not go on to the last part, and by nobody after it.
 
         `complete` says that only framing is missing, so that the connection behind it may be worth saving.
         """
