@@ -46,8 +46,9 @@ class GroupSync:
         self._fd = fd
         self._wake.set()
 
-    def retire(self, fd: int) -> None:
-        """Syncs and closes a file that grows no more."""
+    def retire(self, fd: int, folder: Path) -> None:
+        """Syncs and closes a file in `folder` that grows no more."""
+        self._folders.append(folder)
         self._retired.append(fd)
         self._wake.set()
 
@@ -99,8 +100,8 @@ class GroupSync:
                 current = -1
         if current >= 0:
             self._sync(current)
-        while self._folders:
-            self._sync_folder(self._folders.popleft())
+        for folder in {self._folders.popleft() for _ in range(len(self._folders))}:
+            self._sync_folder(folder)
         for loop, done in waiters:
             _resolve(loop, done)
 

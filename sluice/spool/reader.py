@@ -59,20 +59,13 @@ class SpoolTail:
         return Position(self._seq, self._offset)
 
     def take(self, limit_bytes: int = _CHUNK_BYTES) -> list[Found]:
-        """The next frames, about `limit_bytes` of them; an empty list where there are none yet."""
-        while self._fd >= 0 or self._open():
-            found = self._read(limit_bytes, final=False)
-            if found:
-                return found
-            later = [seq for seq in file_seqs(self.folder) if seq > self._seq]
-            if not later:
-                return []
-            # its writer left it before it made the next one, but maybe after we had read to its end
-            found = self._read(limit_bytes, final=True)
-            if found:
-                return found
-            self._go_to(later[0])
-        return []
+        """The next frames, about `limit_bytes` of them; fewer are all there is."""
+        found = self._take_some(limit_bytes)
+        left = limit_bytes - sum(len(each.data) for each in found)
+        while left > limit_bytes // 2 and (more := self._take_some(left)):
+            found += more
+            left -= sum(len(each.data) for each in more)
+        return found
 
     def read(self, start: Position, end: Position) -> bytes:
         """A frame again that was found before. Raises FrameError where the file is not what it was."""
@@ -101,6 +94,22 @@ class SpoolTail:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _take_some(self, limit_bytes: int) -> list[Found]:
+        """The next frames of one file."""
+        while self._fd >= 0 or self._open():
+            found = self._read(limit_bytes, final=False)
+            if found:
+                return found
+            later = [seq for seq in file_seqs(self.folder) if seq > self._seq]
+            if not later:
+                break
+            # its writer left it before it made the next one, but maybe after we had read to its end
+            found = self._read(limit_bytes, final=True)
+            if found:
+                return found
+            self._go_to(later[0])
+        return []
 
     def _open(self) -> bool:
         """Opens the file at the position, or else the next one whose header can be read."""

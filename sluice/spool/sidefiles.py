@@ -42,7 +42,7 @@ class SideFiles:
     With `durable` a settled file has been synced, else `retire` is given its descriptor to sync and close.
     """
 
-    def __init__(self, folder: Path, *, durable: bool, retire: Callable[[int], None], failures: Counter) -> None:
+    def __init__(self, folder: Path, *, durable: bool, retire: Callable[[int, Path], None], failures: Counter) -> None:
         self._folder, self._durable, self._retire, self._failures = folder, durable, retire, failures
         self._handed = 0
         self._written = 0
@@ -139,7 +139,7 @@ class SideFiles:
 
     def _let_go(self, file: BodyFile, fd: int) -> None:
         if not self._durable:
-            self._retire(fd)
+            self._retire(fd, self._folder)
             return
         self._fdatasync(file, fd)
         os.close(fd)
