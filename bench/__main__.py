@@ -20,7 +20,7 @@ import bench.startup
 import bench.streams
 import bench.throughput
 from bench import machine, report
-from bench.contenders import ROOT
+from bench.contenders import ROOT, Name
 from bench.exchange import reply_body
 from bench.machine import BenchFault, Cores
 
@@ -29,7 +29,7 @@ from bench.machine import BenchFault, Cores
 class Plan:
     """What to measure and for how long."""
 
-    contenders: list[str]
+    contenders: list[Name]
     prototype: Path
     cores: Cores
     folder: Path
@@ -72,7 +72,7 @@ def throughput(plan: Plan, findings: Findings) -> None:
 def latency(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
-        wanted = ["direct", *plan.contenders]
+        wanted: list[Name] = ["direct", *plan.contenders]
         contenders = bench.contenders.start(wanted, upstream, plan.cores, plan.folder, plan.prototype, stack)
         rows = bench.latency.compare(contenders, plan.rounds, 500, plan.latency_requests, plan.cores)
         findings.raw["latency"] = rows
@@ -85,7 +85,7 @@ def latency(plan: Plan, findings: Findings) -> None:
 def streams(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.streams.start_upstream(plan.cores, plan.folder, stack)
-        wanted = ["direct", *plan.contenders]
+        wanted: list[Name] = ["direct", *(name for name in plan.contenders if name != "sluice-one-core")]
         contenders = bench.contenders.start(wanted, upstream, plan.cores, plan.folder, plan.prototype, stack)
         rows = bench.streams.compare(contenders, plan.rounds, plan.streams, plan.stream_events, 10, plan.cores)
         findings.raw["streams"] = rows
@@ -114,7 +114,7 @@ def start(plan: Plan, findings: Findings) -> None:
 def keeper(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
-        contender = bench.contenders.sluice(upstream, plan.cores, plan.folder / "data-keeper", stack)
+        contender = bench.contenders.sluice("sluice", upstream, plan.cores, plan.folder / "data-keeper", stack)
         lag = bench.keeper.lag(contender, 1000, plan.lag_s)
         drain = bench.keeper.drain(contender, plan.cores, plan.folder)
     findings.raw["keeper"] = {"lag": asdict(lag), "drain": asdict(drain)}
@@ -136,6 +136,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "start": start,
     "keeper": keeper,
 }
+EVERYONE = ("nginx", "prototype", "sluice", "sluice-one-core", "sluice-no-logs")
 OF_SLUICE_ALONE = {"start", "keeper"}
 
 
@@ -177,7 +178,7 @@ def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
     os.sched_setaffinity(0, {cores.load})
     quick: bool = asked.quick
     return Plan(
-        contenders=asked.contenders.split(","),
+        contenders=[bench.contenders.NAMES[name] for name in asked.contenders.split(",")],
         prototype=asked.prototype,
         cores=cores,
         folder=folder,
@@ -201,13 +202,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn (5)")
     parser.add_argument("--seconds", type=float, help="how long each turn of the throughput part takes (4)")
     parser.add_argument("--connections", default="64", help="of the throughput part, as 1,16,64,256")
-    parser.add_argument("--contenders", default="nginx,prototype,sluice,sluice-one-core", help="who takes part")
+    parser.add_argument("--contenders", default=",".join(EVERYONE), help="who takes part")
     parser.add_argument("--prototype", type=Path, default=ROOT.parent / "shared" / "prototypes" / "native_path.py")
     parser.add_argument("--raw", type=Path, default=ROOT / time.strftime("bench-%Y%m%d-%H%M%S.json"))
     parser.add_argument("--floors", action="store_true", help="exit with 1 where a floor is missed")
     asked = parser.parse_args()
     if unknown := set(asked.parts) - PARTS.keys():
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    if unknown := set(asked.contenders.split(",")) - set(EVERYONE):
+        parser.error(f"unknown contender: {', '.join(sorted(unknown))}")
     return asked
 
 

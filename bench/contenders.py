@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from bench.machine import BenchFault, Cores, Program, free_port, pin
 
 ROOT = Path(__file__).parent.parent
 SLUICE = (sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
 
-Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-one-core"]
-"""sluice: the worker alone on the gateway's core, as the budgets say; sluice-one-core: all of it there."""
+Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-one-core", "sluice-no-logs"]
+"""sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say; sluice-one-core: all of
+it there; sluice-no-logs: nothing logged, as peers publish their figures."""
+NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class Contender:
     headers: Mapping[str, str]
     program: Program | None
     core: int
+
+    @property
+    def token(self) -> str:
+        return self.headers["cf-aig-authorization"].removeprefix("Bearer ")
 
     def processes(self) -> dict[str, int]:
         return self.program.family() if self.program else {}
@@ -47,7 +53,7 @@ class Contender:
 
 
 def start(
-    names: Sequence[str], upstream: int, cores: Cores, folder: Path, prototype: Path | None, stack: ExitStack
+    names: Sequence[Name], upstream: int, cores: Cores, folder: Path, prototype: Path | None, stack: ExitStack
 ) -> list[Contender]:
     """Starts the named contenders in front of the upstream port; the stack ends them."""
     started = []
@@ -61,30 +67,29 @@ def start(
                 print(f"without the prototype: {prototype or 'none given'} is not there", file=sys.stderr)
                 continue
             started.append(_prototype(prototype, upstream, cores, folder, stack))
-        elif name in ("sluice", "sluice-one-core"):
-            spread = name == "sluice"
-            started.append(sluice(upstream, cores, folder / f"data-{name}-{upstream}", stack, spread=spread))
         else:
-            raise BenchFault(f"unknown contender {name!r}")
+            started.append(sluice(name, upstream, cores, folder / f"data-{name}-{upstream}", stack))
     return started
 
 
-def sluice(upstream: int, cores: Cores, data: Path, stack: ExitStack, *, spread: bool = True) -> Contender:
-    """Sluice with one worker and full bodies logged; `spread` moves all but the worker to the load's core."""
+def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack) -> Contender:
+    """Sluice with one worker, as the name says."""
     port = free_port()
     program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data))
     program.wait_for_port(port)
-    if spread:
+    headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
+    if name == "sluice-no-logs":
+        headers["cf-aig-collect-log"] = "false"
+    program.wait_for_family(("sluice: worker 1", "sluice: keeper", "sluice: console"))
+    if name != "sluice-one-core":
         for title, pid in program.family().items():
             if not title.startswith("sluice: worker"):
                 pin(pid, cores.load)
-    headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
-    name: Name = "sluice" if spread else "sluice-one-core"
     return Contender(name, port, "/v1/local/default/openai/v1/chat/completions", headers, program, cores.gateway)
 
 
-def start_sluice(upstream: int, port: int, core: int, data: Path) -> Program:
-    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", "1"]
+def start_sluice(upstream: int, port: int, core: int | None, data: Path, workers: int = 1) -> Program:
+    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
     environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", "PYTHONPATH": str(ROOT)}
     return Program(command, core, data.with_suffix(".log"), environment)
 

@@ -7,23 +7,19 @@ the reader's own interval (about 10 ms) is in the figure.
 """
 
 import asyncio
-import json
 import os
-import re
 import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.contenders import Contender
 from bench.exchange import head, reply_body, request_body
 from bench.machine import BenchFault, Cores, cpu_s, rss_mb, wait_until_quiet
 from bench.throughput import run_wrk
+from bench.traffic import LOG_ID, LOGS, get, read_message
 
 BURST_S = 4  # a keeper stopped for longer would be taken for dead and replaced
-LOGS_PATH = "/client/v4/accounts/local/ai-gateway/gateways/default/logs"
-_LOG_ID = re.compile(rb"\r\ncf-aig-log-id: ([0-9A-Z]{26})\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +92,8 @@ async def _send(contender: Contender, watch: _Watch, rate: float, duration_s: fl
     for number in range(int(rate * duration_s)):
         await asyncio.sleep(start + number / rate - time.monotonic())
         writer.write(message)
-        answer_head, answer = await read_reply(reader)
-        log = _LOG_ID.search(answer_head)
+        answer_head, answer = await read_message(reader)
+        log = LOG_ID.search(answer_head)
         if answer != reply_body().encode() or log is None:
             raise BenchFault(f"a wrong reply: {answer_head + answer!r}")
         watch.replied[log[1]] = time.monotonic()
@@ -109,7 +105,7 @@ async def _look(contender: Contender, watch: _Watch, sending: list[asyncio.Task[
     while not all(task.done() for task in sending) or len(watch.seen.keys() & watch.replied) < len(watch.replied):
         page = 1
         while True:
-            answer = await ask(contender, reader, writer, f"{LOGS_PATH}?page={page}&per_page=50")
+            answer = await get(reader, writer, f"{LOGS}?page={page}&per_page=50", contender.token)
             now = time.monotonic()
             fresh = {entry["id"].encode() for entry in answer["result"]} - watch.seen.keys()
             watch.seen.update(dict.fromkeys(fresh, now))
@@ -122,25 +118,7 @@ async def _look(contender: Contender, watch: _Watch, sending: list[asyncio.Task[
 
 async def total_logs(contender: Contender) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", contender.port)
-    answer = await ask(contender, reader, writer, f"{LOGS_PATH}?per_page=1")
+    answer = await get(reader, writer, f"{LOGS}?per_page=1", contender.token)
     writer.close()
     total: int = answer["result_info"]["total_count"]
     return total
-
-
-async def ask(contender: Contender, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> Any:
-    token = contender.headers["cf-aig-authorization"]
-    writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {token}\r\n\r\n".encode())
-    answer_head, answer = await read_reply(reader)
-    if not answer_head.startswith(b"HTTP/1.1 200 "):
-        raise BenchFault(f"{path} was answered with {answer_head + answer!r}")
-    return json.loads(answer)
-
-
-async def read_reply(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """One reply that has a content-length."""
-    answer_head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"\r\ncontent-length: (\d+)\r\n", answer_head, re.IGNORECASE)
-    if length is None:
-        raise BenchFault(f"a reply without a length: {answer_head!r}")
-    return answer_head, await reader.readexactly(int(length[1]))

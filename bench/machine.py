@@ -44,12 +44,14 @@ def pin(pid: int, core: int) -> None:
 class Program:
     """A program under measurement, in a process group of its own, ended with everything it started."""
 
-    def __init__(self, command: Sequence[str], core: int, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], core: int | None, log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self.command = list(command)
         self._log = log
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
-                ["taskset", "--cpu-list", str(core), *command],
+                command if core is None else ["taskset", "--cpu-list", str(core), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -68,7 +70,7 @@ class Program:
 
     def end(self, patience_s: float = 20.0) -> None:
         """Asks it to leave, then makes the whole group leave."""
-        if self._process.poll() is None:
+        if self.running:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience_s)
@@ -89,6 +91,31 @@ class Program:
             else:
                 return
         raise BenchFault(f"{self.command[0]} did not come up:\n{self.said()}")
+
+    def wait_for_family(self, titles: Sequence[str], deadline_s: float = 30.0) -> None:
+        """Returns once processes with these titles are there."""
+        end = time.monotonic() + deadline_s
+        while missing := set(titles) - self.family().keys():
+            if time.monotonic() > end or not self.running:
+                raise BenchFault(f"no {sorted(missing)} among {sorted(self.family())}:\n{self.said()}")
+            time.sleep(0.01)
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def gone(self) -> bool:
+        """Whether it and everything it started have ended."""
+        if self.running:
+            return False
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def status(self) -> int | None:
+        return self._process.poll()
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]

@@ -16,7 +16,7 @@ FLOORS = (
     {"edge", "keeper", "console", "runner", "simulator"},
     {"engine", "insight"},
     {"providers", "upstream", "spool", "storage"},
-    {"wire", "formats", "metrics", "journal"},
+    {"wire", "formats", "metrics", "journal", "deadlines"},
     {"values"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
@@ -68,10 +68,17 @@ def imports_of(path: Path) -> Iterator[Import]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}:{node.lineno}: relative import"
-            names = [f"sluice.{alias.name}" for alias in node.names] if node.module == "sluice" else [node.module or ""]
+            names = list({_module_named(node.module or "", alias.name) for alias in node.names})
         else:
             continue
         yield from (Import(file, node.lineno, name, id(node) in nested) for name in names)
+
+
+def _module_named(package: str, name: str) -> str:
+    """`from sluice import metrics` names a module, `from sluice import __version__` none."""
+    named = ROOT / package.replace(".", "/") / name
+    is_module = package.startswith("sluice") and (named.is_dir() or named.with_suffix(".py").exists())
+    return f"{package}.{name}" if is_module else package
 
 
 IMPORTS = [found for path in sorted(PACKAGE.rglob("*.py")) for found in imports_of(path)]

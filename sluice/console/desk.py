@@ -1,8 +1,7 @@
 """What the handlers work with: the stores, each behind its own threads, and the settings."""
 
 import asyncio
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -19,29 +18,27 @@ LOG_THREADS: Final = 4
 
 
 class Desk:
-    """One thread asks the control store, for a write waits for the disk; a few read logs, each with its own reader.
+    """One thread asks the control store, for a write waits for the disk; a few read logs and files.
 
-    Owned by `serve`, which closes it. The control store stays its opener's.
+    The stores stay their opener's, who closes the desk first.
     """
 
     def __init__(
         self,
         control: ControlStore,
-        open_logs: Callable[[], LogReader],
+        logs: LogReader,
         *,
         settings: Settings,
         providers: frozenset[str],
         resolve_rates: Callable[[str, str], Rates | None],
     ) -> None:
         self.control = control
+        self.logs = logs
         self.settings = settings
         self.providers = providers
         self.resolve_rates = resolve_rates
-        self.open_logs = open_logs
-        self._readers: list[LogReader] = []
-        self._mine = threading.local()
         self._control_thread = ThreadPoolExecutor(1, "control")
-        self._log_threads = ThreadPoolExecutor(LOG_THREADS, "logs", initializer=self._take_reader)
+        self._reading_threads = ThreadPoolExecutor(LOG_THREADS, "reading")
 
     @property
     def metrics_folder(self) -> Path:
@@ -49,34 +46,28 @@ class Desk:
 
     async def ask(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
         """Runs a call to the control store. One that has begun is finished, whatever becomes of its asker."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._control_thread, lambda: question(*given, **named)
-        )
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._control_thread, lambda: question(*given, **named))
 
-    async def read_logs(self, question: Callable[[LogReader], Answer]) -> Answer:
-        """Runs a query on a reader of this thread, within the time a query may take."""
-        return await self.run_slowly(lambda: question(self._reader))
-
-    async def run_slowly(self, question: Callable[[], Answer]) -> Answer:
-        """Likewise, without a reader."""
+    async def read(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
+        """Runs something that reads logs or files. The store bounds a query; this bounds the wait for a thread too."""
         budget_s = self.settings.console.query_timeout_s
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(budget_s):
-                return await asyncio.get_running_loop().run_in_executor(self._log_threads, question)
+            async with asyncio.timeout(2 * budget_s):
+                return await loop.run_in_executor(self._reading_threads, lambda: question(*given, **named))
         except TimeoutError:
-            raise busy(f"The query took longer than {budget_s:g} s") from None
+            raise busy("The logs cannot be read at present, try again") from None
+
+    async def read_all(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces, each read by a thread; none is held while the client takes its time."""
+
+        def following() -> bytes | None:
+            return next(pieces, None)
+
+        while (piece := await self.read(following)) is not None:
+            yield piece
 
     def close(self) -> None:
         self._control_thread.shutdown()
-        self._log_threads.shutdown(cancel_futures=True)
-        for reader in self._readers:
-            reader.close()
-
-    @property
-    def _reader(self) -> LogReader:
-        reader: LogReader = self._mine.reader
-        return reader
-
-    def _take_reader(self) -> None:
-        self._mine.reader = self.open_logs()
-        self._readers.append(self._mine.reader)
+        self._reading_threads.shutdown(cancel_futures=True)

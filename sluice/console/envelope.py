@@ -1,6 +1,7 @@
 """What every management reply is wrapped in, and the errors it can tell (contract 9.1)."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -98,12 +99,12 @@ def reply_page(result: list[Result], info: PageInfo) -> Response:
     return json_response(SuccessPage(result, info))
 
 
-def refusal(error: ApiError) -> Response:
-    return json_response(Failure((error.problem,)), error.status)
+def refusal(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response(Failure((error.problem,)), error.status, headers)
 
 
-def json_response(content: msgspec.Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+def json_response(content: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
 
 def iso_ms(unix_ms: int) -> str:

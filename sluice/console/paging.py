@@ -1,4 +1,4 @@
-"""`page` and `per_page` of lists (contract 9.1). A page past the end is an empty list: clients read on until they see one."""
+"""`page` and `per_page` of lists (contract 9.1). A page past the end is empty: clients read on until they see one."""
 
 from collections.abc import Sequence
 from typing import Annotated

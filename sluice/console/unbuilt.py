@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from sluice.console.call import Method
 from sluice.console.envelope import not_built
 from sluice.values.gateway import GatewayConfig
 
@@ -41,23 +42,25 @@ LOG_PARAMETERS: Final = frozenset(
     | {"min_total_tokens", "max_total_tokens"}
 )
 
-_GATEWAYS: Final = "/client/v4/accounts/{account}/ai-gateway/gateways/{gateway}"
+_GATEWAY: Final = "/client/v4/accounts/{account}/ai-gateway/gateways/{gateway}"
 _ACCOUNT: Final = "/client/v4/accounts/{account}/ai-gateway"
 
-PATHS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("DELETE", f"{_GATEWAYS}/logs", "Deleting logs"),
-    ("PATCH", f"{_GATEWAYS}/logs/{{log}}", "Changing a log"),
-    ("*", f"{_GATEWAYS}/datasets{{rest:path}}", "Datasets"),
-    ("*", f"{_GATEWAYS}/evaluations{{rest:path}}", "Evaluations"),
-    ("*", f"{_GATEWAYS}/provider_configs{{rest:path}}", "Stored provider keys"),
-    ("*", f"{_GATEWAYS}/routes{{rest:path}}", "Dynamic routes"),
-    ("*", f"{_GATEWAYS}/policies{{rest:path}}", "Policies"),
-    ("*", f"{_GATEWAYS}/custom-domains{{rest:path}}", "Custom domains"),
-    ("*", f"{_ACCOUNT}/evaluation-types", "Evaluations"),
-    ("*", f"{_ACCOUNT}/custom-providers{{rest:path}}", "Custom providers"),
-    ("*", f"{_ACCOUNT}/billing/{{rest:path}}", "Billing"),
+ANY: Final[tuple[Method, ...]] = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+PATHS: Final[tuple[tuple[tuple[Method, ...], str, str], ...]] = (
+    (("DELETE",), f"{_GATEWAY}/logs", "Deleting logs"),
+    (("PATCH",), f"{_GATEWAY}/logs/{{log}}", "Changing a log"),
+    (ANY, f"{_GATEWAY}/datasets", "Datasets"),
+    (ANY, f"{_GATEWAY}/evaluations", "Evaluations"),
+    (ANY, f"{_GATEWAY}/provider_configs", "Stored provider keys"),
+    (ANY, f"{_GATEWAY}/routes", "Dynamic routes"),
+    (ANY, f"{_GATEWAY}/policies", "Policies"),
+    (ANY, f"{_GATEWAY}/custom-domains", "Custom domains"),
+    (ANY, f"{_ACCOUNT}/evaluation-types", "Evaluations"),
+    (ANY, f"{_ACCOUNT}/custom-providers", "Custom providers"),
+    (ANY, f"{_ACCOUNT}/billing", "Billing"),
 )
-"""Method, path, and what stands behind it."""
+"""Methods, the path with all below it, and what stands behind it."""
 
 
 def refuse_unbuilt_fields(config: GatewayConfig) -> None:

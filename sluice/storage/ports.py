@@ -190,15 +190,21 @@ class ControlStore(ControlReader, Protocol):
     def delete_token(self, account: str, token_id: str) -> TokenRecord: ...
 
     def prices_version(self) -> str:
-        """Which edition of the price list was loaded last."""
+        """Which version of the price list was loaded last."""
         ...
 
-    def load_prices(self, version: str, prices: Iterable[tuple[str, str, Rates]]) -> None:
-        """Replaces all prices, remembered absences too."""
+    def asked_prices(self) -> list[tuple[str, str]]:
+        """Provider and model of what `put_rates` keeps, to be resolved anew for `load_prices`."""
+        ...
+
+    def load_prices(
+        self, version: str, listed: Iterable[tuple[str, str, Rates]], asked: Iterable[tuple[str, str, Rates | None]]
+    ) -> None:
+        """Replaces the listed prices, and renews those that were asked for."""
         ...
 
     def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
-        """Keeps one model's prices; None remembers, among a bounded number, that the list has none."""
+        """Keeps the prices of a model that was asked for, among a bounded number; None: the list does not know it."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Accounts, gateways and the tokens that let clients in."""
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -51,3 +52,8 @@ class TokenRecord(msgspec.Struct, frozen=True):
     token: Token
     name: str
     created_ms: int
+
+
+def token_digest(text: str) -> bytes:
+    """What is kept of a token, and what it is looked up by."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

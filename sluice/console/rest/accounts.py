@@ -13,7 +13,7 @@ from sluice.console.parsing import parse_body, parse_query
 from sluice.storage.ports import AlreadyThere, NotThere
 from sluice.values.tenancy import Account, Plan
 
-ACCOUNT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+ACCOUNT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
 
 
 class NewAccount(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from sluice.console.unbuilt import refuse_unbuilt_fields
 from sluice.storage.ports import AlreadyThere, NotThere
 from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
 
-GATEWAY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+GATEWAY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
 UNIVERSAL = "universal"
 
 
@@ -98,7 +98,7 @@ async def provider_url(call: Call) -> Response:
     await require_gateway(call)
     if provider != UNIVERSAL and provider not in call.desk.providers:
         raise not_found(f"There is no provider {provider}")
-    base = server.public_url.rstrip("/") or f"http://{_bracketed(server.host)}:{server.port}"
+    base = server.public_url.rstrip("/") or f"http://{_reachable(server.host)}:{server.port}"
     return reply(f"{base}/v1/{call.account}/{call.gateway}/{'' if provider == UNIVERSAL else provider}")
 
 
@@ -130,5 +130,7 @@ def _shown(record: GatewayRecord) -> ShownGateway:
     )
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _reachable(host: str) -> str:
+    """As it stands in a URL; of all addresses of this machine the one that it has itself."""
+    known = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    return known.get(host, f"[{host}]" if ":" in host else host)

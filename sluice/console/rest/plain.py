@@ -22,5 +22,5 @@ async def front(call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
-    text = await call.desk.run_slowly(lambda: render(sorted(call.desk.metrics_folder.glob("*.map"))))
+    text = await call.desk.read(lambda: render(sorted(call.desk.metrics_folder.glob("*.map"))))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")

@@ -1,6 +1,5 @@
 """Accounts, gateways, tokens and prices in `control.db`: the console writes, everybody reads."""
 
-import hashlib
 import os
 import secrets
 from base64 import urlsafe_b64encode
@@ -27,14 +26,15 @@ from sluice.values.tenancy import (
     Plan,
     Token,
     TokenRecord,
+    token_digest,
 )
 
 EDITION: Final = 1
 TOKEN_PREFIX: Final = "sluice_"
 """Secret scanners look for it."""
 FIRST_ACCOUNT: Final = "local"
-ABSENT_PRICES: Final = 10_000
-"""Models without a price that are remembered: their names come from clients."""
+ASKED_PRICES: Final = 10_000
+"""How many models beside the price list's own names are remembered: theirs come from clients."""
 
 _READ_BUSY_MS: Final = 100
 """A reader waits only while a log left by a killed writer is recovered."""
@@ -45,6 +45,7 @@ _TOKEN: Final = "id, account, gateway, permissions, expires_ms"
 ABSENT: Final = Rates(None, None)
 """The rates of a model that the price list does not know."""
 
+_PUT_PRICE: Final = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
 _decode_rates = msgspec.json.Decoder(Rates).decode
 _decode_config = msgspec.json.Decoder(GatewayConfig).decode
 GatewayRow = tuple[bytes, str, str, int, int]
@@ -256,26 +257,31 @@ class EmbeddedControlStore(EmbeddedControlReader):
             row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
         return row[0] if row else ""
 
-    def load_prices(self, version: str, prices: Iterable[tuple[str, str, Rates]]) -> None:
-        now_ms = self._clock_ms()
-        rows = ((provider, model, msgspec.json.encode(rates), now_ms) for provider, model, rates in prices)
+    def asked_prices(self) -> list[tuple[str, str]]:
+        with control_faults():
+            return list(self._db.execute("SELECT provider, model FROM prices WHERE NOT listed"))
+
+    def load_prices(
+        self, version: str, listed: Iterable[tuple[str, str, Rates]], asked: Iterable[tuple[str, str, Rates | None]]
+    ) -> None:
         with self._transaction():
-            self._db.execute("DELETE FROM prices")
-            self._db.executemany("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?)", rows)
+            self._db.execute("DELETE FROM prices WHERE listed")
+            self._db.executemany(_PUT_PRICE, (self._price(row, listed=False) for row in asked))
+            self._db.executemany(_PUT_PRICE, (self._price(row, listed=True) for row in listed))
             self._db.execute("INSERT OR REPLACE INTO editions VALUES ('prices', ?)", (version,))
 
     def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
-        kept = None if rates is None else msgspec.json.encode(rates)
         with self._transaction():
+            self._db.execute(_PUT_PRICE, self._price((provider, model, rates), listed=False))
             self._db.execute(
-                "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?)", (provider, model, kept, self._clock_ms())
+                "DELETE FROM prices WHERE rowid IN"
+                " (SELECT rowid FROM prices WHERE NOT listed ORDER BY resolved_ms DESC LIMIT -1 OFFSET ?)",
+                (ASKED_PRICES,),
             )
-            if rates is None:
-                self._db.execute(
-                    "DELETE FROM prices WHERE rowid IN"
-                    " (SELECT rowid FROM prices WHERE rates IS NULL ORDER BY resolved_ms DESC LIMIT -1 OFFSET ?)",
-                    (ABSENT_PRICES,),
-                )
+
+    def _price(self, row: tuple[str, str, Rates | None], *, listed: bool) -> tuple[str, str, bytes | None, int, int]:
+        provider, model, rates = row
+        return provider, model, None if rates is None else msgspec.json.encode(rates), int(listed), self._clock_ms()
 
     @contextmanager
     def _change(self, account: str) -> Iterator[None]:
@@ -362,11 +368,6 @@ class EmbeddedControlStore(EmbeddedControlReader):
             raise NotThere(account)
         if gateway is not None and self.gateway(account, gateway) is None:
             raise NotThere(gateway)
-
-
-def token_digest(text: str) -> bytes:
-    """What is kept of a token, and what it is looked up by."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 @contextmanager

@@ -4,8 +4,8 @@ import stat
 from pathlib import Path
 
 from sluice.storage.embedded.bootstrap import bootstrap
-from sluice.storage.embedded.control import EmbeddedControlReader, token_digest
-from sluice.values.tenancy import PERMISSIONS
+from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.values.tenancy import PERMISSIONS, token_digest
 
 
 def mode(path: Path) -> int:

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from sluice.storage.embedded import control as control_module
-from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore, token_digest
+from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.ports import AlreadyThere, NewToken, NotThere, Slice, StoreFault
 from sluice.values.gateway import GatewayConfig, SpendLimits, SpendRule
 from sluice.values.rates import Rates
-from sluice.values.tenancy import Gateway
+from sluice.values.tenancy import Gateway, token_digest
 
 ALL = Slice(0, 100)
 
@@ -236,25 +236,35 @@ def test_prices_are_remembered_and_so_is_their_absence(control: EmbeddedControlS
     assert reader.rates("openai", "made-up") == Rates(None, None)
 
 
-def test_a_new_edition_of_the_price_list_replaces_all_that_was_known(
+def test_a_new_version_of_the_price_list_renews_all_that_is_known(
     control: EmbeddedControlStore, reader: EmbeddedControlReader
 ):
     assert control.prices_version() == ""
+    control.load_prices("1", [("openai", "gpt-4", Rates(7, 8))], [])
+    control.put_rates("openai", "gpt-5-2031-01-01", Rates(5, 6))
     control.put_rates("openai", "made-up", None)
-    control.load_prices("2", [("openai", "gpt-5", Rates(1, 2)), ("openai", "gpt-5", Rates(3, 4))])
+    assert control.asked_prices() == [("openai", "gpt-5-2031-01-01"), ("openai", "made-up")]
+    control.load_prices(
+        "2",
+        [("openai", "gpt-5", Rates(1, 2)), ("openai", "made-up", Rates(3, 4))],
+        [("openai", "gpt-5-2031-01-01", Rates(9, 9)), ("openai", "made-up", Rates(3, 4))],
+    )
     assert control.prices_version() == "2"
-    assert reader.rates("openai", "made-up") is None
-    assert reader.rates("openai", "gpt-5") == Rates(3, 4)
+    assert reader.rates("openai", "gpt-4") is None
+    assert reader.rates("openai", "gpt-5") == Rates(1, 2)
+    assert reader.rates("openai", "gpt-5-2031-01-01") == Rates(9, 9)
+    assert reader.rates("openai", "made-up") == Rates(3, 4)
+    assert control.asked_prices() == [("openai", "gpt-5-2031-01-01")]
 
 
-def test_absent_prices_are_bounded_for_clients_choose_their_names(
+def test_prices_asked_for_are_bounded_for_clients_choose_their_names(
     control: EmbeddedControlStore, reader: EmbeddedControlReader, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(control_module, "ABSENT_PRICES", 3)
-    control.put_rates("openai", "known", Rates(1, None))
+    monkeypatch.setattr(control_module, "ASKED_PRICES", 3)
+    control.load_prices("1", [("openai", "known", Rates(1, None))], [])
     for number in range(5):
         clock.now_ms += 1
-        control.put_rates("openai", f"junk-{number}", None)
+        control.put_rates("openai", f"junk-{number}", None if number % 2 else Rates(1, 1))
     kept = [number for number in range(5) if reader.rates("openai", f"junk-{number}")]
     assert kept == [2, 3, 4]
     assert reader.rates("openai", "known") == Rates(1, None)
@@ -271,6 +281,42 @@ def test_a_reader_goes_on_while_a_writer_holds_the_database(control: EmbeddedCon
     assert reader.account_exists("half")
     reader.close()
     blocker.close()
+
+
+def test_a_look_up_leaves_nothing_open_that_would_keep_the_log_growing(
+    control: EmbeddedControlStore, reader: EmbeddedControlReader, tmp_path: Path
+):
+    control.create_gateway("acme", "prod", GatewayConfig())
+    record, text = control.create_token(NewToken("acme", frozenset({"run"})))
+    assert reader.account_exists("acme")
+    assert reader.gateway("acme", "prod") is not None
+    assert reader.token(token_digest(text.reveal())) == record.token
+    assert reader.rates("openai", "gpt-4o") is None
+    busy, _, _ = next(control._db.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+    assert busy == 0
+    assert (tmp_path / "control.db-wal").stat().st_size == 0
+
+
+def test_a_full_disk_loses_the_change_and_nothing_else(
+    control: EmbeddedControlStore, reader: EmbeddedControlReader, generations: MappedGenerations
+):
+    control._db.pragma("max_page_count", control._db.pragma("page_count"))
+    made: list[Gateway] = []
+
+    def fill() -> None:
+        while True:
+            made.append(control.create_gateway("acme", f"g{len(made)}", GatewayConfig()).gateway)
+
+    with pytest.raises(StoreFault, match="full"):
+        fill()
+    seen = generations.of("acme")
+    with pytest.raises(StoreFault):
+        control.create_gateway("acme", "one-more", GatewayConfig())
+    assert generations.of("acme") > seen  # nobody can tell whether a failed commit counts
+    control._db.pragma("max_page_count", 100_000)
+    made.append(control.create_gateway("acme", "later", GatewayConfig()).gateway)
+    assert [reader.gateway("acme", gateway.name) for gateway in made] == made
+    assert reader.gateway("acme", "one-more") is None
 
 
 def test_a_reader_cannot_write(reader: EmbeddedControlReader):

@@ -40,16 +40,17 @@ CREATE TABLE tokens (
 
 CREATE INDEX tokens_of_account ON tokens (account, gateway);
 
--- `rates` is JSON; null remembers that the price list does not know the model.
+-- `rates` is JSON; null remembers that the price list does not know the model. Rows that are not `listed` were asked for.
 CREATE TABLE prices (
     provider TEXT NOT NULL,
     model TEXT NOT NULL,
     rates BLOB,
+    listed INTEGER NOT NULL,
     resolved_ms INTEGER NOT NULL,
     PRIMARY KEY (provider, model)
 ) STRICT;
 
-CREATE INDEX prices_absent ON prices (resolved_ms) WHERE rates IS NULL;
+CREATE INDEX prices_asked ON prices (resolved_ms) WHERE NOT listed;
 
 CREATE TABLE editions (
     what TEXT PRIMARY KEY,

@@ -1,0 +1,129 @@
+"""Ends processes under load and counts: every request whose end its client saw must be in the log, once.
+
+scripts/soak kill --rounds 20 --rate 500    kill -9 of a worker and of the keeper in turn
+scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.contenders import make_token, start_sluice
+from bench.machine import BenchFault, Program, free_port
+from bench.traffic import Account, Broken, Load, stored_logs, stored_number, upstream
+
+VICTIMS = ("sluice: worker 1", "sluice: keeper", "sluice: worker 2", "sluice: keeper")
+SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
+
+
+async def kill(data: Path, rounds: int, rate: float) -> Account:
+    """Kills a process a round under load. Raises BenchFault where a log is missing or there twice."""
+    async with upstream() as origin:
+        with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
+            await asyncio.to_thread(program.wait_for_port, port)
+            await asyncio.to_thread(program.wait_for_family, VICTIMS)
+            token = await asyncio.to_thread(make_token, data)
+            load = Load(port, {"cf-aig-authorization": f"Bearer {token}"}, rate)
+            async with load.running() as account:
+                await asyncio.sleep(1)
+                for number in range(rounds):
+                    await _kill_one(program, VICTIMS[number % len(VICTIMS)])
+                    await asyncio.sleep(random.uniform(0.5, 1.5))
+            await check_logs(account, port, token)
+    return account
+
+
+async def end(data: Path, by: signal.Signals, rate: float) -> Account:
+    """Ends the server under load, starts it again, reads the log. Raises BenchFault where a request was cut or lost."""
+    async with upstream() as origin:
+        with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
+            await asyncio.to_thread(program.wait_for_port, port)
+            await asyncio.to_thread(program.wait_for_family, VICTIMS)
+            token = await asyncio.to_thread(make_token, data)
+            load = Load(port, {"cf-aig-authorization": f"Bearer {token}"}, rate)
+            async with load.running() as account:
+                await asyncio.sleep(2)
+                load.expect_the_end()
+                os.kill(program.pid, by)
+                await _until(program.gone, "the end of all processes")
+        if account.cut:
+            raise BenchFault(f"{len(account.cut)} requests were cut, as {account.cut[:5]}\n{program.said()}")
+        if by != signal.SIGKILL and program.status() != 0:
+            raise BenchFault(f"exit status {program.status()}:\n{program.said()}")
+        with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
+            await asyncio.to_thread(program.wait_for_port, port)
+            await check_logs(account, port, token)
+    return account
+
+
+async def check_logs(account: Account, port: int, token: str) -> None:
+    """Compares the account with the log. Raises BenchFault where they differ, or the stored bodies are not its own."""
+    stored = await stored_logs(port, token)
+    missing = account.ended.keys() - stored.keys()
+    twice = [log_id for log_id, times in stored.items() if times > 1]
+    wrong = [why for why in account.cut if "wrong reply" in why or "without its end" in why]
+    if missing or twice or wrong or not account.ended:
+        raise BenchFault(
+            f"of {len(account.ended)} ended requests {len(missing)} are not in the log, {len(twice)} logs are there "
+            f"twice, {len(wrong)} replies were wrong; as {sorted(missing)[:5]} {twice[:5]} {wrong[:3]}"
+        )
+    for log_id in random.sample(sorted(account.ended), min(25, len(account.ended))):
+        for side in ("request", "response"):
+            if (number := await stored_number(port, token, log_id, side)) != account.ended[log_id]:
+                raise BenchFault(f"the stored {side} of log {log_id} bears {number}, not {account.ended[log_id]}")
+
+
+async def _kill_one(program: Program, title: str) -> None:
+    """Kills the process with this title and returns once its successor is there."""
+    await _until(lambda: title in program.family(), f"a {title} to kill")
+    victim = program.family()[title]
+    os.kill(victim, signal.SIGKILL)
+    await _until(lambda: program.family().get(title, victim) != victim, f"a successor of {title}")
+
+
+async def _until(look: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline_s
+    while not look():
+        if loop.time() > end:
+            raise BenchFault(f"waited {deadline_s:g} s in vain for {what}")
+        await asyncio.sleep(0.02)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ways = parser.add_subparsers(dest="way", required=True)
+    killing = ways.add_parser("kill", help="kill -9 of workers and the keeper in turn")
+    killing.add_argument("--rounds", type=int, default=20)
+    ending = ways.add_parser("end", help="the whole server")
+    ending.add_argument("--signal", choices=SIGNALS, default="TERM")
+    for way in (killing, ending):
+        way.add_argument("--rate", type=float, default=500, help="requests a second")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder:
+        data = Path(folder) / "data"
+        try:
+            if asked.way == "kill":
+                account = asyncio.run(kill(data, asked.rounds, asked.rate))
+            else:
+                account = asyncio.run(end(data, SIGNALS[asked.signal], asked.rate))
+        except (BenchFault, Broken) as fault:
+            print(f"soak: {fault}", file=sys.stderr)
+            return 1
+    print(
+        f"{account.sent:,} requests sent, {len(account.ended):,} ended, each in the log once; "
+        f"{len(account.cut)} cut by a death, {account.refused} not begun"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Steady traffic with an account of it: which requests ended before the client's eyes, and which were cut.
+
+Each request carries a number of its own and its reply must give the number back; every tenth is a stream. The upstream
+is here too: it answers at once, streams in a few writes.
+"""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.exchange import head
+
+CHAT = "/v1/local/default/openai/v1/chat/completions"
+LOGS = "/client/v4/accounts/local/ai-gateway/gateways/default/logs"
+DONE = b"data: [DONE]\n\n"
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+LOG_ID = re.compile(rb"\r\ncf-aig-log-id: *([0-9A-Z]{26})\r\n", re.IGNORECASE)
+_NUMBER = re.compile(rb"number (\d+)")
+
+
+class Broken(Exception):
+    """The connection ended, or said something else than the reply that was due."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of every request."""
+
+    sent: int = 0
+    ended: dict[str, int] = field(default_factory=dict)
+    """Number of the request by log id, for each whose whole reply was read."""
+    cut: list[str] = field(default_factory=list)
+    """Why, for each whose connection broke before the end of its reply."""
+    refused: int = 0
+    """Connections that were not had, or ended before a first reply on them."""
+
+
+class Load:
+    """So many connections, each sending its share of the rate; a broken one is opened anew."""
+
+    def __init__(self, port: int, headers: Mapping[str, str], rate: float, connections: int = 50) -> None:
+        self.account = Account()
+        self._port, self._headers = port, headers
+        self._every_s = connections / rate
+        self._connections = connections
+        self._stop = asyncio.Event()
+        self._alone = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Account]:
+        """Traffic while the block runs; what is under way at its end is finished."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._client(number)) for number in range(self._connections)]
+            try:
+                yield self.account
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                raise
+            self._stop.set()
+
+    def expect_the_end(self) -> None:
+        """From now on a connection that is closed, or refused, is not opened again."""
+        self._alone = True
+
+    async def _client(self, number: int) -> None:
+        await asyncio.sleep(number * self._every_s / self._connections)
+        while not self._stop.is_set():
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
+                self.account.refused += 1
+            else:
+                try:
+                    await self._use(reader, writer)
+                finally:
+                    writer.close()
+            if self._alone:
+                return
+            await self._pause(0.05)
+
+    async def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Sends request after request until the server closes the connection."""
+        served = False
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not self._stop.is_set():
+            self.account.sent += 1
+            number = self.account.sent
+            try:
+                reply_head, reply = await self._ask(number, reader, writer)
+            except (OSError, asyncio.IncompleteReadError, Broken) as error:
+                if served or not isinstance(error, (ConnectionError, asyncio.IncompleteReadError)):
+                    self.account.cut.append(f"request {number}: {error!r}")
+                else:
+                    self.account.refused += 1
+                return
+            served = True
+            self._judge(number, reply_head, reply)
+            if b"\r\nconnection: close" in reply_head.lower():
+                return
+            due += self._every_s
+            await self._pause(due - loop.time())
+
+    async def _ask(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[bytes, bytes]:
+        body = json.dumps(
+            {
+                "model": "gpt-4o-mini",
+                "stream": number % 10 == 0,
+                "messages": [{"role": "user", "content": f"This is number {number}."}],
+            }
+        ).encode()
+        writer.write(head(CHAT, self._headers, len(body)) + body)
+        return await read_message(reader)
+
+    def _judge(self, number: int, reply_head: bytes, reply: bytes) -> None:
+        log_id = LOG_ID.search(reply_head)
+        given = _NUMBER.search(reply)
+        if not reply_head.startswith(b"HTTP/1.1 200 ") or not log_id or not given or int(given[1]) != number:
+            self.account.cut.append(f"request {number}: a wrong reply: {(reply_head + reply)[:2000]!r}")
+        elif number % 10 == 0 and not reply.endswith(DONE):
+            self.account.cut.append(f"request {number}: a stream without its end: {reply[-300:]!r}")
+        else:
+            self.account.ended[log_id[1].decode()] = number
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            try:
+                await asyncio.wait_for(self._stop.wait(), seconds)
+            except TimeoutError:
+                return
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[int]:
+    """A provider that answers with the number it was asked; yields its port."""
+    answering: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering[asyncio.create_task(_answer(reader, writer))] = writer
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in answering.values():
+            writer.close()
+        await asyncio.gather(*answering)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            _, body = await read_message(reader)
+            number = _NUMBER.search(body)
+            said = f"You are number {int(number[1]) if number else -1}."
+            if json.loads(body)["stream"]:
+                await _stream(said, writer)
+            else:
+                reply = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
+                kind = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+                writer.write(kind % len(reply) + reply)
+    except (OSError, asyncio.IncompleteReadError):
+        writer.close()  # a gateway that was killed says no goodbye
+
+
+async def _stream(said: str, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    for piece in (said, " And", " so", " on."):
+        event = b"data: %b\n\n" % json.dumps({"choices": [{"delta": {"content": piece}}]}).encode()
+        writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+        await asyncio.sleep(0.05)
+    writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(DONE), DONE))
+
+
+async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of a request or a reply that has a length or chunks. Raises IncompleteReadError at an early end."""
+    message_head = await reader.readuntil(b"\r\n\r\n")
+    if length := _LENGTH.search(message_head):
+        return message_head, await reader.readexactly(int(length[1]))
+    if b"transfer-encoding: chunked" not in message_head.lower():
+        raise Broken(f"neither length nor chunks: {message_head!r}")
+    body = b""
+    while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+    return message_head, body
+
+
+async def stored_logs(port: int, token: str, deadline_s: float = 60.0) -> Counter[str]:
+    """How often each log id is in the log of the default gateway, once its count has stood still for a second."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline_s
+    total = -1
+    while True:
+        answer = await get(reader, writer, f"{LOGS}?per_page=1", token)
+        if answer["result_info"]["total_count"] == total or loop.time() > end:
+            break
+        total = answer["result_info"]["total_count"]
+        await asyncio.sleep(1)
+    found: Counter[str] = Counter()
+    for page in range(1, total // 50 + 2):
+        answer = await get(reader, writer, f"{LOGS}?per_page=50&page={page}", token)
+        found.update(entry["id"] for entry in answer["result"])
+    writer.close()
+    return found
+
+
+async def stored_number(port: int, token: str, log_id: str, side: str) -> int:
+    """The number in a stored body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    number = _NUMBER.search(json.dumps(await get(reader, writer, f"{LOGS}/{log_id}/{side}", token)).encode())
+    writer.close()
+    return int(number[1]) if number else -1
+
+
+async def get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, token: str) -> Mapping[str, Any]:
+    """What a path of the management API answers."""
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\r\n".encode())
+    answer_head, answer = await read_message(reader)
+    if not answer_head.startswith(b"HTTP/1.1 200 "):
+        raise Broken(f"{path} was answered with {answer_head + answer!r}")
+    decoded: Mapping[str, Any] = json.loads(answer)
+    return decoded

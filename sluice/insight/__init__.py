@@ -1,0 +1,1 @@
+"""What logs teach: reading and rendering what the store keeps."""

@@ -1,0 +1,100 @@
+"""Log entries as the management API and the CLI show them (contract 7.1, sample B.4)."""
+
+import codecs
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Final
+
+from sluice.formats.encodings import coding_of, decoded
+from sluice.values.log import LogEntry, Usage
+
+HEAD_BYTES: Final = 64 * 1024
+"""How much of each body the detail of a log shows."""
+
+_NANO: Final = 1e9
+
+
+def log_row(entry: LogEntry) -> dict[str, object]:
+    """A log as lists show it."""
+    return {
+        "id": entry.id,
+        "created_at": _rfc3339(entry.created_ms),
+        "provider": entry.provider,
+        "model": entry.model,
+        "model_type": entry.model_type,
+        "path": entry.path,
+        "request_type": entry.request_type,
+        "request_content_type": entry.request_content_type,
+        "response_content_type": entry.response_content_type,
+        "status_code": entry.status_code,
+        "success": entry.success,
+        "cached": entry.cached,
+        "duration": entry.duration_ms,
+        "timings": {"total": entry.duration_ms, "latency": entry.latency_ms},
+        "tokens_in": entry.usage.tokens_in,
+        "tokens_out": entry.usage.tokens_out,
+        "usage_metadata": _usage(entry.usage),
+        "cost": None if entry.cost_nano is None else entry.cost_nano / _NANO,
+        "custom_cost": entry.custom_cost,
+        "metadata": entry.metadata,
+        "step": entry.step,
+        "event_id": entry.event_id,
+        "request_id": entry.request_id,
+        "connection_id": entry.connection_id,
+        "feedback": entry.feedback,
+        "score": entry.score,
+        "user_agent": entry.user_agent,
+        "authentication": entry.authentication,
+        "wholesale": entry.wholesale,
+        "byok": entry.byok,
+        "compatibilityMode": entry.compat,
+        "dlp_action": None,
+        "ending": entry.ending,
+        "attempts": entry.attempts,
+        "error_code": entry.error or None,
+        "error_message": entry.detail,
+    }
+
+
+def log_detail(entry: LogEntry, request_head: bytes | None, response_head: bytes | None) -> dict[str, object]:
+    """A log in full, with the beginnings of its bodies as the store's `head` gives them (HEAD_BYTES each)."""
+    request = _head(request_head, entry.request_encoding, entry.request_bytes)
+    response = _head(response_head, entry.response_encoding, entry.response_bytes)
+    return log_row(entry) | {
+        "request_head": request[0],
+        "request_head_complete": request[1],
+        "request_size": entry.request_bytes,
+        "response_head": response[0],
+        "response_head_complete": response[1],
+        "response_size": entry.response_bytes,
+    }
+
+
+def _rfc3339(unix_ms: int) -> str:
+    seconds, ms = divmod(unix_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+
+
+def _usage(usage: Usage) -> dict[str, int] | None:
+    counts = {
+        "input_tokens": usage.tokens_in,
+        "output_tokens": usage.tokens_out,
+        "total_tokens": usage.total,
+        "output_reasoning_tokens": usage.reasoning,
+        "input_cached_tokens": usage.cached_in,
+        "input_cache_write_tokens": usage.cache_write,
+    }
+    return {name: count for name, count in counts.items() if count is not None} or None
+
+
+def _head(head: bytes | None, encoding: str | None, size: int) -> tuple[str, bool]:
+    """The text of a body's beginning, decoded where it was sent encoded, and whether that is all of it."""
+    if head is None:  # not kept, or lost
+        return "", size == 0
+    pieces = decoded(BytesIO(head), coding_of((encoding or "").encode("latin-1", "replace")), HEAD_BYTES + 1)
+    if pieces is None:
+        return "", False
+    plain = b"".join(pieces)
+    complete = len(head) >= size and len(plain) <= HEAD_BYTES
+    # A character cut in two at the end is left out; one that never was UTF-8 is shown as U+FFFD.
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(plain[:HEAD_BYTES], final=complete), complete

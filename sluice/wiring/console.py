@@ -1,0 +1,38 @@
+"""Builds the console."""
+
+import asyncio
+from contextlib import closing
+
+from sluice.child import Child
+from sluice.console.app import create_app
+from sluice.console.desk import Desk
+from sluice.console.prices import resolve
+from sluice.console.repricing import keep_prices
+from sluice.console.serve import serve
+from sluice.providers.registry import PROVIDERS
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.reader import EmbeddedLogReader
+
+
+async def run_console(child: Child) -> None:
+    """Serves until the supervisor calls to drain. Its listeners: the operator's socket, the one for workers."""
+    settings, (operators, relayed) = child.settings, child.listeners
+    with (
+        closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
+        closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
+        closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
+        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS), resolve_rates=resolve)) as desk,
+    ):
+        generations.bump_all()  # a predecessor may have died between a commit and its bump
+        pricing = asyncio.create_task(keep_prices(desk), name="prices")
+        try:
+            child.start_heartbeat()
+            apps = [
+                (create_app(desk, operator=True), operators),
+                (create_app(desk, operator=False), relayed),
+            ]
+            child.ready()
+            await serve(apps, child.draining(), drain_s=settings.console.request_timeout_s)
+        finally:
+            pricing.cancel()

@@ -1,0 +1,193 @@
+"""The console's two apps over real stores; test_serve.py puts them on their sockets."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from sluice.console.app import create_app
+from sluice.console.desk import Desk
+from sluice.storage.embedded.bootstrap import bootstrap
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.ports import NewToken
+from sluice.values.ids import Mint
+from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
+from sluice.values.rates import Rates
+from sluice.values.settings import ServerSettings, Settings
+from sluice.values.tenancy import Permission
+
+BASE = "http://console/client/v4/accounts/local/ai-gateway"
+PRICED = {("openai", "gpt-4o"): Rates(2_500, 10_000)}
+
+
+class Console:
+    """What a test holds of a console."""
+
+    def __init__(self, desk: Desk, control: EmbeddedControlStore, generations: MappedGenerations, admin: str) -> None:
+        self.desk = desk
+        self.control = control
+        self.generations = generations
+        self.admin = admin
+        self.operator = self._client({}, operator=True)
+        """As through the socket that only the operator can open."""
+
+    def relayed(self, token: str | None, **headers: str) -> httpx.AsyncClient:
+        """As workers relay clients."""
+        return self._client(headers if token is None else {"authorization": f"Bearer {token}", **headers})
+
+    def token(self, *permissions: Permission, account: str = "local", gateway: str | None = None) -> str:
+        new = NewToken(account, frozenset(permissions), gateway=gateway)
+        return self.control.create_token(new)[1].reveal()
+
+    def _client(self, headers: dict[str, str], *, operator: bool = False) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(create_app(self.desk, operator=operator))
+        return httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, server=ServerSettings(public_url="https://ai.example.com/"))
+
+
+@pytest.fixture
+def admin(tmp_path: Path) -> str:
+    text = bootstrap(tmp_path)
+    assert text is not None
+    return text.reveal()
+
+
+@pytest.fixture
+def generations(tmp_path: Path, admin: str) -> Iterator[MappedGenerations]:
+    with closing(MappedGenerations.open(tmp_path / "generations.map", writable=True)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def control(settings: Settings, generations: MappedGenerations) -> Iterator[EmbeddedControlStore]:
+    with closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def desk(settings: Settings, control: EmbeddedControlStore) -> Iterator[Desk]:
+    with (
+        closing(EmbeddedLogReader(settings.data / "shards")) as logs,
+        closing(
+            Desk(
+                control,
+                logs,
+                settings=settings,
+                providers=frozenset({"openai"}),
+                resolve_rates=lambda provider, model: PRICED.get((provider, model)),
+            )
+        ) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture
+def console(desk: Desk, control: EmbeddedControlStore, generations: MappedGenerations, admin: str) -> Console:
+    return Console(desk, control, generations, admin)
+
+
+class Problem(msgspec.Struct):
+    code: int
+    message: str
+    path: list[str | int] = []
+
+
+class Refused(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole of an error reply (contract 9.1)."""
+
+    success: bool
+    errors: list[Problem]
+    messages: list[str]
+    result: None
+
+
+@pytest.fixture
+def problem():
+    """Checks the shape of a refusal and returns its one problem with the status."""
+
+    def of(response: httpx.Response) -> tuple[int, int, str, list[str | int]]:
+        refused = msgspec.json.decode(response.content, type=Refused)
+        assert refused.success is False
+        assert refused.messages == []
+        assert response.headers["content-type"] == "application/json"
+        (one,) = refused.errors
+        return response.status_code, one.code, one.message, one.path
+
+    return of
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[EmbeddedLogWriter]:
+    with closing(EmbeddedLogWriter.open(settings.data / "shards")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def write_logs(store: EmbeddedLogWriter, control: EmbeddedControlStore) -> Callable[..., None]:
+    """Stores logs for a gateway of the account `local`, as the keeper does."""
+    written = [0]
+
+    def write(*logs: NewLog, gateway: str = "default") -> None:
+        found = control.gateway("local", gateway)
+        assert found is not None
+        written[0] += 1
+        store.append(ShardKey("local", found.id.hex()), logs, {"0": Position(1, written[0])})
+
+    return write
+
+
+@pytest.fixture
+def log() -> Callable[..., NewLog]:
+    """A log with two bodies; what a test does not name is as in sample B.4."""
+    mint = Mint(3)
+
+    def make(request: Blob = b'{"model":"gpt-4o"}', response: Blob = b'{"id":"1"}', **changes: object) -> NewLog:
+        log_id = mint.mint()
+        entry = LogEntry(
+            id=log_id,
+            request_id=log_id,
+            event_id="e-1",
+            created_ms=1_767_323_045_678,
+            duration_ms=812,
+            latency_ms=790,
+            provider="openai",
+            model="gpt-4o-mini",
+            model_type="Text Generation",
+            path="v1/chat/completions",
+            request_type="provider",
+            request_content_type="application/json",
+            response_content_type="application/json",
+            status_code=200,
+            success=True,
+            cached=False,
+            incomplete=False,
+            ending="complete",
+            error=0,
+            step=0,
+            attempts=1,
+            usage=Usage(tokens_in=12, tokens_out=34),
+            cost_nano=22_200,
+            custom_cost=False,
+            metadata={"team": "a"},
+            user_agent="OpenAI/Python",
+            authentication=True,
+            wholesale=False,
+            byok=False,
+            compat=False,
+            payload=True,
+            request_bytes=len(request) if isinstance(request, bytes) else 0,
+            response_bytes=len(response) if isinstance(response, bytes) else 0,
+        )
+        return NewLog(msgspec.structs.replace(entry, **changes), request, response)
+
+    return make

@@ -1,0 +1,180 @@
+"""Logs over REST (contract 9.4, sample B.4)."""
+
+import gzip
+import json
+import os
+
+import pytest
+import zstandard
+
+LOGS = "/gateways/default/logs"
+
+
+async def test_a_log_is_listed_in_the_documented_shape(console, log, write_logs):
+    stored = log()
+    write_logs(stored)
+    page = (await console.operator.get(LOGS)).json()
+    assert page["result_info"] == {"page": 1, "per_page": 20, "count": 1, "total_count": 1}
+    (row,) = page["result"]
+    sample = {
+        "id": stored.entry.id,
+        "created_at": "2026-01-02T03:04:05.678Z",
+        "provider": "openai",
+        "model": "gpt-4o-mini",
+        "model_type": "Text Generation",
+        "path": "v1/chat/completions",
+        "request_type": "provider",
+        "request_content_type": "application/json",
+        "response_content_type": "application/json",
+        "status_code": 200,
+        "success": True,
+        "cached": False,
+        "duration": 812,
+        "timings": {"total": 812, "latency": 790},
+        "tokens_in": 12,
+        "tokens_out": 34,
+        "cost": 0.0000222,
+        "custom_cost": False,
+        "metadata": {"team": "a"},
+        "step": 0,
+        "event_id": "e-1",
+        "feedback": None,
+        "score": None,
+        "user_agent": "OpenAI/Python",
+        "authentication": True,
+        "wholesale": False,
+        "byok": False,
+        "dlp_action": None,
+    }
+    assert {name: row[name] for name in sample} == sample
+
+
+async def test_a_gateway_without_logs_has_an_empty_list(console, problem):
+    assert (await console.operator.get(LOGS)).json() == {
+        "success": True,
+        "errors": [],
+        "messages": [],
+        "result": [],
+        "result_info": {"page": 1, "per_page": 20, "count": 0, "total_count": 0},
+    }
+    assert problem(await console.operator.get("/gateways/nothing/logs"))[:2] == (404, 7002)
+
+
+async def test_pages_and_order_are_as_asked(console, log, write_logs):
+    stored = [log(model=model) for model in ("b", "c", "a")]
+    write_logs(*stored)
+
+    async def models(**query: str | int) -> list[str]:
+        page = (await console.operator.get(LOGS, params=query)).json()
+        assert page["result_info"]["total_count"] == 3
+        return [row["model"] for row in page["result"]]
+
+    assert await models() == ["a", "c", "b"]
+    assert await models(order_by_direction="asc") == ["b", "c", "a"]
+    assert await models(direction="asc") == ["b", "c", "a"]
+    assert await models(order_by="model", order_by_direction="asc") == ["a", "b", "c"]
+    assert await models(page=2, per_page=2) == ["b"]
+    assert await models(page=3, per_page=2) == []
+    assert await models(page=1_000_000_000, per_page=50) == []
+    assert await models(meta_info="false", search="", unheard_of="1") == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "message", "field"),
+    [
+        ({"per_page": 51}, "Number must be less than or equal to 50", "per_page"),
+        ({"per_page": 0}, "Number must be greater than or equal to 1", "per_page"),
+        ({"order_by": "cost"}, "Invalid enum value: cost", "order_by"),
+        ({"order_by_direction": "up"}, "Invalid enum value: up", "order_by_direction"),
+    ],
+)
+async def test_a_query_out_of_range_is_refused(console, problem, query, message, field):
+    assert problem(await console.operator.get(LOGS, params=query)) == (400, 7001, message, ["query", field])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("search", "filters", "filters.key", "filters[0][key]", "meta_info", "start_date", "end_date"),
+        *("min_cost", "max_duration", "min_total_tokens", "feedback", "success", "cached", "model", "provider"),
+    ],
+)
+async def test_a_filter_that_is_not_built_is_never_ignored(console, problem, name):
+    status, code, message, path = problem(await console.operator.get(LOGS, params={name: "1"}))
+    assert (status, code, path) == (400, 7001, ["query", name])
+    assert message.endswith("is not available in this version of Sluice")
+
+
+async def test_the_detail_adds_the_beginnings_of_the_bodies(console, log, write_logs):
+    stored = log(request=b"q" * 70_000, response="schön".encode())
+    write_logs(stored)
+    detail = (await console.operator.get(f"{LOGS}/{stored.entry.id}")).json()["result"]
+    assert (detail["request_head"], detail["request_head_complete"]) == ("q" * 65_536, False)
+    assert (detail["response_head"], detail["response_head_complete"]) == ("schön", True)
+    assert (detail["request_size"], detail["response_size"]) == (70_000, 6)
+
+
+async def test_bodies_come_as_they_went_over_the_wire(console, log, write_logs):
+    body = os.urandom(300_000)
+    stored = log(request=b'{"model": "gpt-4o" }', response=body, response_content_type="audio/mpeg")
+    write_logs(stored)
+    request = await console.operator.get(f"{LOGS}/{stored.entry.id}/request")
+    assert (request.content, request.headers["content-type"]) == (b'{"model": "gpt-4o" }', "application/json")
+    response = await console.operator.get(f"{LOGS}/{stored.entry.id}/response")
+    assert (response.content, response.headers["content-type"]) == (body, "audio/mpeg")
+    assert response.headers["content-security-policy"] == "sandbox"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("accepted", ["gzip, deflate", "identity"])
+@pytest.mark.parametrize(("coding", "encode"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+async def test_an_encoded_body_reads_the_same_whatever_the_client_decodes(
+    console, log, write_logs, accepted, coding, encode
+):
+    plain = json.dumps({"text": os.urandom(200_000).hex()}).encode()
+    stored = log(response=encode(plain), response_encoding=coding)
+    write_logs(stored)
+    url = f"{LOGS}/{stored.entry.id}/response"
+    response = await console.operator.get(url, headers={"accept-encoding": accepted})
+    assert response.content == plain
+    assert response.headers.get("content-encoding") == (coding if coding in accepted else None)
+    assert response.headers["vary"] == "accept-encoding"
+
+
+async def test_an_encoding_that_we_do_not_know_passes_with_its_name(console, log, write_logs):
+    stored = log(response=b"\x0b\x02\x80", response_encoding="x-odd")
+    write_logs(stored)
+    url = f"{LOGS}/{stored.entry.id}/response"
+    response = await console.operator.get(url, headers={"accept-encoding": "gzip"})
+    assert (response.content, response.headers["content-encoding"]) == (b"\x0b\x02\x80", "x-odd")
+
+
+async def test_what_is_not_stored_is_not_found(console, problem, log, write_logs):
+    stored = log(request=None, response=None, payload=False)
+    write_logs(stored)
+    for path in (f"{stored.entry.id}/request", f"{stored.entry.id}/response", "01JC3R94FRD97JBCBX3S0ZAXKW", "nothing"):
+        assert problem(await console.operator.get(f"{LOGS}/{path}")) == (404, 7002, "Not Found", [])
+    detail = (await console.operator.get(f"{LOGS}/{stored.entry.id}")).json()["result"]
+    assert (detail["request_head"], detail["response_head"]) == ("", "")
+
+
+async def test_metadata_read_shows_no_part_of_a_body(console, problem, log, write_logs):
+    stored = log(request=b"a secret prompt")
+    write_logs(stored)
+    client = console.relayed(console.token("metadata_read"))
+    assert [row["id"] for row in (await client.get(LOGS)).json()["result"]] == [stored.entry.id]
+    detail = (await client.get(f"{LOGS}/{stored.entry.id}")).json()["result"]
+    assert (detail["request_head"], detail["request_head_complete"]) == ("", False)
+    assert detail["request_size"] == len(b"a secret prompt")
+    assert problem(await client.get(f"{LOGS}/{stored.entry.id}/request"))[:2] == (403, 10000)
+    assert problem(await client.get(f"{LOGS}/{stored.entry.id}/response"))[:2] == (403, 10000)
+
+
+async def test_a_gateway_of_the_same_name_does_not_inherit_the_logs(console, problem, log, write_logs):
+    stored = log()
+    write_logs(stored)
+    await console.operator.delete("/gateways/default")
+    assert problem(await console.operator.get(LOGS))[:2] == (404, 7002)
+    await console.operator.put("http://console/internal/accounts/local/default-gateway")
+    assert (await console.operator.get(LOGS)).json()["result"] == []
+    assert problem(await console.operator.get(f"{LOGS}/{stored.entry.id}"))[:2] == (404, 7002)

@@ -1,0 +1,19 @@
+"""What is promised when processes die: the short form of `scripts/soak`."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from bench import soak
+
+
+async def test_a_killed_worker_and_a_killed_keeper_lose_no_log(tmp_path: Path):
+    account = await soak.kill(tmp_path / "data", rounds=2, rate=300)
+    assert len(account.ended) > 300
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+async def test_no_request_is_cut_when_the_server_ends(tmp_path: Path, by: signal.Signals):
+    account = await soak.end(tmp_path / "data", by, rate=300)
+    assert len(account.ended) > 300
