@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from sluice.journal import fields
 from sluice.keeper.crash_note import Place
 from sluice.spool.reader import BEGINNING, Found, SpoolReader, SpoolTail
 from sluice.values.log import Position, ShardKey
@@ -147,7 +148,7 @@ class Intake:
         try:
             found = tail.take(READ_BYTES)
         except OSError as error:
-            _log.error("spool %s cannot be read: %s", tail.name, error)
+            _log.error("spool not read", extra=fields(spool=tail.name, error=str(error)))
             spool.pause_s = now_s + _PAUSE_S
             return 0
         self.bad += tail.bad - spool.bad

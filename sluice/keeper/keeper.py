@@ -5,12 +5,14 @@ import logging
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
+from sluice.journal import fields
 from sluice.keeper.addresses import Addresses
 from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Line, Work
@@ -123,7 +125,7 @@ class Keeper:
             if not read and not any(stored):
                 time.sleep(BACKOFF_S[0])
         if left := self._intake.queued:
-            _log.error("the log store failed: %d logs stay in the spool", left)
+            _log.error("logs stay in the spool", extra=fields(logs=left))
         self._settle()
 
     # --- storing
@@ -172,10 +174,10 @@ class Keeper:
             return False
         except Exception as error:  # a last resort: one log that nobody can store must not hold up the others
             if len(works) > 1:
-                _log.warning("logs of gateway %s are stored one by one: %r", line.gateway_id.hex(), error)
+                _log.warning("logs go one by one", extra=fields(gateway=line.gateway_id.hex(), error=_told(error)))
                 self._careful[line.gateway_id] = len(works)
                 return True
-            self._put_aside(works[0], repr(error))
+            self._put_aside(works[0], _told(error))
         finally:
             self._note.end()
         line.delay_s = 0.0
@@ -254,8 +256,8 @@ class Keeper:
         try:
             if path.stat().st_size >= section:
                 return SideFile(path, section)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # missing, or its disk is damaged
         self._lost.add()
         return None
 
@@ -265,15 +267,18 @@ class Keeper:
         self._faults.add()
         line.delay_s = min(max(line.delay_s * 2, BACKOFF_S[0]), BACKOFF_S[1])
         line.retry_s = time.monotonic() + line.delay_s
-        _log.error("logs of gateway %s wait %.1f s: %s", line.gateway_id.hex(), line.delay_s, error)
+        about = fields(gateway=line.gateway_id.hex(), delay_s=line.delay_s, error=str(error))
+        _log.error("logs wait for their store", extra=about)
 
     def _put_aside(self, work: Work, why: str) -> None:
-        _log.error("a frame at %s of spool %s is put aside: %s", work.span[0], work.spool, why)
+        start = work.span[0]
+        about = fields(spool=work.spool, file=start.seq, offset=start.offset, why=why)
+        _log.error("frame put aside", extra=about)
         work.done = True
         try:
             work.put_aside()
         except (FrameError, OSError) as error:
-            _log.error("it cannot be read any more: %s", error)
+            _log.error("frame lost", extra=fields(spool=work.spool, error=str(error)))
             self._bad.add()
 
     def _count_dropped(self, frame: LogFrame, count: int) -> None:
@@ -299,13 +304,13 @@ class Keeper:
                 self._settled = marks
         except StoreFault as error:
             self._faults.add()
-            _log.error("logs are stored but not settled: %s", error)
+            _log.error("logs not settled", extra=fields(error=str(error)))
             return
         try:
             self._clean(moved)
             self._drop_deleted()
         except (OSError, StoreFault) as error:
-            _log.error("what is no longer needed cannot be removed: %s", error)
+            _log.error("leftovers not removed", extra=fields(error=str(error)))
 
     def _drop_deleted(self) -> None:
         """Deleted gateways' logs go. They are asked for again until they are gone."""
@@ -322,10 +327,16 @@ class Keeper:
             self._sweep_at = now_s + SWEEP_S
             for name, mark in self._settled.items():
                 if swept := self._reader.sweep(name, mark):
-                    _log.info("removed %d side files without a log from spool %s", swept, name)
+                    _log.info("side files without a log removed", extra=fields(spool=name, files=swept))
         self._bytes.set(spool_bytes(self._reader.root))
         self._bad.add(self._intake.bad)
         self._intake.bad = 0
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error and where it was raised: its text might quote a body."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
 
 
 def _is_stored(work: Work, known: Mapping[str, Position]) -> bool:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from sluice.journal import fields
 from sluice.metrics import Counter
 from sluice.spool.layout import sync_folder
 
@@ -110,14 +111,14 @@ class GroupSync:
             os.fdatasync(fd)
         except OSError as error:
             self._failures.add()
-            _log.error("spool file could not be synced: %s", error)
+            _log.error("spool file not synced", extra=fields(error=str(error)))
 
     def _sync_folder(self, folder: Path) -> None:
         try:
             sync_folder(folder)
         except OSError as error:
             self._failures.add()
-            _log.error("spool folder could not be synced: %s", error)
+            _log.error("spool folder not synced", extra=fields(error=str(error)))
 
 
 def _resolve(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sluice.journal import Field, fields
 from sluice.spool.frames import (
     FILE_HEADER_BYTES,
     MAGIC,
@@ -88,7 +89,7 @@ class SpoolTail:
         try:
             bad_path(self.folder, start.seq, start.offset).write_bytes(data)
         except OSError as error:
-            _log.error("spool %s: damaged span at %s could not be copied: %s", self.name, start, error)
+            _log.error("bad frame not copied", extra=self._about(start, error=str(error)))
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -182,7 +183,7 @@ class SpoolTail:
         if next_at is None and not final:
             return False
         if next_at is not None or not torn:
-            _log.error("spool %s: file %d is damaged at %d", self.name, self._seq, self._offset)
+            _log.error("spool file damaged", extra=self._about(self.position))
             self._keep(rest[:next_at])
         self._offset += len(rest) if next_at is None else next_at
         return True
@@ -193,11 +194,14 @@ class SpoolTail:
 
     def _quarantine_file(self, seq: int, error: FrameError) -> None:
         """A whole file without a readable header: a second name keeps it when the first is removed."""
-        _log.error("spool %s: file %d cannot be read: %s", self.name, seq, error)
+        _log.error("spool file put aside", extra=self._about(Position(seq, 0), error=str(error)))
         if self._keeps_bad:
             self.bad += 1
             bad_path(self.folder, seq, 0).unlink(missing_ok=True)
             os.link(file_path(self.folder, seq), bad_path(self.folder, seq, 0))
+
+    def _about(self, place: Position, **more: str) -> dict[str, Mapping[str, Field]]:
+        return fields(spool=self.name, file=place.seq, offset=place.offset, **more)
 
 
 class SpoolReader:
