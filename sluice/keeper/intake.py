@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from sluice.journal import fields
 from sluice.keeper.crash_note import Place
 from sluice.spool.reader import BEGINNING, Found, SpoolReader, SpoolTail
-from sluice.values.log import Position
+from sluice.values.log import Position, ShardKey
 
 _log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 1024 * 1024
-MAX_QUEUED: Final = 200_000
+MAX_QUEUED: Final = 100_000
 """Frames queued at once. Past it nothing is read on: the spool is the queue."""
 _PAUSE_S: Final = 1.0
 
@@ -53,11 +54,13 @@ class Work:
 class Line:
     """The frames of one gateway, in order. While its store fails it is left alone for growing spells."""
 
-    __slots__ = ("delay_s", "gateway_id", "retry_s", "works")
+    __slots__ = ("delay_s", "gateway_id", "retry_s", "shard", "works")
 
     def __init__(self, gateway_id: bytes) -> None:
         self.gateway_id = gateway_id
         self.works: deque[Work] = deque()
+        self.shard: ShardKey | None = None
+        """Where its last frames went."""
         self.retry_s = 0.0
         self.delay_s = 0.0
 
@@ -145,7 +148,7 @@ class Intake:
         try:
             found = tail.take(READ_BYTES)
         except OSError as error:
-            _log.error("spool %s cannot be read: %s", tail.name, error)
+            _log.error("spool not read", extra=fields(spool=tail.name, error=str(error)))
             spool.pause_s = now_s + _PAUSE_S
             return 0
         self.bad += tail.bad - spool.bad

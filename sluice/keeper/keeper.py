@@ -5,11 +5,14 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
+from sluice.journal import fields
 from sluice.keeper.addresses import Addresses
 from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Line, Work
@@ -33,6 +36,8 @@ MANY_LINES_FLUSH_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
 DRAIN_S: Final = 5.0
 """How long a draining keeper tries a store that fails; what is left stays in the spool."""
+STEPPING_S: Final = 0.05
+"""How long frames are stored one by one before other gateways have their turn."""
 SWEEP_S: Final = 10.0
 LAG_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 
@@ -120,7 +125,7 @@ class Keeper:
             if not read and not any(stored):
                 time.sleep(BACKOFF_S[0])
         if left := self._intake.queued:
-            _log.error("the log store failed: %d logs stay in the spool", left)
+            _log.error("logs stay in the spool", extra=fields(logs=left))
         self._settle()
 
     # --- storing
@@ -148,44 +153,60 @@ class Keeper:
         return max(due_s - now_s, 0.0)
 
     def _store(self, line: Line) -> bool:
-        """Stores the first frames of a line; False where they have to wait for the store."""
-        careful = self._careful.get(line.gateway_id, 0)
-        works = line.head(1 if careful else self._batch_rows, self._batch_bytes)
-        place = works[0].place
-        if careful and self._note.poisoned(place):
-            self._put_aside(works[0], "the keeper died of it")
-        self._note.begin(place, alone=len(works) == 1)
+        """Stores the first frames of a line, or as many as can be in a while where they go one by one.
+
+        False where they have to wait for the store.
+        """
+        until_s = time.monotonic() + STEPPING_S
+        while (stored := self._store_next(line)) and line.works and line.gateway_id in self._careful:
+            if time.monotonic() > until_s:
+                break
+        return stored
+
+    def _store_next(self, line: Line) -> bool:
+        works = line.head(1, 0)
         try:
-            self._store_batch(works)
+            works = self._next_works(line)
+            self._note.begin(works[0].place, alone=len(works) == 1)
+            self._store_batch(line, works)
         except StoreFault as error:
             self._back_off(line, error)
             return False
         except Exception as error:  # a last resort: one log that nobody can store must not hold up the others
             if len(works) > 1:
-                _log.warning("storing logs one by one after: %r", error)
+                _log.warning("logs go one by one", extra=fields(gateway=line.gateway_id.hex(), error=_told(error)))
                 self._careful[line.gateway_id] = len(works)
                 return True
-            self._put_aside(works[0], repr(error))
+            self._put_aside(works[0], _told(error))
         finally:
             self._note.end()
         line.delay_s = 0.0
-        if careful:
-            self._be_less_careful(line.gateway_id, careful)
         self._intake.done(line, works)
         return True
 
-    def _be_less_careful(self, gateway_id: bytes, left: int) -> None:
+    def _next_works(self, line: Line) -> list[Work]:
+        """A batch; after a death one frame alone, unless it is stored already: that is harmless."""
+        left = self._careful.get(line.gateway_id, 0)
+        if not left:
+            return line.head(self._batch_rows, self._batch_bytes)
+        known = self._writer.positions(line.shard) if line.shard else {}
+        if _is_stored(line.works[0], known):
+            works = line.head(self._batch_rows, self._batch_bytes)
+            return list(takewhile(lambda work: _is_stored(work, known), works))
+        if self._note.poisoned(line.works[0].place):
+            self._put_aside(line.works[0], "the keeper died of it")
         if left > 1:
-            self._careful[gateway_id] = left - 1
+            self._careful[line.gateway_id] = left - 1
         else:
-            del self._careful[gateway_id]
+            del self._careful[line.gateway_id]
+        return line.head(1, 0)
 
-    def _store_batch(self, works: list[Work]) -> None:
+    def _store_batch(self, line: Line, works: list[Work]) -> None:
         frames = list(self._decoded(works))
         if not frames:
             return
         _, first = frames[0]
-        shard = self._addresses.shard(first.gateway_id, first.exchange.account)
+        shard = line.shard = self._addresses.shard(line.gateway_id, first.exchange.account)
         for work, frame in frames:
             work.side_files = _side_files(work, frame)
         if shard is None:
@@ -196,12 +217,11 @@ class Keeper:
         reached: dict[str, Position] = {}
         known = self._writer.positions(shard)
         for work, frame in frames:
-            end = work.span[1]
-            if (already := known.get(work.spool)) is not None and end <= already:
+            if _is_stored(work, known):
                 continue
             logs.append(self._metered(work, frame))
             ends.append(frame.exchange.started_ms + frame.exchange.duration_us // 1000)
-            reached[work.spool] = end
+            reached[work.spool] = work.span[1]
         if logs:
             self._append(shard, logs, reached, ends)
 
@@ -236,8 +256,8 @@ class Keeper:
         try:
             if path.stat().st_size >= section:
                 return SideFile(path, section)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # missing, or its disk is damaged
         self._lost.add()
         return None
 
@@ -247,15 +267,18 @@ class Keeper:
         self._faults.add()
         line.delay_s = min(max(line.delay_s * 2, BACKOFF_S[0]), BACKOFF_S[1])
         line.retry_s = time.monotonic() + line.delay_s
-        _log.error("logs of gateway %s wait %.1f s: %s", line.gateway_id.hex(), line.delay_s, error)
+        about = fields(gateway=line.gateway_id.hex(), delay_s=line.delay_s, error=str(error))
+        _log.error("logs wait for their store", extra=about)
 
     def _put_aside(self, work: Work, why: str) -> None:
-        _log.error("a frame at %s of spool %s is put aside: %s", work.span[0], work.spool, why)
+        start = work.span[0]
+        about = fields(spool=work.spool, file=start.seq, offset=start.offset, why=why)
+        _log.error("frame put aside", extra=about)
         work.done = True
         try:
             work.put_aside()
         except (FrameError, OSError) as error:
-            _log.error("it cannot be read any more: %s", error)
+            _log.error("frame lost", extra=fields(spool=work.spool, error=str(error)))
             self._bad.add()
 
     def _count_dropped(self, frame: LogFrame, count: int) -> None:
@@ -281,13 +304,13 @@ class Keeper:
                 self._settled = marks
         except StoreFault as error:
             self._faults.add()
-            _log.error("logs are stored but not settled: %s", error)
+            _log.error("logs not settled", extra=fields(error=str(error)))
             return
         try:
             self._clean(moved)
             self._drop_deleted()
         except (OSError, StoreFault) as error:
-            _log.error("what is no longer needed cannot be removed: %s", error)
+            _log.error("leftovers not removed", extra=fields(error=str(error)))
 
     def _drop_deleted(self) -> None:
         """Deleted gateways' logs go. They are asked for again until they are gone."""
@@ -304,10 +327,21 @@ class Keeper:
             self._sweep_at = now_s + SWEEP_S
             for name, mark in self._settled.items():
                 if swept := self._reader.sweep(name, mark):
-                    _log.info("removed %d side files without a log from spool %s", swept, name)
+                    _log.info("side files without a log removed", extra=fields(spool=name, files=swept))
         self._bytes.set(spool_bytes(self._reader.root))
         self._bad.add(self._intake.bad)
         self._intake.bad = 0
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error and where it was raised: its text might quote a body."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+
+
+def _is_stored(work: Work, known: Mapping[str, Position]) -> bool:
+    already = known.get(work.spool)
+    return already is not None and work.span[1] <= already
 
 
 def _side_files(work: Work, frame: LogFrame) -> tuple[Path, ...]:

@@ -168,7 +168,7 @@ def decode_log_frame(frame: bytes) -> LogFrame:
     response_at = request_at + request_bytes
     try:
         exchange = _decode_exchange(memoryview(frame)[HEAD_BYTES:request_at])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise FrameError(f"the frame's meta cannot be read: {error}") from error
     request, response = frame[request_at:response_at], frame[response_at:]
     return LogFrame(
@@ -184,5 +184,5 @@ def log_id_of(frame: bytes) -> str:
     meta_bytes = _HEAD.unpack_from(frame)[7]
     try:
         return _decode_named(memoryview(frame)[HEAD_BYTES : HEAD_BYTES + meta_bytes]).id
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise FrameError(f"the frame's meta cannot be read: {error}") from error

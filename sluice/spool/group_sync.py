@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from sluice.journal import fields
 from sluice.metrics import Counter
 from sluice.spool.layout import sync_folder
 
@@ -46,8 +47,9 @@ class GroupSync:
         self._fd = fd
         self._wake.set()
 
-    def retire(self, fd: int) -> None:
-        """Syncs and closes a file that grows no more."""
+    def retire(self, fd: int, folder: Path) -> None:
+        """Syncs and closes a file in `folder` that grows no more."""
+        self._folders.append(folder)
         self._retired.append(fd)
         self._wake.set()
 
@@ -99,8 +101,8 @@ class GroupSync:
                 current = -1
         if current >= 0:
             self._sync(current)
-        while self._folders:
-            self._sync_folder(self._folders.popleft())
+        for folder in {self._folders.popleft() for _ in range(len(self._folders))}:
+            self._sync_folder(folder)
         for loop, done in waiters:
             _resolve(loop, done)
 
@@ -109,14 +111,14 @@ class GroupSync:
             os.fdatasync(fd)
         except OSError as error:
             self._failures.add()
-            _log.error("spool file could not be synced: %s", error)
+            _log.error("spool file not synced", extra=fields(error=str(error)))
 
     def _sync_folder(self, folder: Path) -> None:
         try:
             sync_folder(folder)
         except OSError as error:
             self._failures.add()
-            _log.error("spool folder could not be synced: %s", error)
+            _log.error("spool folder not synced", extra=fields(error=str(error)))
 
 
 def _resolve(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:

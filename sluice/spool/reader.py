@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sluice.journal import Field, fields
 from sluice.spool.frames import (
     FILE_HEADER_BYTES,
     MAGIC,
@@ -59,20 +60,13 @@ class SpoolTail:
         return Position(self._seq, self._offset)
 
     def take(self, limit_bytes: int = _CHUNK_BYTES) -> list[Found]:
-        """The next frames, about `limit_bytes` of them; an empty list where there are none yet."""
-        while self._fd >= 0 or self._open():
-            found = self._read(limit_bytes, final=False)
-            if found:
-                return found
-            later = [seq for seq in file_seqs(self.folder) if seq > self._seq]
-            if not later:
-                return []
-            # its writer left it before it made the next one, but maybe after we had read to its end
-            found = self._read(limit_bytes, final=True)
-            if found:
-                return found
-            self._go_to(later[0])
-        return []
+        """The next frames, about `limit_bytes` of them; fewer are all there is."""
+        found = self._take_some(limit_bytes)
+        left = limit_bytes - sum(len(each.data) for each in found)
+        while left > limit_bytes // 2 and (more := self._take_some(left)):
+            found += more
+            left -= sum(len(each.data) for each in more)
+        return found
 
     def read(self, start: Position, end: Position) -> bytes:
         """A frame again that was found before. Raises FrameError where the file is not what it was."""
@@ -95,12 +89,28 @@ class SpoolTail:
         try:
             bad_path(self.folder, start.seq, start.offset).write_bytes(data)
         except OSError as error:
-            _log.error("spool %s: damaged span at %s could not be copied: %s", self.name, start, error)
+            _log.error("bad frame not copied", extra=self._about(start, error=str(error)))
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _take_some(self, limit_bytes: int) -> list[Found]:
+        """The next frames of one file."""
+        while self._fd >= 0 or self._open():
+            found = self._read(limit_bytes, final=False)
+            if found:
+                return found
+            later = [seq for seq in file_seqs(self.folder) if seq > self._seq]
+            if not later:
+                break
+            # its writer left it before it made the next one, but maybe after we had read to its end
+            found = self._read(limit_bytes, final=True)
+            if found:
+                return found
+            self._go_to(later[0])
+        return []
 
     def _open(self) -> bool:
         """Opens the file at the position, or else the next one whose header can be read."""
@@ -173,7 +183,7 @@ class SpoolTail:
         if next_at is None and not final:
             return False
         if next_at is not None or not torn:
-            _log.error("spool %s: file %d is damaged at %d", self.name, self._seq, self._offset)
+            _log.error("spool file damaged", extra=self._about(self.position))
             self._keep(rest[:next_at])
         self._offset += len(rest) if next_at is None else next_at
         return True
@@ -184,11 +194,14 @@ class SpoolTail:
 
     def _quarantine_file(self, seq: int, error: FrameError) -> None:
         """A whole file without a readable header: a second name keeps it when the first is removed."""
-        _log.error("spool %s: file %d cannot be read: %s", self.name, seq, error)
+        _log.error("spool file put aside", extra=self._about(Position(seq, 0), error=str(error)))
         if self._keeps_bad:
             self.bad += 1
             bad_path(self.folder, seq, 0).unlink(missing_ok=True)
             os.link(file_path(self.folder, seq), bad_path(self.folder, seq, 0))
+
+    def _about(self, place: Position, **more: str) -> dict[str, Mapping[str, Field]]:
+        return fields(spool=self.name, file=place.seq, offset=place.offset, **more)
 
 
 class SpoolReader:

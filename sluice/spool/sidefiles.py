@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from sluice.journal import fields
 from sluice.metrics import Counter
 from sluice.spool.layout import sync_folder, write_all
 
@@ -42,7 +43,7 @@ class SideFiles:
     With `durable` a settled file has been synced, else `retire` is given its descriptor to sync and close.
     """
 
-    def __init__(self, folder: Path, *, durable: bool, retire: Callable[[int], None], failures: Counter) -> None:
+    def __init__(self, folder: Path, *, durable: bool, retire: Callable[[int, Path], None], failures: Counter) -> None:
         self._folder, self._durable, self._retire, self._failures = folder, durable, retire, failures
         self._handed = 0
         self._written = 0
@@ -106,7 +107,7 @@ class SideFiles:
                 write_all(self._descriptor(file), b"".join(parts))
         except OSError as error:
             self._failures.add()
-            _log.error("side file %s could not be written: %s", file.path.name, error)
+            _log.error("side file not written", extra=fields(file=file.path.name, error=str(error)))
             file.failed = True
             self._remove(file)
         finally:
@@ -135,11 +136,11 @@ class SideFiles:
         try:
             file.path.unlink(missing_ok=True)
         except OSError as error:
-            _log.error("side file %s could not be removed: %s", file.path.name, error)
+            _log.error("side file not removed", extra=fields(file=file.path.name, error=str(error)))
 
     def _let_go(self, file: BodyFile, fd: int) -> None:
         if not self._durable:
-            self._retire(fd)
+            self._retire(fd, self._folder)
             return
         self._fdatasync(file, fd)
         os.close(fd)
@@ -154,14 +155,14 @@ class SideFiles:
                 sync_folder(self._folder)
             except OSError as error:
                 self._failures.add()
-                _log.error("folder of side files could not be synced: %s", error)
+                _log.error("folder of side files not synced", extra=fields(error=str(error)))
 
     def _fdatasync(self, file: BodyFile, fd: int) -> None:
         try:
             os.fdatasync(fd)
         except OSError as error:
             self._failures.add()
-            _log.error("side file %s could not be synced: %s", file.path.name, error)
+            _log.error("side file not synced", extra=fields(file=file.path.name, error=str(error)))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

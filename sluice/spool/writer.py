@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from sluice.journal import fields
 from sluice.metrics import Metrics
 from sluice.spool.frames import (
     FILE_HEADER_BYTES,
@@ -148,7 +149,7 @@ class SpoolWriter:
         try:
             self._bound = before + self._settings.max_bytes - spool_bytes(self._root)
         except OSError as error:
-            _log.error("the spool cannot be measured: %s", error)
+            _log.error("spool not measured", extra=fields(error=str(error)))
 
     @property
     def full(self) -> bool:
@@ -196,7 +197,7 @@ class SpoolWriter:
                 seed=self._seed,
             )
         except (FrameError, ValueError, OverflowError) as error:  # lone surrogates, numbers past 64 bits
-            _log.error("log %s cannot be written: %s", exchange.id, error)
+            _log.error("log not written", extra=fields(log_id=exchange.id, error=str(error)))
             self._drop("unwritable", gateway, request, response)
             return
         size = len(parts[0]) + len(parts[1])
@@ -231,7 +232,7 @@ class SpoolWriter:
     def _fail(self, error: OSError) -> None:
         """Leaves the file that failed: what follows a torn frame must stand in another one."""
         self._failures.add()
-        _log.error("spool %d: append to file %d failed: %s", self.number, self._seq, error)
+        _log.error("append failed", extra=fields(spool=self.number, file=self._seq, error=str(error)))
         self._broken = True
         self._mend_at = self._clock_s() + _MEND_S
         if os.fstat(self._fd).st_size > FILE_HEADER_BYTES:  # else nothing is in it: try it again, do not litter
@@ -247,7 +248,7 @@ class SpoolWriter:
             if self._fd < 0:
                 self._open_file()
         except OSError as error:
-            _log.error("spool %d: no new file can be opened: %s", self.number, error)
+            _log.error("no new spool file", extra=fields(spool=self.number, error=str(error)))
             return False
         self._broken = False
         return True
@@ -256,7 +257,7 @@ class SpoolWriter:
         try:
             self._open_file()
         except OSError as error:
-            _log.warning("spool %d: no new file can be opened, going on with the last: %s", self.number, error)
+            _log.warning("spool file not rotated", extra=fields(spool=self.number, error=str(error)))
             self._offset = 0  # try again after as many bytes
 
     def _open_file(self) -> None:

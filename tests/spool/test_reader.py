@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sluice.metrics import Metrics
 from sluice.spool.frames import (
@@ -172,6 +174,33 @@ def test_a_damaged_length_in_the_newest_file_holds_up_nothing_that_follows(files
     files.grow(1, *frames[2:])
     assert everything(tail) == frames[2:]
     assert tail.bad == 1
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_overwritten_every_other_frame_is_read_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, exchange_of: Callable[..., Exchange], data: st.DataObject
+):
+    files = Files(tmp_path_factory.mktemp("spool") / "0", exchange_of)
+    sizes = data.draw(st.lists(st.integers(0, 2000), min_size=1, max_size=12))
+    frames = [files.frame(b"SLU1" * (size // 4)) for size in sizes]
+    files.write(1, *frames)
+    files.write(2)
+    path = file_path(files.folder, 1)
+    content = bytearray(path.read_bytes())
+    first = data.draw(st.integers(FILE_HEADER_BYTES, len(content) - 1))
+    damage = data.draw(st.binary(min_size=1, max_size=min(500, len(content) - first)))
+    original = bytes(content)
+    content[first : first + len(damage)] = damage
+    path.write_bytes(content)
+    at, expected = FILE_HEADER_BYTES, []
+    for frame in frames:
+        if original[at : at + len(frame)] == content[at : at + len(frame)]:
+            expected.append(frame)
+        at += len(frame)
+    tail = SpoolTail(files.folder)
+    assert everything(tail, data.draw(st.integers(100, 5000))) == expected
+    tail.close()
 
 
 def test_zeros_after_a_power_loss_are_skipped_and_kept(files: Files):
