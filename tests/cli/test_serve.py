@@ -68,7 +68,7 @@ def test_the_first_start_prints_a_token_once_and_a_call_that_works(start_gateway
 def test_without_the_simulator_the_call_shows_where_the_providers_key_goes(start_gateway: StartGateway):
     printed = welcome(start_gateway())
     assert '-H "authorization: Bearer $OPENAI_API_KEY"' in printed
-    assert "simulator" not in printed
+    assert "no key is needed" not in printed
 
 
 def test_programs_get_the_same_as_one_object(start_gateway: StartGateway):
