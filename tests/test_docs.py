@@ -1,18 +1,21 @@
 """What a user can see is named in docs/: settings, headers, paths, error codes, commands."""
 
 import ast
+import pathlib
 import re
-from pathlib import Path
 
 import click
 import msgspec
 import pytest
 
 from sluice.cli.main import main
+from sluice.console.app import PATHS
+from sluice.console.call import Path
 from sluice.values import errors
 from sluice.values.settings import ProviderSettings, Settings
 
-ROOT = Path(__file__).parent.parent
+ACCOUNT = "/client/v4/accounts/{account}/ai-gateway"
+ROOT = pathlib.Path(__file__).parent.parent
 DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 EVERYTHING = "\n".join(DOCS.values())
 SOURCES = [path for folder in ("sluice", "bench", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -76,9 +79,17 @@ def test_every_error_of_ours_is_in_the_errors_page():
     assert missing == []
 
 
-def test_every_path_is_named():
-    prefixes = ("/v1/", "/client/v4/", "/metrics", "/healthz", "/readyz")
-    paths = {text for folder in ("edge", "console") for text in literals_of(folder) if text.startswith(prefixes)}
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.method} {path.pattern}")
+def test_every_path_of_the_console_is_named(path: Path):
+    row = f"| {path.method} | `{path.pattern.removeprefix(ACCOUNT)}` | `{path.need}` |"
+    if path.pattern.startswith(ACCOUNT):
+        assert row in DOCS["rest.md"]
+    else:
+        assert path.pattern == "/" or f"`{path.pattern}`" in EVERYTHING or path.pattern.startswith("/internal/")
+
+
+def test_every_path_of_the_edge_is_named():
+    paths = {text for text in literals_of("edge") if re.fullmatch(r"/[a-z0-9/]+", text)}
     assert {"/healthz", "/readyz", "/metrics"} <= paths
     assert {path for path in paths if path not in EVERYTHING} == set()
 
@@ -107,7 +118,7 @@ def test_the_changelog_tells_of_the_version():
 
 
 @pytest.mark.parametrize("page", EXTERNAL, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page: Path):
+def test_links_between_pages_lead_somewhere(page: pathlib.Path):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 

@@ -31,8 +31,19 @@ _IN_PATH: Final = re.compile(
     r"(?:^|/)(?:models/(?P<google>[^/]+)$|model/(?P<bedrock>[^/]+)|deployments/(?P<azure>[^/]+)/|run/(?P<workers>.+)$)"
 )
 _GOOGLE_VERBS: Final = frozenset(
-    "generateContent streamGenerateContent countTokens embedContent batchEmbedContents batchGenerateContent predict"
-    " predictLongRunning rawPredict streamRawPredict serverStreamingPredict".split()
+    {
+        "batchEmbedContents",
+        "batchGenerateContent",
+        "countTokens",
+        "embedContent",
+        "generateContent",
+        "predict",
+        "predictLongRunning",
+        "rawPredict",
+        "serverStreamingPredict",
+        "streamGenerateContent",
+        "streamRawPredict",
+    }
 )
 
 

@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._came = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._number = 0
+        self._number = self._held = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -147,6 +147,7 @@ class Connection(asyncio.Protocol):
             journal.end(entry, "complete" if stop.whole else "broken")
             return await self._part(stop)
         finally:
+            self._hold(0)
             journal.end(entry, "client gone")
 
     def _enter(self, head: RequestHead) -> Entry:
@@ -159,23 +160,24 @@ class Connection(asyncio.Protocol):
         """The request's body; None where it is malformed."""
         if head.expects_continue and head.length != 0:
             self._transport.write(CONTINUE)
-        house, held = self._house, 0
+        house = self._house
         keeper: BodyKeeper | None = None
-        try:
-            while isinstance(event := await self._next(), bytes):
-                if keeper is None:
-                    keeper = BodyKeeper(WHOLE_BYTES if house.bodies_bytes < BODIES_BYTES else END_BYTES)
-                keeper.add(event)
-                house.bodies_bytes += keeper.held - held
-                held = keeper.held
-                entry.body_bytes += len(event)
-        finally:
-            house.bodies_bytes -= held
+        while isinstance(event := await self._next(), bytes):
+            if keeper is None:
+                keeper = BodyKeeper(WHOLE_BYTES if house.bodies_bytes < BODIES_BYTES else END_BYTES)
+            keeper.add(event)
+            self._hold(keeper.held)
+            entry.body_bytes += len(event)
         if not isinstance(event, EndOfMessage):
             return None
         body = EMPTY if keeper is None else keeper.body()
         entry.digest = body.sha256
         return body
+
+    def _hold(self, size: int) -> None:
+        """Tells the house how much of a body this connection holds now."""
+        self._house.bodies_bytes += size - self._held
+        self._held = size
 
     async def _perform(self, cue: Cue, entry: Entry) -> Stop:
         """Sends the reply in few writes; a stream's events one by one, and so the drops of a dripping reply."""

@@ -123,7 +123,7 @@ class SpoolWriter:
 
     def tape(self, log_id: str, side: Side) -> Tape:
         """Records one body of the exchange `log_id`."""
-        return Tape(self._desk, side_path(self._folder, log_id, side), self._body_bytes)
+        return Tape(self._desk, partial(side_path, self._folder, log_id, side), self._body_bytes)
 
     def append(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
         """Appends the exchange and ends both tapes. When it returns the frame survives this process.

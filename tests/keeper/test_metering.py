@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.keeper.metering import MAX_METADATA_BYTES, Meter, parse_metadata
+from sluice.keeper.metering import MAX_EVENTS, MAX_METADATA_BYTES, MAX_USAGE_EVENTS, Meter, parse_metadata
 from sluice.values.exchange import Exchange
 from sluice.values.log import LogEntry, SideFile, Usage
 from sluice.values.rates import Rates
@@ -138,6 +138,18 @@ def test_an_embedding_costs_its_input():
     answer = b'{"object":"list","data":[{"embedding":[0.1,-2e-3]}],"usage":{"prompt_tokens":50,"total_tokens":50}}'
     entry = meter(asked, answer, path="v1/embeddings")
     assert (entry.usage, entry.cost_nano, entry.model_type) == (Usage(50, None, 50), 1000, "Text Embeddings")
+
+
+def test_where_every_event_tells_usage_the_last_one_counts():
+    usage = ',"usage":{{"prompt_tokens":5,"completion_tokens":{}}}'
+    counts = [chunk("a", usage.format(n)) for n in range(MAX_USAGE_EVENTS + 9)]
+    entry = meter(ASKED, b"".join(counts), response_content_type=SSE)
+    assert entry.usage == Usage(5, MAX_USAGE_EVENTS + 8)
+
+
+def test_a_stream_of_endless_tiny_events_is_not_read_to_its_end():
+    entry = meter(ASKED, b":\n\n" * MAX_EVENTS + STREAM, response_content_type=SSE)
+    assert (entry.usage, entry.model) == (Usage(), "gpt-4o-mini")
 
 
 def test_usage_in_a_cut_last_event_counts_if_its_json_is_whole():

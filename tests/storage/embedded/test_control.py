@@ -301,10 +301,14 @@ def test_a_full_disk_loses_the_change_and_nothing_else(
     control: EmbeddedControlStore, reader: EmbeddedControlReader, generations: MappedGenerations
 ):
     control._db.pragma("max_page_count", control._db.pragma("page_count"))
-    made = []
+    made: list[Gateway] = []
+
+    def fill() -> None:
+        while True:
+            made.append(control.create_gateway("acme", f"g{len(made)}", GatewayConfig()).gateway)
+
     with pytest.raises(StoreFault, match="full"):
-        for number in range(1_000):
-            made.append(control.create_gateway("acme", f"g{number}", GatewayConfig()).gateway)
+        fill()
     seen = generations.of("acme")
     with pytest.raises(StoreFault):
         control.create_gateway("acme", "one-more", GatewayConfig())
