@@ -53,6 +53,7 @@ class Child:
         while b"\n" not in heard:
             piece = link.recv(65536)
             if not piece:
+                link.close()
                 sys.exit(1)
             heard += piece
         line, _, rest = heard.partition(b"\n")
@@ -60,6 +61,10 @@ class Child:
         child = cls(orders.decode(line), link)
         child._take(rest)
         return child
+
+    def close(self) -> None:
+        """Lets go of the line; to the supervisor that is as good as an end."""
+        self._link.close()
 
     def ready(self) -> None:
         """Tells the supervisor that this process does its work from now on."""

@@ -33,7 +33,8 @@ def main() -> None:
     raise_file_limit()
     journal.begin(role)
     try:
-        run(Child.receive(int(fd)))
+        with contextlib.closing(Child.receive(int(fd))) as child:
+            run(child)
     except Exception:
         logging.getLogger(__name__).critical("process failed", exc_info=True)
         sys.exit(1)

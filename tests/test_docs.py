@@ -51,9 +51,11 @@ def literals_of(folder: str) -> set[str]:
 
 
 def commands_of(command: click.Command, name: str) -> list[str]:
-    if isinstance(command, click.Group):
-        return [found for word, sub in command.commands.items() for found in commands_of(sub, f"{name} {word}")]
-    return [name]
+    if not isinstance(command, click.Group):
+        return [name]
+    context = click.Context(command)
+    subs = {word: command.get_command(context, word) for word in command.list_commands(context)}
+    return [found for word, sub in subs.items() if sub for found in commands_of(sub, f"{name} {word}")]
 
 
 @pytest.mark.parametrize("setting", [name for name, _ in settings_of(Settings)])

@@ -1,11 +1,14 @@
 """The supervisor over real child processes: start, replacement, drain, reload, its own death."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -36,16 +39,17 @@ class Server:
         sections = {"server": {"workers": 1, "drain_timeout_s": 20.0}} | sections
         self._file.write_text(json.dumps({"settings": sections, "patience": patience}))
 
-    def start(self, port: int = 0) -> None:
+    def start(self, port: int = 0, terminal: int = subprocess.DEVNULL) -> None:
         if not self._file.exists():
             self.settings()
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAMS / "serve.py"), str(self.data), str(port), str(self._file)],
-            stdin=subprocess.DEVNULL,
+            stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=None if terminal < 0 else lambda: fcntl.ioctl(0, termios.TIOCSCTTY),
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
 
@@ -63,7 +67,7 @@ class Server:
         assert word == "ready"
         self.host, port = url.removeprefix("http://").split(":")
         self.port = int(port)
-        while self.ready.keys() < {"worker", "keeper", "console"}:
+        while not self.ready.keys() >= {"worker", "keeper", "console"}:
             self.journal("ready")
 
     def journal(self, event: str, **wanted: Any) -> dict[str, Any]:
@@ -323,6 +327,18 @@ def test_the_port_cannot_change_without_a_restart_and_workers_are_told_the_one_i
     server.journal("data, simulate, server.host")
     server.journal("ready", child="keeper")
     assert server.ask("who")["generation"] == 1
+
+
+def test_a_closed_terminal_leaves_nothing_running(server: Server):
+    terminal, its_side = pty.openpty()
+    server.start(terminal=its_side)
+    os.close(its_side)
+    server.wait_ready()
+    os.kill(server.process.pid, signal.SIGHUP)  # as long as the terminal is there, this is a reload
+    server.journal("ready", child="keeper", generation=1)
+    os.close(terminal)
+    assert server.ended() == 0
+    assert not server.alive()
 
 
 def test_children_of_a_killed_supervisor_finish_and_leave(server: Server):
