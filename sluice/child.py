@@ -49,14 +49,17 @@ class Child:
     def receive(cls, fd: int) -> "Child":
         """Reads the start orders; ends the process where the supervisor has died before giving any."""
         link = socket.socket(fileno=fd)
-        line = b""
-        while not line.endswith(b"\n"):
+        heard = b""
+        while b"\n" not in heard:
             piece = link.recv(65536)
             if not piece:
                 sys.exit(1)
-            line += piece
+            heard += piece
+        line, _, rest = heard.partition(b"\n")
         link.setblocking(False)
-        return cls(orders.decode(line), link)
+        child = cls(orders.decode(line), link)
+        child._take(rest)
+        return child
 
     def ready(self) -> None:
         """Tells the supervisor that this process does its work from now on."""
@@ -106,10 +109,14 @@ class Child:
             return
         except OSError:
             piece = b""
-        self._heard += piece
         if not piece:
             self._hang_up()
-        if not piece or orders.DRAIN in self._heard:
+            self._begin_drain()
+        self._take(piece)
+
+    def _take(self, piece: bytes) -> None:
+        self._heard += piece
+        if orders.DRAIN in self._heard:
             self._begin_drain()
         if orders.HASTEN in self._heard:
             self._hasten.set()

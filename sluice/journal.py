@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -46,4 +47,12 @@ def begin(role: str, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(role))
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    logging.raiseExceptions = False
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full or closed stderr must not end what runs
+    sys.excepthook = lambda kind, error, trace: _died("uncaught exception", error)
+    threading.excepthook = lambda found: _died("uncaught exception in a thread", found.exc_value)
+    sys.unraisablehook = lambda found: _died("exception that nobody could catch", found.exc_value)
+
+
+def _died(event: str, error: BaseException | None) -> None:
+    logging.getLogger(__name__).critical(event, exc_info=error)

@@ -1,9 +1,11 @@
 """Where a child process begins: `sluice.processes ROLE FD`, started by the supervisor and by nobody else."""
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import logging
+import resource
 import signal
 import sys
 from typing import Final
@@ -19,6 +21,7 @@ ROLES: Final = {
 }
 """Loaded by name once the role is known: a worker must not pay for what a console imports."""
 
+FILES: Final = 1 << 18
 SUPERVISORS_OWN: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Meant for the whole process group by a terminal; a child ends by its orders alone."""
 
@@ -27,6 +30,7 @@ def main() -> None:
     """Runs one child to its end."""
     role, fd = sys.argv[-2:]
     ignore_signals()
+    raise_file_limit()
     journal.begin(role)
     try:
         run(Child.receive(int(fd)))
@@ -40,6 +44,15 @@ def ignore_signals() -> None:
     for number in SUPERVISORS_OWN:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_OWN)
+
+
+def raise_file_limit() -> None:
+    """Each connection is a descriptor, and so is each open shard: the usual soft limit of 1,024 is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run(child: Child) -> None:

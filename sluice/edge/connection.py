@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable
 from math import inf
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from sluice.edge.body import IncomingBody
 from sluice.edge.call import Call
@@ -54,8 +54,7 @@ class Downstream(asyncio.Protocol):
     # --- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by shape alone
         self.deadline = self._loop.time() + self._limits.keep_alive_s
         self._server.joined(self)
 
@@ -232,7 +231,7 @@ class Downstream(asyncio.Protocol):
             while True:
                 if part is not None:
                     data += form.body(part)
-                self._transport.write(data)
+                self._transport.writelines((data,))
                 if part is not None and part.last:
                     break
                 if self._full:

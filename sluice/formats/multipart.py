@@ -11,7 +11,7 @@ _MAX_HEAD_BYTES: Final = 8 * 1024
 _MAX_FIELD_BYTES: Final = 1024
 
 
-def form_field(body: bytes | mmap, content_type: bytes, name: bytes) -> bytes | None:
+def form_field(body: bytes | bytearray | mmap, content_type: bytes, name: bytes) -> bytes | None:
     """The value of the first field of this name, None where it is missing, a file, or over 1 KB."""
     found = _BOUNDARY.search(content_type)
     if not found:
@@ -23,9 +23,9 @@ def form_field(body: bytes | mmap, content_type: bytes, name: bytes) -> bytes | 
             return None
         start = at + len(delimiter)
         head_end = body.find(b"\r\n\r\n", start, start + _MAX_HEAD_BYTES)
-        if head_end >= 0 and _names(body[start:head_end], name):
+        if head_end >= 0 and _names(bytes(body[start:head_end]), name):
             end = body.find(b"\r\n" + delimiter, head_end + 2, head_end + 4 + _MAX_FIELD_BYTES + len(delimiter) + 2)
-            return body[head_end + 4 : end] if end >= 0 else None
+            return bytes(body[head_end + 4 : end]) if end >= 0 else None
         at = body.find(b"\r\n" + delimiter, start)
         at = at + 2 if at >= 0 else at
     return None

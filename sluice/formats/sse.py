@@ -18,7 +18,7 @@ class EventSplitter:
     """Cuts a stream, however it was split, into blocks: the lines of one event each, joined by LF.
 
     Most readers want few of the events, so a block is parsed only on demand, by `parse_event`. An event past
-    `max_event_bytes` is left out. A block may be empty, or hold nothing but comments.
+    `max_event_bytes` is left out. A block may hold nothing but comments.
     """
 
     __slots__ = ("_after_cr", "_dropping", "_held", "_held_bytes", "_limit", "_started")
@@ -32,7 +32,7 @@ class EventSplitter:
         self._started = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The blocks that this data completes."""
+        """The blocks that this data completes, none of them empty."""
         data = self._with_plain_line_ends(data)
         held = self._held
         if held and held[-1].endswith(b"\n"):  # half of a blank line may wait at the end of what is held
@@ -48,7 +48,7 @@ class EventSplitter:
         if self._held_bytes > self._limit:
             self._dropping = True
             held[:] = [rest[-1:]]
-        return blocks
+        return list(filter(None, blocks))
 
     def end(self) -> bytes:
         """The block that the end of the stream cut. The standard drops it; its data may be whole all the same."""

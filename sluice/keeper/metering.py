@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 from mmap import ACCESS_READ, mmap
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ from sluice.formats.sse import EventSplitter, parse_event
 from sluice.providers.endpoints import is_billed, model_in_path, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
 from sluice.providers.usage import (
+    Document,
     UsageFormat,
     ends_stream,
     may_end_stream,
@@ -34,6 +35,10 @@ BodySource = Blob
 MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024
 """A compressed document is unfolded in memory up to here; past it, it is not read. Plain ones are mapped, whatever
 their size, and streams are read piece by piece, both up to the 100 MB of formats/encodings.py."""
+MAX_EVENTS: Final = 1_000_000
+"""No more events of a stream are looked at: a second of the keeper's time. The longest answers have 200,000."""
+MAX_USAGE_EVENTS: Final = 1_000
+"""Some vendors repeat usage in every event. Past this many only the last one is read."""
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_METADATA_ENTRIES: Final = 5
 MAX_NAME: Final = 256
@@ -221,7 +226,7 @@ def _is_stream(exchange: Exchange, head: bytes) -> bool:
     return exchange.response_content_type[:17].lower() == b"text/event-stream" or _STREAM.match(head) is not None
 
 
-def _read_document(document: bytes | mmap, wanted: _Wanted) -> _Reply:
+def _read_document(document: Document, wanted: _Wanted) -> _Reply:
     usage = wanted.usage.document(document) if wanted.usage else None
     return _Reply(usage, _model_name(named_model(document)) if wanted.model else None)
 
@@ -229,19 +234,32 @@ def _read_document(document: bytes | mmap, wanted: _Wanted) -> _Reply:
 def _read_stream(pieces: Iterable[bytes], wanted: _Wanted) -> _Reply:
     """Parses only events that can tell something: to parse each would cost several times as much."""
     usage: Usage | None = None
+    usage_events = 0
+    last_usage_event = b""
     model: str | None = None
     ended = False
     shape, want_model, want_end = wanted
-    for block in _blocks(pieces):
-        if shape and shape.marker in block and shape.pattern.search(block) and (event := parse_event(block)):
-            told = shape.event(event.data)
-            usage = merged(usage, told) if told else usage
+    for block in islice(_blocks(pieces), MAX_EVENTS):
+        if shape and shape.marker in block and shape.pattern.search(block):
+            usage_events += 1
+            if usage_events <= MAX_USAGE_EVENTS:
+                usage = _with_event(usage, block, shape)
+            else:
+                last_usage_event = block
         if want_model and b'"model"' in block and (event := parse_event(block)):
             model = _model_name(named_model_of_event(event.data))
             want_model = model is None
         if want_end and may_end_stream(block) and (event := parse_event(block)):
             ended = ended or ends_stream(event)
+    if shape and last_usage_event:
+        usage = _with_event(usage, last_usage_event, shape)
     return _Reply(usage, model, ended)
+
+
+def _with_event(usage: Usage | None, block: bytes, shape: UsageFormat) -> Usage | None:
+    event = parse_event(block)
+    told = shape.event(event.data) if event else None
+    return merged(usage, told) if told else usage
 
 
 def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -265,7 +283,7 @@ class _Body:
         return chain((self.head,), self._rest)
 
     @contextmanager
-    def document(self) -> Iterator[bytes | mmap]:
+    def document(self) -> Iterator[Document]:
         """All of it at once: a plain side file is mapped and takes no memory of ours."""
         if self._mapped and self.head:
             with self._mapped.path.open("rb") as file:
@@ -278,7 +296,7 @@ class _Body:
             whole += piece
             if len(whole) > MAX_DOCUMENT_BYTES:
                 break
-        yield bytes(whole)
+        yield whole
 
 
 @contextmanager

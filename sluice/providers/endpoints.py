@@ -28,12 +28,22 @@ _KINDS: Final = {
 
 _STORED: Final = re.compile(r"(?:chat/completions|responses)/(?!compact$)")
 _IN_PATH: Final = re.compile(
-    r"(?:^|/)(?:"
-    r"models/(?P<google>[^/]+?)(?::(?:[a-z]+Content|countTokens|[a-zA-Z]*[pP]redict[a-zA-Z]*))?$"
-    r"|model/(?P<bedrock>[^/]+)"
-    r"|deployments/(?P<azure>[^/]+)/"
-    r"|run/(?P<workers>@?[^?]+)$"
-    r")"
+    r"(?:^|/)(?:models/(?P<google>[^/]+)$|model/(?P<bedrock>[^/]+)|deployments/(?P<azure>[^/]+)/|run/(?P<workers>.+)$)"
+)
+_GOOGLE_VERBS: Final = frozenset(
+    {
+        "batchEmbedContents",
+        "batchGenerateContent",
+        "countTokens",
+        "embedContent",
+        "generateContent",
+        "predict",
+        "predictLongRunning",
+        "rawPredict",
+        "serverStreamingPredict",
+        "streamGenerateContent",
+        "streamRawPredict",
+    }
 )
 
 
@@ -45,7 +55,11 @@ def model_type(path: str) -> str | None:
 def model_in_path(path: str) -> str | None:
     """The model, where the vendor has it in the URL (contract A.3)."""
     found = _IN_PATH.search(path)
-    return unquote(found[found.lastgroup]) if found and found.lastgroup else None
+    if not found or not found.lastgroup:
+        return None
+    model = found[found.lastgroup]
+    name, _, verb = model.rpartition(":")
+    return unquote(name if verb in _GOOGLE_VERBS else model)
 
 
 def is_billed(method: str, path: str) -> bool:

@@ -14,7 +14,7 @@ from sluice.values.log import Usage
 MAX_COUNT: Final = 10**12
 """No reply has more tokens: a higher count is an error or an attack, and fits no integer column."""
 
-Document = bytes | mmap
+Document = bytes | bytearray | mmap
 Count = int | float | None
 """Some vendors write 12.0."""
 

@@ -10,7 +10,7 @@ from sluice.simulator import words
 from sluice.simulator.faults import Faults
 from sluice.simulator.words import Schema
 
-FILLER: Final = "sluices " * 8192
+FILLER: Final = " sluices" * 8192
 """64 KiB of text, which JSON carries as it is, in 8192 tokens."""
 FILLER_TOKENS: Final = 8192
 _CACHE_FROM: Final = 1024

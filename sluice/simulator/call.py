@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sluice.simulator.faults import Faults
-from sluice.wire.http1 import Header
+from sluice.values.request import Header
 
 WHOLE_BYTES: Final = 2 * 1024 * 1024
 """A longer body is not kept: its digest, its length and its two ends are."""

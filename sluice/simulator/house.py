@@ -37,6 +37,8 @@ class Cue(NamedTuple):
 
 
 class House:
+    """One simulator's memory, all of it bounded: the journal, the files, the hits of faults that end."""
+
     def __init__(self) -> None:
         self.journal = Journal()
         self.bodies_bytes = 0

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from typing import Final, Literal
 
 from sluice.simulator.words import Json
-from sluice.wire.http1 import Header
+from sluice.values.request import Header
 
 Ended = Literal["running", "complete", "broken", "client gone", "malformed"]
 """complete: the whole reply was handed to the socket. broken: a fault ended it. client gone: the client left before its

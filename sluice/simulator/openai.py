@@ -56,7 +56,7 @@ _ERRORS: Final[Mapping[int, tuple[str, str | None, str]]] = {
 
 class _EmbeddingRequest(msgspec.Struct, frozen=True):
     model: str
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
     dimensions: int | None = None
     encoding_format: str = "float"
 
@@ -108,7 +108,7 @@ def _error(status: int, message: str) -> Json:
 
 def _dressed(call: Call, script: Script) -> Script:
     """The script with the headers that OpenAI sends, two of them twice or in lower case."""
-    number = words.digest(f"{call.method} {call.target} {call.body.sha256}")
+    number = words.digest(f"{call.method} {call.path}?{call.target.partition('?')[2]} {call.body.sha256}")
     headers = (
         ("Date", _DATE),
         *script.headers,
@@ -179,15 +179,13 @@ def _embed(call: Call, _: Shelf) -> Script:
     return json_script({"object": "list", "data": data, "model": model} | ({} if call.faults.no_usage else usage))
 
 
-def _inputs(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
-    """The texts to embed; token numbers count as words."""
+def _inputs(given: str | list[str | int | list[int]]) -> list[str]:
+    """The texts to embed; the numbers of tokens count as words."""
     if isinstance(given, str):
         return [given]
     if given and isinstance(given[0], int):
         return [" ".join(map(str, given))]
-    return [
-        one if isinstance(one, str) else " ".join(map(str, one if isinstance(one, list) else [one])) for one in given
-    ]
+    return [" ".join(map(str, one)) if isinstance(one, list) else str(one) for one in given]
 
 
 def _draw(call: Call, _: Shelf) -> Script:

@@ -29,13 +29,19 @@ log = logging.getLogger("sluice.simulator")
 
 async def serve(host: str, port: int, ready: Callable[[int], None] | None, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. `ready` is told the port once connections are accepted; port 0 takes a free one."""
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        await serve_on(listener, ready, stop)
+
+
+async def serve_on(listener: socket.socket, ready: Callable[[int], None] | None, stop: asyncio.Event) -> None:
+    """The same, on a socket that listens already."""
     house = House()
     running: set[Connection] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(house, running), host, port, backlog=4096)
+    server = await loop.create_server(lambda: Connection(house, running), sock=listener, backlog=4096)
     try:
         if ready is not None:
-            ready(server.sockets[0].getsockname()[1])
+            ready(listener.getsockname()[1])
         await stop.wait()
     finally:
         server.close()
@@ -54,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._came = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._number = 0
+        self._number = self._held = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -141,6 +147,7 @@ class Connection(asyncio.Protocol):
             journal.end(entry, "complete" if stop.whole else "broken")
             return await self._part(stop)
         finally:
+            self._hold(0)
             journal.end(entry, "client gone")
 
     def _enter(self, head: RequestHead) -> Entry:
@@ -153,23 +160,24 @@ class Connection(asyncio.Protocol):
         """The request's body; None where it is malformed."""
         if head.expects_continue and head.length != 0:
             self._transport.write(CONTINUE)
-        house, held = self._house, 0
+        house = self._house
         keeper: BodyKeeper | None = None
-        try:
-            while isinstance(event := await self._next(), bytes):
-                if keeper is None:
-                    keeper = BodyKeeper(WHOLE_BYTES if house.bodies_bytes < BODIES_BYTES else END_BYTES)
-                keeper.add(event)
-                house.bodies_bytes += keeper.held - held
-                held = keeper.held
-                entry.body_bytes += len(event)
-        finally:
-            house.bodies_bytes -= held
+        while isinstance(event := await self._next(), bytes):
+            if keeper is None:
+                keeper = BodyKeeper(WHOLE_BYTES if house.bodies_bytes < BODIES_BYTES else END_BYTES)
+            keeper.add(event)
+            self._hold(keeper.held)
+            entry.body_bytes += len(event)
         if not isinstance(event, EndOfMessage):
             return None
         body = EMPTY if keeper is None else keeper.body()
         entry.digest = body.sha256
         return body
+
+    def _hold(self, size: int) -> None:
+        """Tells the house how much of a body this connection holds now."""
+        self._house.bodies_bytes += size - self._held
+        self._held = size
 
     async def _perform(self, cue: Cue, entry: Entry) -> Stop:
         """Sends the reply in few writes; a stream's events one by one, and so the drops of a dripping reply."""

@@ -44,6 +44,7 @@ class SpoolTail:
 
     def __init__(self, folder: Path, position: Position = BEGINNING, *, set_aside: bool = True) -> None:
         self.folder = folder
+        self.name = folder.name
         self.header: FileHeader | None = None
         """Of the file at the position, None until it could be read."""
         self.bad = 0
@@ -94,7 +95,7 @@ class SpoolTail:
         try:
             bad_path(self.folder, start.seq, start.offset).write_bytes(data)
         except OSError as error:
-            _log.error("spool %s: damaged span at %s could not be copied: %s", self.folder.name, start, error)
+            _log.error("spool %s: damaged span at %s could not be copied: %s", self.name, start, error)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -172,7 +173,7 @@ class SpoolTail:
         if next_at is None and not final:
             return False
         if next_at is not None or not torn:
-            _log.error("spool %s: file %d is damaged at %d", self.folder.name, self._seq, self._offset)
+            _log.error("spool %s: file %d is damaged at %d", self.name, self._seq, self._offset)
             self._keep(rest[:next_at])
         self._offset += len(rest) if next_at is None else next_at
         return True
@@ -183,7 +184,7 @@ class SpoolTail:
 
     def _quarantine_file(self, seq: int, error: FrameError) -> None:
         """A whole file without a readable header: a second name keeps it when the first is removed."""
-        _log.error("spool %s: file %d cannot be read: %s", self.folder.name, seq, error)
+        _log.error("spool %s: file %d cannot be read: %s", self.name, seq, error)
         if self._keeps_bad:
             self.bad += 1
             bad_path(self.folder, seq, 0).unlink(missing_ok=True)

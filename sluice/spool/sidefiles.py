@@ -83,6 +83,12 @@ class SideFiles:
         """Calls `then` on the loop once all that was handed over so far is in its files."""
         self._jobs.put(partial(_tell, loop, then))
 
+    def flush(self) -> None:
+        """Waits, and the loop with it, until all that was handed over is written."""
+        done = threading.Event()
+        self._jobs.put(done.set)
+        done.wait()
+
     def close(self) -> None:
         """Writes what waits, then ends."""
         self._jobs.put(None)

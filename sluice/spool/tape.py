@@ -1,5 +1,6 @@
 """Records one body as it passes: in memory while it is small, in a side file when it is not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +32,10 @@ class Tape:
     Whoever has a tape ends it once: by appending its exchange to the spool, or by `discard()`.
     """
 
-    __slots__ = ("_ceiling", "_desk", "_held", "_path", "file", "length", "limit", "parts", "truncated")
+    __slots__ = ("_ceiling", "_desk", "_held", "_place", "file", "length", "limit", "parts", "truncated")
 
-    def __init__(self, desk: Desk, path: Path, limit: int) -> None:
-        self._desk, self._path, self.limit = desk, path, limit
+    def __init__(self, desk: Desk, place: Callable[[], Path], limit: int) -> None:
+        self._desk, self._place, self.limit = desk, place, limit
         self._ceiling = min(desk.inline_bytes, limit)
         """Up to this length bytes are only kept; -1 once nothing is recorded any more."""
         self._held = 0
@@ -100,7 +101,7 @@ class Tape:
     def hand_over(self) -> None:
         """Gives the thread what is in memory."""
         if self.file is None:
-            self.file = BodyFile(self._path)
+            self.file = BodyFile(self._place())
         if self._held:
             self._desk.sides.write(self.file, self.parts, self._held)
             self._desk.held -= self._held

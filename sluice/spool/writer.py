@@ -58,16 +58,24 @@ class SpoolWriter:
     """
 
     def __init__(
-        self, root: Path, number: int, held: int, settings: SpoolSettings, metrics: Metrics, *, body_bytes: int
+        self,
+        root: Path,
+        number: int,
+        held: int,
+        settings: SpoolSettings,
+        metrics: Metrics,
+        *,
+        body_bytes: int,
+        clock_s: Callable[[], float],
     ) -> None:
         self.number = number
         self._root, self._folder, self._lock = root, root / str(number), held
-        self._settings, self._metrics, self._body_bytes = settings, metrics, body_bytes
+        self._settings, self._metrics, self._body_bytes, self._clock_s = settings, metrics, body_bytes, clock_s
         self._floor = last_key(self._folder)
         self.mint = Mint(number, self._floor)
         self._incarnation = secrets.token_bytes(16)
-        self._frames = metrics.counter("sluice_spool_frames_total", "Log frames appended to the spool")
-        failures = metrics.counter("sluice_spool_failures_total", "Writes or syncs of the spool that failed")
+        self._frames = metrics.counter("sluice_spool_frames_total", "Log frames appended to the spool.")
+        failures = metrics.counter("sluice_spool_failures_total", "Writes and syncs of the spool that failed.")
         self._failures = failures
         self._appended = 0
         """Bytes this writer ever appended."""
@@ -79,15 +87,21 @@ class SpoolWriter:
         self._late: deque[Callable[[], None]] = deque()
         self._seq = max(file_seqs(self._folder), default=int(time.time()))
         power = settings.durability == "power"
-        self._sync = GroupSync(0.0 if power else settings.sync_ms / 1000, failures, self._measure)
+        self._sync = GroupSync(0.0 if power else settings.sync_ms / 1000, failures, self.measure)
         self._sides = SideFiles(side_folder(self._folder), durable=power, retire=self._sync.retire, failures=failures)
         inline_bytes = min(settings.inline_body_bytes, MAX_FRAME_BYTES // 4)
         self._desk = Desk(self._sides, inline_bytes, settings.recording_bytes)
-        self._measure()
+        self.measure()
 
     @classmethod
     def open(
-        cls, root: Path, settings: SpoolSettings, metrics: Metrics, *, body_bytes: int = 100 * MB
+        cls,
+        root: Path,
+        settings: SpoolSettings,
+        metrics: Metrics,
+        *,
+        body_bytes: int = 100 * MB,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> "SpoolWriter":
         """Takes the lowest worker number that no living process holds, and opens a new file in its folder.
 
@@ -96,7 +110,7 @@ class SpoolWriter:
         make_folder(root)
         number, held = _claim(root)
         try:
-            writer = cls(root, number, held, settings, metrics, body_bytes=body_bytes)
+            writer = cls(root, number, held, settings, metrics, body_bytes=body_bytes, clock_s=clock_s)
         except BaseException:
             os.close(held)
             raise
@@ -109,7 +123,7 @@ class SpoolWriter:
 
     def tape(self, log_id: str, side: Side) -> Tape:
         """Records one body of the exchange `log_id`."""
-        return Tape(self._desk, side_path(self._folder, log_id, side), self._body_bytes)
+        return Tape(self._desk, partial(side_path, self._folder, log_id, side), self._body_bytes)
 
     def append(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
         """Appends the exchange and ends both tapes. When it returns the frame survives this process.
@@ -129,6 +143,14 @@ class SpoolWriter:
         """Returns once all that was appended before is on disk, for `durability = "power"`."""
         await self._sync.durable()
 
+    def measure(self) -> None:
+        """Finds out how much more may be appended until the spool is full. The sync thread does it every second."""
+        before = self._appended
+        try:
+            self._bound = before + self._settings.max_bytes - spool_bytes(self._root)
+        except OSError as error:
+            _log.error("the spool cannot be measured: %s", error)
+
     @property
     def full(self) -> bool:
         return self._appended > self._bound
@@ -145,9 +167,10 @@ class SpoolWriter:
 
     def close(self) -> None:
         """Writes and syncs what waits, then lets go of the spool."""
-        self._sides.close()
+        self._sides.flush()
         while self._late:
             self._late.popleft()()
+        self._sides.close()
         self._sync.stop()
         os.close(self._lock)
 
@@ -198,7 +221,7 @@ class SpoolWriter:
     def _drop(self, reason: str, gateway: Gateway, request: Tape, response: Tape) -> None:
         self._metrics.counter(
             "sluice_logs_dropped_total",
-            "Logs that were lost, by gateway and reason",
+            "Logs that were lost, by gateway and reason.",
             account=gateway.account,
             gateway=gateway.name,
             reason=reason,
@@ -211,13 +234,13 @@ class SpoolWriter:
         self._failures.add()
         _log.error("spool %d: append to file %d failed: %s", self.number, self._seq, error)
         self._broken = True
-        self._mend_at = time.monotonic() + _MEND_S
+        self._mend_at = self._clock_s() + _MEND_S
         if os.fstat(self._fd).st_size > FILE_HEADER_BYTES:  # else nothing is in it: try it again, do not litter
             self._sync.follow(-1)
             self._fd = -1
 
     def _mend(self) -> bool:
-        now = time.monotonic()
+        now = self._clock_s()
         if now < self._mend_at:
             return False
         self._mend_at = now + _MEND_S
@@ -253,14 +276,6 @@ class SpoolWriter:
         self._seed = header.seed
         self._fd, self._offset = fd, FILE_HEADER_BYTES
         self._sync.follow(fd, self._folder)
-
-    def _measure(self) -> None:
-        """On the sync thread: how much more may this writer append until the whole spool is full?"""
-        before = self._appended
-        try:
-            self._bound = before + self._settings.max_bytes - spool_bytes(self._root)
-        except OSError as error:
-            _log.error("the spool cannot be measured: %s", error)
 
 
 def _claim(root: Path) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Final, cast
 
 from sluice.deadlines import Deadlines
 from sluice.values.errors import GatewayError, UpstreamBroken, UpstreamTimeout
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self._fault = UpstreamBroken("The connection was closed before the request was sent")
         else:
-            transport.write(data)
+            transport.writelines((data,))
 
     async def pump(self, body: Body) -> None:
         """Sends the rest of a request body as it comes; a fault of the client's ends the exchange."""
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         """Sends a piece of the body."""
         if self._transport is not None:
             self.deadline = self._deadlines.time() + self._settings.first_byte_timeout_s
-            self._transport.write(data)
+            self._transport.writelines((data,))
 
     async def head(self) -> ReplyHead:
         """The head of the reply. Raises UpstreamFailure, and what reading the request body raised."""
@@ -132,8 +132,7 @@ class Connection(asyncio.Protocol):
     # --- what the event loop and the deadlines call
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by shape alone
         self._deadlines.watch(self)
 
     def data_received(self, data: bytes) -> None:

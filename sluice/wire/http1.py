@@ -56,6 +56,10 @@ ReplyEvent = ReplyHead | bytes | EndOfMessage
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host", b"expect", b"upgrade"})
 _BODILESS: Final = frozenset({204, 304})
+_START_LINE: Final = 256
+"""What a head read in pieces may have beyond what `_size` counts: method, version and white space."""
+_HOST: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
+"""What RFC 3986 has in a host and a port."""
 
 
 class RequestReader:
@@ -76,10 +80,11 @@ class RequestReader:
         "_last",
         "_length",
         "_limit",
+        "_measured",
         "_most_headers",
         "_parser",
-        "_size",
         "_target",
+        "_trailers",
         "_upgrade",
         "fault",
         "rest",
@@ -90,10 +95,10 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._events: list[RequestEvent] = []
         self._barren = 0
-        self._last = False
+        self._last = self._measured = False
         self.fault: GatewayError | None = None
         self.rest: bytes | None = None
-        self.on_message_begin()
+        self._begin()
 
     @property
     def in_head(self) -> bool:
@@ -104,22 +109,30 @@ class RequestReader:
         """The events that these bytes complete; body pieces as they came."""
         if self._last or self.fault is not None:
             return []
-        self._events = []
-        self._parse(data)
-        events = self._events
+        events: list[RequestEvent] = []
+        self._events = events
+        # A head that is whole in one read within the limit need not be measured: saves 0.6 µs of 3.9 on eight headers.
+        self._measured = self._target != b"" or len(data) > self._limit
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            self._upgraded(memoryview(data)[stop.args[0] :])
+        except httptools.HttpParserError as error:
+            self._spoilt(error)
         if events:
             self._barren = 0
-        elif self.fault is None:
+        else:
             self._barren += len(data)  # a head, a trailer, chunk extensions, empty lines without end
-            if self._barren > self._limit:
+            if self._barren > self._limit + _START_LINE:
                 self._fail(HeadTooLarge())
         return events
 
-    def on_message_begin(self) -> None:
+    def _begin(self) -> None:
+        """Clears the table for the next request; a call on its first byte would cost as much again."""
         self._target = b""
         self._headers: list[Header] = []
         self._length: int | None = 0
-        self._size = self._hosts = 0
+        self._hosts = self._trailers = 0
         self._chunked = self._expects = self._upgrade = False
         self._head: RequestHead | None = None
 
@@ -127,24 +140,23 @@ class RequestReader:
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._size += len(name) + len(value) + 4
-        if self._head is not None:  # a trailer: read, bounded, dropped (RFC 9110, 6.5.1)
-            if self._size > self._limit:
-                self._fail(HeadTooLarge())
-            return
+        if self._head is not None:
+            return self._trailer(name, value)
         lower = name.lower()
-        self._headers.append((lower, name, value))
+        self._headers.append((lower, name, value.rstrip()))  # llhttp leaves the white space after a value
         if lower in _FRAMING:
             self._frame(lower, value)
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         version = parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            return self._fail(UnsupportedVersion())
-        if self._size + len(self._target) > self._limit or len(self._headers) > self._most_headers:
-            return self._fail(HeadTooLarge())
         http11 = version == "1.1"
+        if not http11 and version != "1.0":
+            return self._fail(UnsupportedVersion())
+        if len(self._headers) > self._most_headers or (
+            self._measured and len(self._target) + _size(self._headers) > self._limit
+        ):
+            return self._fail(HeadTooLarge())
         if self._hosts != 1 and (http11 or self._hosts):
             return self._fail(MalformedRequest("Malformed request: exactly one Host header is needed"))
         if self._chunked:
@@ -160,10 +172,9 @@ class RequestReader:
                 parser.should_keep_alive(),
                 http11,
                 self._expects and http11,
-                self._upgrade and parser.should_upgrade(),
+                self._upgrade and http11 and self._length == 0 and parser.should_upgrade(),
             )
             self._events.append(self._head)
-            self._size = 0
 
     def on_body(self, piece: bytes) -> None:
         if self.fault is None:
@@ -173,58 +184,67 @@ class RequestReader:
         if self._head is not None and self.fault is None:
             self._events.append(END)
             self._last = not self._head.keep_alive
-            self._head = None
+            self._begin()
+
+    def _trailer(self, name: bytes, value: bytes) -> None:
+        """Trailers are read, bounded and dropped (RFC 9110, 6.5.1)."""
+        self._trailers += len(name) + len(value) + 4
+        if self._trailers > self._limit:
+            self._fail(HeadTooLarge())
 
     def _frame(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
-            self._length = int(value)  # llhttp has seen to it that these are digits, once
+            try:
+                self._length = int(value)  # llhttp has seen to it that these are digits, once
+            except ValueError:  # thousands of zeros before them
+                self._fail(MalformedRequest("Malformed request: Content-Length has too many digits"))
         elif name == b"transfer-encoding":
             self._chunked = True
-            if value.strip().lower() != b"chunked":
+            if not _is_chunked(value):
                 self._fail(UnsupportedEncoding())
         elif name == b"host":
             self._hosts += 1
+            if value.rstrip().translate(None, _HOST):
+                self._fail(MalformedRequest("Malformed request: invalid Host header"))
         elif name == b"expect":
-            self._expects = value.strip().lower() == b"100-continue"
+            self._expects = value.rstrip().lower() == b"100-continue"
         else:
-            self._upgrade = value.strip().lower() == b"websocket"
+            self._upgrade = value.rstrip().lower() == b"websocket"
 
     def _fail(self, fault: GatewayError) -> None:
         if self.fault is None:
             self.fault = fault
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                return self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as stop:
-                data = self._upgraded(data[stop.args[0] :])
-            except httptools.HttpParserError as error:
-                if not self._last:
-                    self._fail(MalformedRequest(f"Malformed request: {error}"))
-                return
+    def _spoilt(self, error: httptools.HttpParserError) -> None:
+        if not self._last:  # else it is only that more came than was asked for
+            self._fail(MalformedRequest(f"Malformed request: {error}"))
 
-    def _upgraded(self, rest: bytes) -> bytes:
+    def _upgraded(self, rest: memoryview) -> None:
         """llhttp stops at an Upgrade and takes a body for the new protocol's, which only websocket's may be.
 
-        Returns what is to be parsed instead: the message without that header, and all that followed.
+        Any other request is read anew without that header, and then all that followed.
         """
-        if self.fault is not None:
-            return b""
-        self._events.pop()  # the END that llhttp saw too early
-        head = self._events.pop()
-        assert isinstance(head, RequestHead)
-        if head.method == b"CONNECT":
-            self._fail(MalformedRequest("Malformed request: CONNECT is not served here"))
-            return b""
-        if head.upgrade:
-            self._events += [head, END]
-            self._last, self.rest = True, rest
-            return b""
-        self._last = False
-        self._parser = httptools.HttpRequestParser(self)
-        lines = [field(name, value) for lower, name, value in head.headers if lower != b"upgrade"]
-        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (head.method, head.target, b"".join(lines), rest)
+        while self.fault is None:
+            self._events.pop()  # the END that llhttp saw too early
+            head = self._events.pop()
+            assert isinstance(head, RequestHead)
+            if head.method == b"CONNECT":
+                return self._fail(MalformedRequest("Malformed request: CONNECT is not served here"))
+            if head.upgrade:
+                self._events += [head, END]
+                self._last, self.rest = True, bytes(rest)
+                return
+            self._last = False
+            self._parser = httptools.HttpRequestParser(self)
+            lines = [field(name, value) for lower, name, value in head.headers if lower != b"upgrade"]
+            start = b"%b %b HTTP/1.%d\r\n" % (head.method, head.target, head.http11)
+            try:
+                self._parser.feed_data(b"%b%b\r\n" % (start, b"".join(lines)))
+                return self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as stop:
+                rest = rest[stop.args[0] :]
+            except httptools.HttpParserError as error:
+                return self._spoilt(error)
 
 
 class ReplyReader:
@@ -246,10 +266,10 @@ class ReplyReader:
         "_interim",
         "_length",
         "_limit",
+        "_measured",
         "_parser",
         "_persistent",
         "_reason",
-        "_size",
         "_stale",
         "_surplus",
         "ended",
@@ -259,16 +279,19 @@ class ReplyReader:
     def __init__(self, head_bytes: int) -> None:
         self._limit = head_bytes
         self._parser = httptools.HttpResponseParser(self)
-        self._stale = self._surplus = False
+        self._stale = self._surplus = self._measured = False
         self._events: list[ReplyEvent] = []
-        self._headers: list[Header] = []
-        self._length: int | None = None
-        self._reason = b""
-        self._size = self._barren = 0
-        self._chunked = self._head = self._interim = False
+        self._barren = 0
         self._bodiless = self._persistent = self._by_close = False
+        self._begin()
         self.fault: UpstreamBroken | None = None
         self.ended = True
+
+    def _begin(self) -> None:
+        self._reason = b""
+        self._headers: list[Header] = []
+        self._length: int | None = None
+        self._chunked = self._head = self._interim = False
 
     def expect(self, method: bytes) -> None:
         """Begins the next reply."""
@@ -277,8 +300,7 @@ class ReplyReader:
             self._stale = False
         self._bodiless = method == b"HEAD"
         self._barren = 0
-        self.ended = self._persistent = self._by_close = False
-        self._begin()
+        self.ended = self._head = self._persistent = self._by_close = False
 
     @property
     def started(self) -> bool:
@@ -296,6 +318,8 @@ class ReplyReader:
             return []
         events: list[ReplyEvent] = []
         self._events = events
+        if not self._head:
+            self._measured = self._barren > 0 or len(data) > self._limit
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -309,7 +333,7 @@ class ReplyReader:
             self._barren = 0
         else:
             self._barren += len(data)
-            if self._barren > self._limit:
+            if self._barren > self._limit + _START_LINE:
                 self._fail("has too large a head")
         return events
 
@@ -333,31 +357,29 @@ class ReplyReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._size += len(name) + len(value) + 4
         if self._head or self.ended:
             return  # a trailer; it is capped as barren bytes are
         lower = name.lower()
-        self._headers.append((lower, name, value))
+        self._headers.append((lower, name, value.rstrip()))
         if lower == b"content-length":
             self._length = int(value)
         elif lower == b"transfer-encoding":
-            self._chunked = True
-            if value.strip().lower() != b"chunked":
+            if self._chunked or not _is_chunked(value):
                 self._fail("has a transfer coding that is not chunked")
+            self._chunked = True
 
     def on_headers_complete(self) -> None:
         if self.ended or self.fault is not None:
             return
-        if self._size > self._limit:
+        if self._measured and len(self._reason) + _size(self._headers) > self._limit:
             return self._fail("has too large a head")
         status = self._parser.get_status_code()
-        self._interim = 100 <= status < 200
-        if self._interim:
-            return
-        if status < 200 or status > 999:
-            return self._fail("has a status out of range")
+        if status < 200:
+            return self._skip(status)
+        if self._reason != b"OK" and not is_safe_value(self._reason):
+            return self._fail("has a control character in its reason")
         self._head = True
-        self._persistent = self._parser.should_keep_alive()
+        self._persistent = self._parser.should_keep_alive() and not (self._chunked and self._is_doubtful())
         length = None if self._chunked else self._length
         self._events.append(ReplyHead(status, self._reason, self._headers, length))
         if self._bodiless:
@@ -378,12 +400,20 @@ class ReplyReader:
         elif not self.ended and self.fault is None:
             self._end()
 
-    def _begin(self) -> None:
-        self._reason = b""
-        self._headers = []
-        self._length = None
-        self._size = 0
-        self._chunked = self._head = self._interim = False
+    def _skip(self, status: int) -> None:
+        """An interim reply has no body (RFC 9110, 15.2); llhttp would give one for some and not for others."""
+        if status < 100:
+            self._fail("has a status out of range")
+        elif status == 101:
+            self._fail("switched protocols unasked")
+        elif self._chunked or self._length:
+            self._fail("is interim and has a body")
+        else:
+            self._interim = True
+
+    def _is_doubtful(self) -> bool:
+        """Whether a chunked reply may go on unseen: chunks sent in spite of HEAD, or to HTTP/1.0 (RFC 9112, 6.1)."""
+        return self._bodiless or self._parser.get_http_version() == "1.0"
 
     def _end(self) -> None:
         self.ended = True
@@ -392,6 +422,15 @@ class ReplyReader:
     def _fail(self, what: str) -> None:
         if self.fault is None:
             self.fault = UpstreamBroken(f"The reply {what}")
+
+
+def _is_chunked(value: bytes) -> bool:
+    """llhttp agrees for spaces after it but not for tabs: it would then take the chunks for the body."""
+    return value.rstrip(b" ").lower() == b"chunked"
+
+
+def _size(headers: list[Header]) -> int:
+    return sum([len(name) + len(value) + 4 for _, name, value in headers])
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"

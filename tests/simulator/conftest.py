@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import uvloop
 
 from sluice.simulator.server import serve
 from sluice.wire.http1 import END, ReplyHead, ReplyReader
@@ -61,7 +64,7 @@ class Line:
                 data = await self.reader.read(65_536)
             except ConnectionResetError:
                 reply.fault = "reset"
-                return reply
+                break
             for event in self.replies.feed(data) if data else self.replies.finish():
                 if isinstance(event, ReplyHead):
                     reply.status = event.status
@@ -70,7 +73,7 @@ class Line:
                     assert isinstance(event, bytes)
                     reply.pieces.append(event)
         reply.body = b"".join(reply.pieces)
-        reply.fault = str(self.replies.fault or "")
+        reply.fault = reply.fault or str(self.replies.fault or "")
         return reply
 
     async def close(self) -> None:
@@ -110,10 +113,17 @@ class Simulator:
 
 
 @pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    stop = asyncio.Event()
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve("127.0.0.1", 0, port.set_result, stop))
-    yield Simulator(await port)
-    stop.set()
-    await task
+def simulator() -> Iterator[Simulator]:
+    """A simulator on the event loop of the product, in a thread of its own."""
+    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def run() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        await serve("127.0.0.1", 0, lambda port: started.set_result((port, loop, stop)), stop)
+
+    thread = threading.Thread(target=uvloop.run, args=(run(),))
+    thread.start()
+    port, loop, stop = started.result(10)
+    yield Simulator(port)
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()

@@ -1,5 +1,5 @@
 from sluice.simulator.journal import KEPT_ENTRIES, Journal
-from sluice.wire.http1 import Header
+from sluice.values.request import Header
 
 
 def test_a_journal_is_bounded_in_entries_and_in_bytes() -> None:

@@ -8,7 +8,6 @@ from sluice.simulator.script import DONE, Part, Script, bytes_script
 from sluice.simulator.staging import STALL_MS, Act, Framing, Send, Stage, Stop, Wait, perform
 from sluice.wire.http1 import END, ReplyHead, ReplyReader
 
-
 USUAL = Stage()
 
 

@@ -1,0 +1,45 @@
+"""`sluice`: finds the command and loads its file alone, so that `serve` starts at once."""
+
+import importlib
+from typing import Final
+
+import click
+
+from sluice import __version__
+
+COMMANDS: Final = {
+    "serve": ("Start the gateway.", "sluice.cli.serve"),
+    "simulate": ("Start the provider simulator alone.", "sluice.cli.simulate"),
+    "account": ("Make, list and delete accounts.", "sluice.cli.account"),
+    "gateway": ("Make, list, show and delete gateways.", "sluice.cli.gateway"),
+    "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
+    "logs": ("Follow logs, and show one with its bodies.", "sluice.cli.logs"),
+}
+"""By name: the line in the overview, and the module whose attribute `command` it is."""
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][1]).command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (line, _) in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Begin with `sluice serve --simulate`: it needs no key and prints a call to try.",
+)
+@click.version_option(__version__, prog_name="sluice")
+def main() -> None:
+    """A self-hosted AI gateway: one server in front of every LLM provider."""

@@ -1,0 +1,60 @@
+"""Options that commands share, and the settings that they are laid over."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from sluice.config import ConfigError, Tree, load_settings
+from sluice.values.settings import Settings
+
+CONFIG_VARIABLE = "SLUICE_CONFIG"
+F = TypeVar("F", bound=Callable[..., Any])
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data folder.  [default: sluice-data, or SLUICE_DATA]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+account_option = click.option("--account", default="local", show_default=True, help="The account.")
+
+
+def common(function: F) -> F:
+    """`--data` and `--json`, which every command takes."""
+    return data_option(json_option(function))
+
+
+def read_settings(flags: Tree, config: Path | None = None) -> Settings:
+    """The settings in force now. Raises ConfigError."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    environment = {name: text for name, text in os.environ.items() if name != CONFIG_VARIABLE}
+    return load_settings(config or (Path(named) if named else None), environment, flags)
+
+
+def settings_of(flags: Tree, config: Path | None = None) -> Settings:
+    """Likewise; a mistake in them ends the command with its explanation."""
+    try:
+        return read_settings(flags, config)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def folder_settings(data: Path | None) -> Settings:
+    """For commands that work on a data folder: only it may be named on the command line."""
+    return settings_of({"data": data} if data else {})
+
+
+def print_json(value: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    """Columns as wide as what is in them; the last one as it is."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header) - 1)]
+    for row in [header, *rows]:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())

@@ -1,0 +1,126 @@
+"""`sluice serve`: the gateway, and what a person is told when it is ready."""
+
+import contextlib
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import msgspec
+
+from sluice import journal
+from sluice.cli.options import common, read_settings, settings_of
+from sluice.config import Tree
+from sluice.providers.registry import PROVIDERS
+from sluice.storage.embedded.bootstrap import bootstrap
+from sluice.storage.ports import StoreFault
+from sluice.supervisor.serve import CannotStart, Hooks, Started, serve
+from sluice.values.secret import Secret
+
+DEFAULT_DATA = Path("sluice-data")
+
+
+@click.command("serve")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A TOML file with settings.  [default: SLUICE_CONFIG, or none]",
+)
+@click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="The port; 0 takes a free one.  [default: 8787]")
+@click.option("--workers", type=int, help="How many processes carry traffic.  [default: one less than the cores]")
+@click.option("--simulate", is_flag=True, help="Answer with the provider simulator: no key is needed.")
+@common
+def command(
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    simulate: bool,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Start the gateway and stay until SIGINT or SIGTERM. SIGHUP reads the settings anew.
+
+    Settings come from --config, then SLUICE_SECTION__NAME in the environment, then these options.
+    The process log, JSON lines, goes to stderr.
+    """
+    given: dict[str, str | int | None] = {"host": host, "port": port, "workers": workers}
+    flags: Tree = {"server": {name: value for name, value in given.items() if value is not None}}
+    if data is not None:
+        flags["data"] = data
+    if simulate:
+        flags["simulate"] = True
+    settings = settings_of(flags, config)
+    journal.begin("supervisor")
+    front = _Front(as_json)
+
+    hooks = Hooks(
+        load=lambda: read_settings(flags, config),
+        prepare=front.prepare,
+        announce=front.announce,
+        say=lambda text: click.echo(text, err=True),
+        providers=tuple(PROVIDERS),
+    )
+    try:
+        status = serve(settings, hooks)
+    except (CannotStart, StoreFault) as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        front.tell_token()
+    sys.exit(status)
+
+
+@dataclass(slots=True)
+class _Front:
+    """What the person at the terminal sees."""
+
+    as_json: bool
+    token: Secret | None = field(default=None)
+
+    def prepare(self, data: Path) -> None:
+        self.token = bootstrap(data)
+
+    def announce(self, started: Started) -> None:
+        token, self.token = self.token, None
+        if self.as_json:
+            facts = {"url": started.url, "data": str(started.data.absolute()), "simulator": started.simulator_url}
+            facts["token"] = token.reveal() if token else None
+            self._print(msgspec.json.encode(facts).decode())
+        else:
+            self._print(_welcome(started, token.reveal() if token else None))
+
+    def tell_token(self) -> None:
+        """The first start made it and then failed: it is said all the same, for it is shown only once."""
+        if self.token:
+            click.echo(f"The admin token that was made: {self.token.reveal()}", err=True)
+
+    def _print(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # whoever started us may not listen any more; the gateway serves on
+            click.echo(text)
+
+
+def _welcome(started: Started, token: str | None) -> str:
+    folder = "" if started.data == DEFAULT_DATA else f" --data {shlex.quote(str(started.data))}"
+    lines = [f"Sluice serves at {started.url}, with its data in {started.data.absolute()}", ""]
+    if token:
+        lines += ["Admin token, shown this once:", "", f"  {token}", ""]
+    else:
+        lines += ["With a token in SLUICE_TOKEN, or a new one:", ""]
+        lines += [f"  export SLUICE_TOKEN=$(sluice token create --permissions run,read,edit{folder})", ""]
+    lines += ["Try it" + ("; the simulator answers, no key is needed:" if started.simulator_url else ":"), ""]
+    bearer = token or "$SLUICE_TOKEN"
+    lines += [
+        f"  curl {started.url}/v1/local/default/openai/v1/chat/completions \\",
+        f'    -H "cf-aig-authorization: Bearer {bearer}" \\',
+        *([] if started.simulator_url else ['    -H "authorization: Bearer $OPENAI_API_KEY" \\']),
+        '    -H "content-type: application/json" \\',
+        """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]}'""",
+        "",
+        f"Then see it go by:      sluice logs tail{folder}",
+        f"Use it from an SDK:     base_url = {started.url}/v1/local/default/openai",
+    ]
+    if started.simulator_url:
+        lines += ['Try a failure:          "model": "gpt-4o-mini~status-429", and more in docs/simulator.md']
+    return "\n".join([*lines, "Stop it:                Ctrl-C", "", "ready"])

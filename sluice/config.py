@@ -1,0 +1,237 @@
+"""Reads the Settings, once: a TOML file, then `SLUICE_SECTION__NAME` from the environment, then flags."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sluice.values.settings import GB, MB, Settings
+
+Given = str | int | float | bool | Path
+Tree = dict[str, "Given | Tree"]
+
+PREFIX: Final = "SLUICE_"
+
+DAY_S: Final = 86_400
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "server.port": (0, 65_535),
+    "server.workers": (0, 128),
+    "server.drain_timeout_s": (0, 3600),
+    "server.upstream_failure_status": (400, 599),
+    "limits.head_bytes": (1024, 16 * MB),
+    "limits.headers": (8, 10_000),
+    "limits.body_bytes": (1, 100 * GB),
+    "limits.head_timeout_s": (0.05, 3600),
+    "limits.body_idle_timeout_s": (0.05, 3600),
+    "limits.keep_alive_s": (0, 3600),
+    "limits.send_idle_timeout_s": (0.05, 3600),
+    "limits.connections": (1, 1_000_000),
+    "limits.requests_per_connection": (1, 1 << 62),
+    "limits.pipelined_bytes": (1024, GB),
+    "limits.buffer_bytes": (1024, GB),
+    "limits.management_requests": (1, 1024),
+    "upstream.connect_timeout_s": (0.05, 3600),
+    "upstream.first_byte_timeout_s": (0.05, DAY_S),
+    "upstream.idle_timeout_s": (0.05, DAY_S),
+    "upstream.keep_alive_s": (0, 3600),
+    "upstream.connections": (1, 1_000_000),
+    "upstream.waiters": (0, 1_000_000),
+    "spool.max_bytes": (MB, 1 << 60),
+    "spool.sync_ms": (0.1, 10_000),
+    "spool.file_bytes": (64 * 1024, 16 * GB),
+    "spool.inline_body_bytes": (0, 16 * MB),
+    "spool.recording_bytes": (0, 16 * GB),
+    "logs.body_bytes": (0, 100 * GB),
+    "logs.poll_ms": (1, 60_000),
+    "logs.flush_rows": (1, 100_000),
+    "logs.flush_ms": (1, 60_000),
+    "logs.sync_s": (0.01, 600),
+    "logs.pending_bytes": (MB, 16 * GB),
+    "console.query_timeout_s": (0.05, 600),
+    "console.request_timeout_s": (0.05, 600),
+    "console.body_bytes": (1024, GB),
+}
+"""The least and the most that each number may be; beyond them it is a slip of the pen, or would break a promise."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_EXPECTED: Final = re.compile(r"^(?:Expected )?(.*?)(?: - at `\$\.?(.*)`)?$")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message says which, why, and what to write instead."""
+
+
+def load_settings(file: Path | None, environment: Mapping[str, str], flags: Tree) -> Settings:
+    """The settings in force. Raises ConfigError for the first thing that is wrong."""
+    tree = _read(file) if file else {}
+    for over in (read_environment(environment), flags):
+        _lay_over(tree, over)
+    try:
+        settings = msgspec.convert(tree, Settings, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_plain(str(error))) from error
+    _check(settings)
+    return settings
+
+
+def read_environment(environment: Mapping[str, str]) -> Tree:
+    """The settings named there. Names without a section that are no setting are left to other programs."""
+    tree: Tree = {}
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(PREFIX):
+            continue
+        keys = variable.removeprefix(PREFIX).lower().split("__")
+        if len(keys) == 1 and keys[0] not in _fields(Settings):
+            if near := _nearest(keys[0], [name for name in _fields(Settings) if name in ("data", "simulate")]):
+                raise ConfigError(f"{variable} is no setting: did you mean {PREFIX}{near.upper()}?")
+            continue
+        _place(tree, keys, text, variable)
+    return tree
+
+
+def _read(file: Path) -> Tree:
+    try:
+        tree = tomllib.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {file}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    _know(tree, Settings, str(file))
+    return tree
+
+
+def _know(tree: Mapping[str, object], kind: object, where: str, path: str = "") -> None:
+    """Fails at the first key that no setting has, naming the nearest one."""
+    for key, value in tree.items():
+        inner = _kind_of(kind, key)
+        if inner is None:
+            raise ConfigError(f"{where}: {_unknown(kind, path, key)}")
+        if isinstance(value, dict):
+            _know(value, inner, where, f"{path}{key}.")
+
+
+def _kind_of(kind: object, key: str) -> object | None:
+    """The type of what stands under this key; None where there is no such key."""
+    if get_origin(kind) is dict:
+        inner: object = get_args(kind)[1]
+        return inner
+    return _fields(kind).get(key)
+
+
+def _fields(kind: object) -> dict[str, object]:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return {}
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _unknown(kind: object, path: str, key: str) -> str:
+    known = list(_fields(kind))
+    if not known:
+        return f"{path.rstrip('.')} is a single value and has no {key}"
+    if near := _nearest(key, known):
+        return f"there is no setting {path}{key}: did you mean {path}{near}?"
+    elsewhere = [f"{section}.{key}" for section, inner in _fields(Settings).items() if key in _fields(inner)]
+    if elsewhere:
+        return f"there is no setting {path}{key}: did you mean {elsewhere[0]}?"
+    return f"there is no setting {path}{key}: known here are {', '.join(known)}"
+
+
+def _nearest(key: str, known: list[str]) -> str | None:
+    inside = [name for name in known if key in name or name in key]
+    return next(iter(difflib.get_close_matches(key, known, 1) or inside), None)
+
+
+def _place(tree: Tree, keys: list[str], text: str, variable: str) -> None:
+    """Puts a variable's text, converted to its setting's type, where its name says."""
+    kind: object = Settings
+    path = ""
+    for depth, key in enumerate(keys):
+        if get_origin(kind) is dict:
+            keys[depth] = key = key.replace("_", "-")  # providers have hyphens in their names, variables cannot
+        inner = _kind_of(kind, key)
+        if inner is None:
+            raise ConfigError(f"{variable}: {_unknown(kind, path, key)}")
+        kind, path = inner, f"{path}{key}."
+    try:
+        value: Given | Tree
+        if get_origin(kind) is dict or _fields(kind):
+            value = msgspec.json.decode(text, type=dict)
+            _know(value, kind, variable, path)
+        else:
+            value = msgspec.convert(text, kind, strict=False, dec_hook=_path)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{variable}: {_plain(str(error)).removesuffix(', got str')}, got {text!r}") from error
+    for key in reversed(keys[1:]):
+        value = {key: value}
+    _lay_over(tree, {keys[0]: value})
+
+
+def _lay_over(tree: Tree, over: Tree) -> None:
+    for key, value in over.items():
+        under = tree.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            _lay_over(under, value)
+        else:
+            tree[key] = value
+
+
+def _path(kind: type, value: object) -> Path:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise ValueError(f"expected {kind.__name__}")
+
+
+def _plain(message: str) -> str:
+    """`Expected `int`, got `str` - at `$.server.port`` in a person's words."""
+    found = _EXPECTED.match(message)
+    what, where = found.groups() if found else (message, None)
+    text = f"expected {what}".replace("`", "") if message.startswith("Expected") else what.replace("`", "")
+    return f"{where}: {text}" if where else text
+
+
+def _check(settings: Settings) -> None:
+    for name, value in _numbers(settings):
+        low, high = RANGES[name]
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value:g}: choose a number from {low:g} to {high:g}")
+    if settings.spool.file_bytes > settings.spool.max_bytes:
+        raise ConfigError("spool.file_bytes is more than spool.max_bytes: the spool would be full with its first file")
+    if settings.server.public_url:
+        _check_url("server.public_url", settings.server.public_url, origin=True)
+    for name, provider in settings.providers.items():
+        _check_url(f"providers.{name}.base_url", provider.base_url, origin=False)
+    for host, target in settings.hosts.items():
+        if host != host.lower() or not host or set(host) & set("/:@ "):
+            raise ConfigError(f'hosts: "{host}" is no plain hostname: write it in lower case, without scheme or port')
+        account, _, gateway = target.partition("/")
+        if not (_NAME.fullmatch(account) and _NAME.fullmatch(gateway)):
+            raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
+    if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
+        raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
+
+
+def _numbers(value: msgspec.Struct, path: str = "") -> Iterator[tuple[str, float]]:
+    for field in msgspec.structs.fields(value):
+        inner = getattr(value, field.name)
+        if isinstance(inner, msgspec.Struct):
+            yield from _numbers(inner, f"{path}{field.name}.")
+        elif isinstance(inner, int | float) and not isinstance(inner, bool):
+            yield f"{path}{field.name}", inner
+
+
+def _check_url(name: str, url: str, *, origin: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        bad = parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1
+    except ValueError:
+        bad = True
+    if bad or parts.query or parts.fragment or parts.username is not None or (origin and parts.path):
+        example = "https://gateway.example.com" if origin else "https://api.example.com/v1"
+        raise ConfigError(f'{name}: "{url}" will not do: write an address like {example}')

@@ -1,0 +1,338 @@
+"""The keeper: spools to log store, batch by batch, each log exactly once. Start reading here."""
+
+import fcntl
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sluice.keeper.addresses import Addresses
+from sluice.keeper.crash_note import CrashNote
+from sluice.keeper.intake import Intake, Line, Work
+from sluice.keeper.metering import Meter
+from sluice.metrics import Metrics
+from sluice.spool.frames import FrameError, LogFrame, decode_log_frame
+from sluice.spool.layout import Side, side_path, spool_bytes
+from sluice.spool.reader import SpoolReader
+from sluice.storage.embedded.marks import Marks
+from sluice.storage.ports import ControlReader, Generations, LogWriter, StoreFault
+from sluice.values.ids import wall_ms
+from sluice.values.log import Blob, NewLog, Position, ShardKey, SideFile
+from sluice.values.settings import LogSettings
+
+_log = logging.getLogger(__name__)
+
+BATCHES: Final = 4
+"""A gateway that is behind is stored in transactions of up to so many times `flush_rows`."""
+MANY_LINES: Final = 200
+MANY_LINES_FLUSH_S: Final = 1.0
+BACKOFF_S: Final = (0.1, 5.0)
+DRAIN_S: Final = 5.0
+"""How long a draining keeper tries a store that fails; what is left stays in the spool."""
+SWEEP_S: Final = 10.0
+LAG_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+
+
+class Keeper:
+    """The single writer of logs: it owns `keeper.lock`, and for as long as it does everything the writer wrote.
+
+    A log is stored with its spool's position in one transaction, so that a replay skips it; marks move when what is
+    before them survives a power loss; spool and side files go when the mark is past them.
+    """
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        data: Path,
+        reader: SpoolReader,
+        writer: LogWriter,
+        meter: Meter,
+        control: ControlReader,
+        generations: Generations,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._data, self._reader, self._writer, self._meter = settings, data, reader, writer, meter
+        self._control = control
+        self._addresses = Addresses(control, generations)
+        self._metrics = metrics
+        self._stored = metrics.counter("sluice_logs_stored_total", "Logs stored.")
+        self._lag = metrics.histogram("sluice_log_lag_seconds", "From the end of a reply to its log.", LAG_BUCKETS)
+        self._bad = metrics.counter("sluice_spool_bad_frames_total", "Frames and spans put aside as unreadable.")
+        self._lost = metrics.counter("sluice_spool_lost_bodies_total", "Bodies whose side file is missing or short.")
+        self._faults = metrics.counter("sluice_log_store_faults_total", "Calls of the log store that failed.")
+        self._bytes = metrics.gauge("sluice_spool_bytes", "Size of all spools with their side files.")
+        self._waiting = metrics.gauge("sluice_logs_waiting", "Frames read and not stored yet.")
+        self._batch_rows = settings.flush_rows * BATCHES
+        self._batch_bytes = max(settings.pending_bytes // 4, 1)
+        self._settle_at = self._sweep_at = 0.0
+        self._settled: dict[str, Position] = {}
+        self._unsynced = False
+
+    def run(self, stop: Callable[[float], bool]) -> None:
+        """Works until `stop` says so, then reads all spools to their end. `stop` waits up to the seconds given.
+
+        There is one keeper at a time: this waits for the lock.
+        """
+        with _alone(self._data / "keeper.lock", stop) as mine:
+            if not mine:
+                return
+            self._note = CrashNote.open(self._data / "keeper.note")
+            self._marks = Marks.open(self._data / "keeper.db")
+            self._settled = self._marks.read()
+            self._intake = Intake(self._reader, self._settled, self._settings.pending_bytes)
+            self._careful = dict.fromkeys(self._note.careful, self._batch_rows)
+            try:
+                wait_s = 0.0
+                while not stop(wait_s):
+                    wait_s = self._round()
+                self._drain(stop)
+            finally:
+                self._marks.close()
+                self._note.close()
+
+    def _round(self) -> float:
+        """Reads a piece, stores what is due; returns how long there is nothing to do."""
+        now_s = time.monotonic()
+        self._intake.read(now_s)
+        self._store_due(now_s)
+        if now_s >= self._settle_at:
+            self._settle_at = now_s + self._settings.sync_s
+            self._settle()
+        if self._intake.behind:
+            return 0.0
+        return min(self._settings.poll_ms / 1000, self._next_due_s(time.monotonic()))
+
+    def _drain(self, stop: Callable[[float], bool]) -> None:
+        """Workers are gone: everything there is can be read. A store that fails is not waited for forever."""
+        give_up_s = time.monotonic() + DRAIN_S
+        while True:
+            read = self._intake.read(time.monotonic())
+            stored = [self._store(line) for line in list(self._intake.lines.values())]
+            if any(stored):
+                give_up_s = time.monotonic() + DRAIN_S
+            elif not read and (not stored or time.monotonic() > give_up_s):
+                break
+            stop(0.0)  # it says that we live, and returns at once now
+            if not read and not any(stored):
+                time.sleep(BACKOFF_S[0])
+        if left := self._intake.queued:
+            _log.error("the log store failed: %d logs stay in the spool", left)
+        self._settle()
+
+    # --- storing
+
+    def _store_due(self, now_s: float) -> None:
+        """Stores one batch of every gateway that has a full one, or an old one."""
+        for line in list(self._intake.lines.values()):
+            if now_s >= self._due_s(line):
+                self._store(line)
+        self._waiting.set(self._intake.queued)
+
+    def _due_s(self, line: Line) -> float:
+        """When the line is to be stored: at once if it is long, else when its first frame is old."""
+        full = len(line.works) >= self._settings.flush_rows
+        return max(line.retry_s, 0.0 if full else line.works[0].found_s + self._age_s)
+
+    @property
+    def _age_s(self) -> float:
+        many = len(self._intake.lines) > MANY_LINES
+        return MANY_LINES_FLUSH_S if many else self._settings.flush_ms / 1000
+
+    def _next_due_s(self, now_s: float) -> float:
+        """How long nothing will be due."""
+        due_s = min(map(self._due_s, self._intake.lines.values()), default=math.inf)
+        return max(due_s - now_s, 0.0)
+
+    def _store(self, line: Line) -> bool:
+        """Stores the first frames of a line; False where they have to wait for the store."""
+        careful = self._careful.get(line.gateway_id, 0)
+        works = line.head(1 if careful else self._batch_rows, self._batch_bytes)
+        place = works[0].place
+        if careful and self._note.poisoned(place):
+            self._put_aside(works[0], "the keeper died of it")
+        self._note.begin(place, alone=len(works) == 1)
+        try:
+            self._store_batch(works)
+        except StoreFault as error:
+            self._back_off(line, error)
+            return False
+        except Exception as error:  # a last resort: one log that nobody can store must not hold up the others
+            if len(works) > 1:
+                _log.warning("storing logs one by one after: %r", error)
+                self._careful[line.gateway_id] = len(works)
+                return True
+            self._put_aside(works[0], repr(error))
+        finally:
+            self._note.end()
+        line.delay_s = 0.0
+        if careful:
+            self._be_less_careful(line.gateway_id, careful)
+        self._intake.done(line, works)
+        return True
+
+    def _be_less_careful(self, gateway_id: bytes, left: int) -> None:
+        if left > 1:
+            self._careful[gateway_id] = left - 1
+        else:
+            del self._careful[gateway_id]
+
+    def _store_batch(self, works: list[Work]) -> None:
+        frames = list(self._decoded(works))
+        if not frames:
+            return
+        _, first = frames[0]
+        shard = self._addresses.shard(first.gateway_id, first.exchange.account)
+        for work, frame in frames:
+            work.side_files = _side_files(work, frame)
+        if shard is None:
+            self._count_dropped(first, len(frames))
+            return
+        logs: list[NewLog] = []
+        ends: list[int] = []
+        reached: dict[str, Position] = {}
+        known = self._writer.positions(shard)
+        for work, frame in frames:
+            end = work.span[1]
+            if (already := known.get(work.spool)) is not None and end <= already:
+                continue
+            logs.append(self._metered(work, frame))
+            ends.append(frame.exchange.started_ms + frame.exchange.duration_us // 1000)
+            reached[work.spool] = end
+        if logs:
+            self._append(shard, logs, reached, ends)
+
+    def _append(self, shard: ShardKey, logs: list[NewLog], reached: dict[str, Position], ends: list[int]) -> None:
+        self._stored.add(self._writer.append(shard, logs, reached))
+        self._unsynced = True
+        now_ms, observe = wall_ms(), self._lag.observe
+        for end_ms in ends:
+            observe((now_ms - end_ms) / 1000)
+
+    def _decoded(self, works: list[Work]) -> Iterator[tuple[Work, LogFrame]]:
+        for work in works:
+            if work.done:
+                continue  # put aside before the store failed
+            try:
+                yield work, decode_log_frame(work.frame())
+            except FrameError as error:
+                self._put_aside(work, str(error))
+
+    def _metered(self, work: Work, frame: LogFrame) -> NewLog:
+        exchange = frame.exchange
+        request = self._body(work, exchange.id, "request", frame.request)
+        response = self._body(work, exchange.id, "response", frame.response)
+        entry = self._meter.entry(exchange, request, response)
+        return NewLog(entry, request, response) if exchange.payload else NewLog(entry, None, None)
+
+    def _body(self, work: Work, log_id: str, side: Side, section: bytes | int) -> Blob:
+        """A body that is missing or short after a power loss is lost; its log is not."""
+        if not isinstance(section, int):
+            return section
+        path = side_path(work.tail.folder, log_id, side)
+        try:
+            if path.stat().st_size >= section:
+                return SideFile(path, section)
+        except FileNotFoundError:
+            pass
+        self._lost.add()
+        return None
+
+    # --- what cannot be stored
+
+    def _back_off(self, line: Line, error: StoreFault) -> None:
+        self._faults.add()
+        line.delay_s = min(max(line.delay_s * 2, BACKOFF_S[0]), BACKOFF_S[1])
+        line.retry_s = time.monotonic() + line.delay_s
+        _log.error("logs of gateway %s wait %.1f s: %s", line.gateway_id.hex(), line.delay_s, error)
+
+    def _put_aside(self, work: Work, why: str) -> None:
+        _log.error("a frame at %s of spool %s is put aside: %s", work.span[0], work.spool, why)
+        work.done = True
+        try:
+            work.put_aside()
+        except (FrameError, OSError) as error:
+            _log.error("it cannot be read any more: %s", error)
+            self._bad.add()
+
+    def _count_dropped(self, frame: LogFrame, count: int) -> None:
+        self._metrics.counter(
+            "sluice_logs_dropped_total",
+            "Logs that were lost, by gateway and reason.",
+            account=frame.exchange.account,
+            gateway=frame.gateway_id.hex(),
+            reason="gateway_deleted",
+        ).add(count)
+
+    # --- settling
+
+    def _settle(self) -> None:
+        """What is stored survives a power loss; then the marks move; then what is before them is removed."""
+        try:
+            marks = self._intake.marks()
+            if self._unsynced:
+                self._writer.sync()
+                self._unsynced = False
+            if moved := {name: mark for name, mark in marks.items() if self._settled.get(name) != mark}:
+                self._marks.move(moved)
+                self._settled = marks
+        except StoreFault as error:
+            self._faults.add()
+            _log.error("logs are stored but not settled: %s", error)
+            return
+        try:
+            self._clean(moved)
+            self._drop_deleted()
+        except (OSError, StoreFault) as error:
+            _log.error("what is no longer needed cannot be removed: %s", error)
+
+    def _drop_deleted(self) -> None:
+        """Deleted gateways' logs go. They are asked for again until they are gone."""
+        for shard in self._addresses.newly_deleted():
+            self._writer.drop(shard)
+            self._addresses.dropped(shard)
+
+    def _clean(self, moved: dict[str, Position]) -> None:
+        self._reader.remove_side_files(self._intake.take_spent())
+        for name, mark in moved.items():
+            self._reader.remove_files(name, mark)
+        now_s = time.monotonic()
+        if now_s >= self._sweep_at:
+            self._sweep_at = now_s + SWEEP_S
+            for name, mark in self._settled.items():
+                if swept := self._reader.sweep(name, mark):
+                    _log.info("removed %d side files without a log from spool %s", swept, name)
+        self._bytes.set(spool_bytes(self._reader.root))
+        self._bad.add(self._intake.bad)
+        self._intake.bad = 0
+
+
+def _side_files(work: Work, frame: LogFrame) -> tuple[Path, ...]:
+    sides: tuple[tuple[Side, bytes | int], ...] = (("request", frame.request), ("response", frame.response))
+    return tuple(
+        side_path(work.tail.folder, frame.exchange.id, side) for side, section in sides if isinstance(section, int)
+    )
+
+
+@contextmanager
+def _alone(path: Path, stop: Callable[[float], bool]) -> Iterator[bool]:
+    """Holds the lock for the block; False where `stop` came before it could be had."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _locked(fd, stop)
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int, stop: Callable[[float], bool]) -> bool:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if stop(0.05):
+                return False
+        else:
+            return True

@@ -1,0 +1,96 @@
+"""Builds the keeper, and tells it when to end: after the last worker."""
+
+import http.client
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sluice.child import BEAT_S, Child
+from sluice.journal import fields
+from sluice.keeper.keeper import Keeper
+from sluice.keeper.metering import Meter
+from sluice.keeper.rate_book import RateBook
+from sluice.spool.reader import SpoolReader
+from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.supervisor.lock import held_spools, is_held
+from sluice.wiring.unix_http import UnixConnection
+
+WORKERS_DRAIN_S: Final = 60.0
+"""How long a keeper whose supervisor has died waits for the workers that drain beside it."""
+_LOOK_S: Final = 0.05
+_ASK_TIMEOUT_S: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+def run_keeper(child: Child) -> None:
+    """Stores logs until the supervisor calls to drain and the spools are read to their end."""
+    settings, data = child.settings, child.settings.data
+    with (
+        closing(EmbeddedControlReader.open(data / "control.db")) as control,
+        closing(MappedGenerations.open(data / "generations.map")) as generations,
+        closing(EmbeddedLogWriter.open(data / "shards")) as writer,
+    ):
+        rates = RateBook(control.rates, price_resolver(data / "relay.sock"), time.monotonic)
+        reader = SpoolReader(data / "spool")
+        keeper = Keeper(settings.logs, data, reader, writer, Meter(rates), control, generations, child.metrics)
+        child.ready()
+        keeper.run(LastWorker(child, data / "spool"))
+
+
+class LastWorker:
+    """Says when to stop: once told to, and once every worker that lived then has let go of its spool.
+
+    At an ordinary stop they are gone before. A dead supervisor calls all children at once, and what workers still
+    finish is to be stored too. Workers of a new server, which has a keeper of its own, are not waited for.
+    """
+
+    def __init__(self, child: Child, spool: Path) -> None:
+        self._child = child
+        self._spool = spool
+        self._beat_at = 0.0
+        self._give_up_at: float | None = None
+        self._awaited: set[Path] = set()
+
+    def __call__(self, wait_s: float) -> bool:
+        """Waits so long, or until told; true once it is time to read the spools to their end."""
+        self._beat()
+        if self._give_up_at is None:
+            if not self._child.told_to_drain(min(wait_s, BEAT_S)):
+                return False
+            self._give_up_at = time.monotonic() + WORKERS_DRAIN_S
+            self._awaited = held_spools(self._spool)
+        elif self._awaited:
+            self._child.told_to_hasten(min(wait_s, _LOOK_S))
+        self._awaited = {lock for lock in self._awaited if is_held(lock)}
+        return not self._awaited or self._child.told_to_hasten() or time.monotonic() > self._give_up_at
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + BEAT_S
+            self._child.beat()
+
+
+def price_resolver(relay: Path) -> Callable[[str, str], bool]:
+    """A question to the console: look this model up in the price list. False where it did not answer in time."""
+
+    def resolve(provider: str, model: str) -> bool:
+        body = msgspec.json.encode({"provider": provider, "model": model})
+        connection = UnixConnection(relay, _ASK_TIMEOUT_S)
+        try:
+            connection.request("POST", "/internal/prices/resolve", body, {"content-type": "application/json"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException) as error:
+            _log.warning("the console did not resolve a price", extra=fields(error=str(error)))
+            return False
+        finally:
+            connection.close()
+
+    return resolve

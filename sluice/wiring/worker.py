@@ -1,0 +1,74 @@
+"""Builds a worker, bottom up, and closes it in reverse."""
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack, closing
+from typing import Final
+
+from sluice.child import Child
+from sluice.deadlines import Deadlines
+from sluice.edge.management import Management
+from sluice.edge.paths import Paths
+from sluice.edge.server import Server
+from sluice.engine.attempt import Attempts
+from sluice.engine.directory import Directory
+from sluice.engine.engine import Engine
+from sluice.engine.recorder import Recorder
+from sluice.engine.workflow import Workflow
+from sluice.spool.writer import SpoolWriter
+from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.generations import MappedGenerations
+from sluice.upstream.http import HttpClient
+from sluice.values.settings import Settings, UpstreamSettings
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Requests leave few reference cycles, so the collector may run rarely (docs/performance.md)."""
+
+
+async def run_worker(child: Child) -> None:
+    """Carries traffic on the child's listening sockets until it is told to drain, and has."""
+    settings, loop, metrics = child.settings, asyncio.get_running_loop(), child.metrics
+    data = settings.data
+    async with AsyncExitStack() as stack:
+        deadlines = stack.enter_context(closing(Deadlines(loop)))
+        generations = stack.enter_context(closing(MappedGenerations.open(data / "generations.map")))
+        control = stack.enter_context(closing(EmbeddedControlReader.open(data / "control.db")))
+        spool = stack.enter_context(
+            closing(SpoolWriter.open(data / "spool", settings.spool, metrics, body_bytes=settings.logs.body_bytes))
+        )
+        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines)))
+        relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines)))
+        management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
+        directory = Directory(control, generations, management.create_default)
+        base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
+        workflow = Workflow(Attempts(base_urls, client))
+        recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
+        engine = Engine(directory, workflow, recorder)
+        server: Server
+        paths = Paths(
+            engine,
+            management,
+            settings.hosts,
+            settings.server.cors,
+            ready=lambda: not server.draining and spool.writable,
+        )
+        server = Server(paths.answer, settings.limits, deadlines, metrics)
+        for listener in child.listeners:
+            await server.listen(listener)
+        child.start_heartbeat()
+        gc.collect()
+        gc.set_threshold(*GC_THRESHOLDS)
+        child.ready()
+        await child.draining()
+        await server.drain(settings.server.drain_timeout_s)
+
+
+def console_waits(settings: Settings) -> UpstreamSettings:
+    """How long a relay waits for the console."""
+    timeout_s = settings.console.request_timeout_s
+    return UpstreamSettings(
+        connect_timeout_s=timeout_s,
+        first_byte_timeout_s=timeout_s,
+        idle_timeout_s=timeout_s,
+        connections=settings.limits.management_requests,
+    )

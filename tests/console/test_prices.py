@@ -1,0 +1,71 @@
+"""Against the list as installed: only prices that vendors have long settled are named."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from sluice.console.prices import EDITION, price_list, resolve
+from sluice.values.rates import Rates
+
+
+def test_a_known_model_has_its_rates_in_nano_usd_per_million_tokens():
+    assert resolve("openai", "gpt-4o-mini") == Rates(150_000_000, 600_000_000, 75_000_000)
+
+
+def test_an_embedding_model_has_no_price_of_output():
+    assert resolve("openai", "text-embedding-3-small") == Rates(20_000_000, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4o-mini-2024-07-18", "GPT-4o-mini", "gpt-4o-mini-2099-01-31", "gpt-4o-mini-20990131"]
+)
+def test_a_dated_name_costs_what_the_undated_does(name):
+    assert resolve("openai", name) == resolve("openai", "gpt-4o-mini")
+
+
+def test_of_prices_with_tiers_the_first_is_taken():
+    rates = resolve("google-ai-studio", "gemini-2.5-pro")
+    assert rates is not None
+    assert (rates.input, rates.output) == (1_250_000_000, 10_000_000_000)
+
+
+def test_reasoning_that_the_list_prices_apart_is_priced_apart():
+    rates = resolve("perplexity-ai", "sonar-deep-research")
+    assert rates is not None
+    assert rates.reasoning == 3_000_000_000
+
+
+def test_a_price_is_that_of_its_day():
+    before, after = datetime(2025, 6, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
+    old, new = resolve("openai", "o3", before), resolve("openai", "o3", after)
+    assert old is not None
+    assert new is not None
+    assert (old.input, new.input) == (10_000_000_000, 2_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "no-such-model"),
+        ("openai", ""),
+        ("openai", "whisper-1"),  # by the hour, not by tokens
+        ("nobody", "gpt-4o-mini"),
+        ("huggingface", "gpt-4o-mini"),
+    ],
+)
+def test_what_the_list_does_not_know_has_no_rates(provider, model):
+    assert resolve(provider, model) is None
+
+
+def test_another_vendors_models_are_priced_where_they_are_resold():
+    assert resolve("azure-openai", "gpt-4o-mini") == resolve("openai", "gpt-4o-mini")
+
+
+def test_the_whole_list_names_dated_models_too_and_agrees_with_what_each_resolves_to():
+    prices = list(price_list())
+    named = {(price.provider, price.model) for price in prices}
+    assert {("openai", "gpt-4o-mini"), ("openai", "gpt-4o-2024-08-06"), ("anthropic", "claude-sonnet-4-5")} <= named
+    assert len(named) == len(prices) > 500
+    for price in prices[::50]:
+        assert price.rates == resolve(price.provider, price.model)
+    assert EDITION

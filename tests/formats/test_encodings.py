@@ -1,0 +1,114 @@
+import gzip
+import io
+import os
+import zlib
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.formats.encodings import coding_of, decoded
+
+
+def raw_deflate(data: bytes) -> bytes:
+    compress = zlib.compressobj(wbits=-15)
+    return compress.compress(data) + compress.flush()
+
+
+ENCODERS = {
+    "identity": bytes,
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+TEXT = b"".join(b'{"n": %d, "word": "%x"}\n' % (n, n * 2654435761 % 2**32) for n in range(20_000))
+
+
+def decode(data: bytes, coding: str, limit: int = 1 << 30) -> bytes:
+    pieces = decoded(io.BytesIO(data), coding, limit)
+    assert pieces is not None
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("coding", ENCODERS)
+@pytest.mark.parametrize("body", [b"", b"x", TEXT, os.urandom(200_000), b"a" * 900_000])
+def test_what_was_encoded_is_decoded(coding, body):
+    assert decode(ENCODERS[coding](body), coding) == body
+
+
+def test_deflate_may_be_raw():
+    assert decode(raw_deflate(TEXT), "deflate") == TEXT
+
+
+@given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODERS)))
+def test_any_bytes_survive_the_round_trip(body, coding):
+    assert decode(ENCODERS[coding](body), coding) == body
+
+
+@given(st.binary(max_size=300), st.sampled_from(sorted(ENCODERS)))
+def test_hostile_bytes_never_raise(body, coding):
+    assert decode(body, coding) is not None
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
+def test_of_a_body_cut_short_the_beginning_is_read(coding, kept):
+    whole = ENCODERS[coding](TEXT)
+    got = decode(whole[: int(len(whole) * kept)], coding)
+    assert TEXT.startswith(got)
+    assert len(got) > len(TEXT) * kept * 0.5 or kept == 0.0
+
+
+def test_damage_ends_a_body_at_what_was_read_before_it():
+    whole = bytearray(gzip.compress(os.urandom(300_000)))
+    whole[200_000:200_100] = b"\xff" * 100
+    assert len(decode(bytes(whole), "gzip")) > 100_000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_of_several_members_is_read_whole(coding):
+    assert decode(ENCODERS[coding](b"one ") + ENCODERS[coding](b"two"), coding) == b"one two"
+
+
+def test_rubbish_behind_a_gzip_body_is_left_alone():
+    assert decode(gzip.compress(b"one") + b"\0\0rubbish", "gzip") == b"one"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_a_bomb_is_stopped_by_its_ratio(coding):
+    bomb = ENCODERS[coding](bytes(50_000_000))
+    assert len(decode(bomb, coding)) <= (1 << 20) + 256 * len(bomb)
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip", "deflate", "zstd"])
+def test_no_more_than_the_limit_is_decoded(coding):
+    assert decode(ENCODERS[coding](TEXT), coding, limit=70_000) == TEXT[:70_000]
+
+
+def test_a_zstd_body_with_a_window_that_http_forbids_is_not_read():
+    parameters = zstandard.ZstdCompressionParameters(window_log=27)
+    data = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    assert decode(data.compress(TEXT) + data.flush(), "zstd") == b""
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip,br", "compress", "nonsense"])
+def test_an_unknown_coding_is_told_apart_from_an_empty_body(coding):
+    assert decoded(io.BytesIO(b"x"), coding) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "coding"),
+    [
+        (b"", "identity"),
+        (b"identity", "identity"),
+        (b" GZip ", "gzip"),
+        (b"identity, gzip", "gzip"),
+        (b",", "identity"),
+        (b"gzip, zstd", "gzip,zstd"),
+        (b"\xff", "\xff"),
+    ],
+)
+def test_the_coding_is_read_from_its_header(header, coding):
+    assert coding_of(header) == coding

@@ -1,0 +1,457 @@
+"""The keeper with its real neighbours: spool, meter, control data, log store. Every log once, whatever dies."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.keeper.keeper import Keeper
+from sluice.keeper.metering import Meter
+from sluice.metrics import Metrics
+from sluice.spool.layout import file_path, file_seqs, side_files
+from sluice.spool.reader import SpoolReader
+from sluice.spool.writer import SpoolWriter
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.generations import MappedGenerations, create_generations
+from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.ports import Side
+from sluice.values.exchange import Exchange
+from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
+from sluice.values.ids import wall_ms
+from sluice.values.log import LogEntry, ShardKey
+from sluice.values.rates import Rates
+from sluice.values.settings import LogSettings, SpoolSettings
+from sluice.values.tenancy import Gateway
+
+QUESTION = b'{"model":"gpt-4o-mini","messages":[]}'
+ANSWER = b'{"id":"chatcmpl-1","model":"gpt-4o-mini","usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}'
+
+Price = Callable[[str, str], Rates | None]
+
+
+def shard_of(gateway: Gateway) -> ShardKey:
+    return ShardKey(gateway.account, gateway.id.hex())
+
+
+class House:
+    """A data folder with a gateway in it, a worker's end of the spool, and as many lives of a keeper as it takes."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        create_generations(data / "generations.map")
+        self.generations = MappedGenerations.open(data / "generations.map", writable=True)
+        self.control = EmbeddedControlStore.open_for_writing(data / "control.db", self.generations)
+        self.control.first_start()
+        self.gateway = self.gateway_named("default")
+        self.metrics = Metrics.unseen()
+        self.reader = EmbeddedLogReader(data / "shards")
+        self.settings = LogSettings(sync_s=0.05)
+        self._writer: SpoolWriter | None = None
+
+    def gateway_named(self, name: str) -> Gateway:
+        if self.control.gateway("local", name) is None:
+            self.control.create_gateway("local", name, DEFAULT_GATEWAY_CONFIG)
+        gateway = self.control.gateway("local", name)
+        assert gateway is not None
+        return gateway
+
+    @property
+    def worker(self) -> SpoolWriter:
+        if self._writer is None:
+            self._writer = SpoolWriter.open(self.data / "spool", SpoolSettings(file_bytes=100_000), self.metrics)
+        return self._writer
+
+    def worker_ends(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def put(
+        self,
+        gateway: Gateway | None = None,
+        request: bytes = QUESTION,
+        response: bytes = ANSWER,
+        payload: bool = True,
+        log_id: str = "",
+        provider: str = "openai",
+    ) -> str:
+        gateway = gateway or self.gateway
+        log_id = log_id or self.worker.mint.mint()
+        tapes = self.worker.tape(log_id, "request"), self.worker.tape(log_id, "response")
+        for tape, body in zip(tapes, (request, response), strict=True):
+            tape.add(body)
+            if tape.file is not None:  # what `settle` awaits, for a test without a loop
+                tape.hand_over()
+        self.worker._sides.flush()
+        exchange = Exchange(
+            log_id, log_id, log_id, gateway.account, provider, "v1/chat/completions", "POST", "provider", wall_ms(),
+            0, 0, 200, "complete", 0, 0, 1, True, payload, b"application/json", b"", b"application/json", b"", b"",
+            b"", b"", len(request), len(response),
+        )  # fmt: skip
+        self.worker.append(gateway, exchange, *tapes)
+        return log_id
+
+    def keeper(self, price: Price | None = None) -> Keeper:
+        return Keeper(
+            self.settings,
+            self.data,
+            SpoolReader(self.data / "spool"),
+            EmbeddedLogWriter.open(self.data / "shards"),
+            Meter(price or self.control.rates),
+            self.control,
+            self.generations,
+            self.metrics,
+        )
+
+    def keep(self, rounds: int = 0, price: Price | None = None) -> None:
+        """One life of a keeper: so many rounds, then it is told to drain."""
+        looks = iter(range(rounds))
+        self.keeper(price).run(lambda wait_s: next(looks, None) is None)
+
+    def logs(self, gateway: Gateway | None = None) -> list[LogEntry]:
+        """All logs of a gateway in the order they were stored."""
+        entries: list[LogEntry] = []
+        after = 0
+        while True:
+            some, after = self.reader.tail(shard_of(gateway or self.gateway), after, 1000)
+            if not some:
+                return entries
+            entries += some
+
+    def ids(self, gateway: Gateway | None = None) -> list[str]:
+        return [entry.id for entry in self.logs(gateway)]
+
+    def body(self, log_id: str, side: Side) -> bytes | None:
+        pieces = self.reader.body(shard_of(self.gateway), log_id, side)
+        return None if pieces is None else b"".join(pieces)
+
+    def count(self, name: str, help: str, /, **labels: str) -> int:
+        return self.metrics.counter(name, help, **labels).value
+
+    @property
+    def bad(self) -> int:
+        return self.count("sluice_spool_bad_frames_total", "Frames and spans put aside as unreadable.")
+
+    @property
+    def spool(self) -> Path:
+        return self.data / "spool" / "0"
+
+    def close(self) -> None:
+        self.worker_ends()
+        self.reader.close()
+        self.control.close()
+        self.generations.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.close()
+
+
+def test_what_a_worker_appended_is_in_the_log_with_usage_and_bodies(house: House):
+    ids = [house.put() for _ in range(20)]
+    house.keep()
+    entries = house.logs()
+    assert [entry.id for entry in entries] == ids
+    assert (entries[0].model, entries[0].usage.tokens_in, entries[0].usage.tokens_out) == ("gpt-4o-mini", 3, 4)
+    assert (house.body(ids[7], "request"), house.body(ids[7], "response")) == (QUESTION, ANSWER)
+    assert house.count("sluice_logs_stored_total", "Logs stored.") == 20
+
+
+def test_nothing_is_stored_twice_even_if_the_marks_are_lost(house: House):
+    ids = [house.put() for _ in range(30)]
+    house.keep()
+    for path in house.data.glob("keeper.*"):
+        path.unlink()
+    ids += [house.put() for _ in range(5)]
+    house.keep()
+    house.keep()
+    assert house.ids() == ids
+
+
+def test_damaged_marks_cost_a_replay_and_no_log(house: House):
+    ids = [house.put() for _ in range(30)]
+    house.keep()
+    (house.data / "keeper.db").write_bytes(b"no database" * 1000)
+    ids.append(house.put())
+    house.keep()
+    assert house.ids() == ids
+    assert (house.data / "keeper.db.damaged").exists()
+
+
+def test_spool_files_go_once_they_are_stored_and_the_newest_stays(house: House):
+    for _ in range(300):
+        house.put(request=QUESTION + b" " * 1000)
+    before = file_seqs(house.spool)
+    assert len(before) > 3
+    house.keep()
+    assert file_seqs(house.spool) == before[-1:]
+
+
+def test_large_bodies_are_stored_whole_and_their_side_files_go(house: House):
+    request, response = random.randbytes(300_000), random.randbytes(2_000_000)
+    log_id = house.put(request=request, response=response)
+    assert len(side_files(house.spool)) == 2
+    house.keep()
+    assert (house.body(log_id, "request"), house.body(log_id, "response")) == (request, response)
+    assert side_files(house.spool) == []
+
+
+def test_side_files_whose_log_never_came_go_when_their_worker_is_dead(house: House):
+    house.put()
+    orphan = house.spool / "big" / f"{house.worker.mint.mint()}.req"
+    orphan.write_bytes(b"half a body")
+    house.keep()
+    assert orphan.exists()
+    house.worker_ends()
+    house.keep()
+    assert not orphan.exists()
+
+
+def test_a_body_lost_with_its_side_file_does_not_take_the_log_along(house: House):
+    lost, short = house.put(request=b"q" * 100_000), house.put(response=b"r" * 100_000)
+    (house.spool / "big" / f"{lost}.req").unlink()
+    os.truncate(house.spool / "big" / f"{short}.res", 5000)
+    house.keep()
+    assert house.ids() == [lost, short]
+    assert house.body(lost, "request") is None
+    assert house.body(lost, "response") == ANSWER
+    assert house.body(short, "response") is None
+    assert house.count("sluice_spool_lost_bodies_total", "Bodies whose side file is missing or short.") == 2
+
+
+def test_bodies_that_may_not_be_stored_are_read_for_usage_alone(house: House):
+    small, large = house.put(payload=False), house.put(payload=False, request=QUESTION + b" " * 100_000)
+    house.keep()
+    assert [entry.usage.tokens_out for entry in house.logs()] == [4, 4]
+    assert [house.body(log_id, "request") for log_id in (small, large)] == [None, None]
+    assert side_files(house.spool) == []
+
+
+def test_a_deleted_gateways_frames_are_dropped_and_counted_and_its_logs_go(house: House):
+    doomed = house.gateway_named("doomed")
+    house.put(doomed)
+    house.keep()
+    assert len(house.ids(doomed)) == 1
+    house.put(doomed, request=b"q" * 100_000)
+    house.put(doomed)
+    house.control.delete_gateway("local", "doomed")
+    kept = house.put()
+    house.keep()
+    assert (house.ids(doomed), house.ids()) == ([], [kept])
+    labels = {"account": "local", "gateway": doomed.id.hex(), "reason": "gateway_deleted"}
+    assert house.count("sluice_logs_dropped_total", "Logs that were lost, by gateway and reason.", **labels) == 2
+    assert side_files(house.spool) == []
+
+
+def test_a_gateway_that_is_missing_but_was_not_deleted_keeps_its_logs(house: House):
+    restored = Gateway(b"r" * 16, "local", "of a restored backup", True, True)
+    log_id = house.put(restored)
+    house.keep()
+    assert house.ids(restored) == [log_id]
+
+
+def test_a_store_that_fails_is_tried_until_it_works_and_holds_up_nobody_else(house: House):
+    other = house.gateway_named("other")
+    ids = [house.put() for _ in range(5)]
+    others = [house.put(other) for _ in range(5)]
+    obstacle = house.data / "shards" / "local" / house.gateway.id.hex()
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_bytes(b"in the way")
+    stop = threading.Event()
+    thread = threading.Thread(target=house.keeper().run, args=(stop.wait,))
+    thread.start()
+    wait_until(lambda: house.ids(other) == others)
+    wait_until(lambda: house.count("sluice_log_store_faults_total", "Calls of the log store that failed.") >= 2)
+    obstacle.unlink()
+    wait_until(lambda: house.ids() == ids)
+    stop.set()
+    thread.join()
+    assert house.bad == 0
+
+
+def test_a_store_that_goes_on_failing_leaves_its_logs_in_the_spool(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sluice.keeper.keeper.DRAIN_S", 0.2)
+    ids = [house.put() for _ in range(500)]
+    obstacle = house.data / "shards" / "local" / house.gateway.id.hex()
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_bytes(b"in the way")
+    house.keep()
+    assert len(file_seqs(house.spool)) > 1
+    obstacle.unlink()
+    house.keep()
+    assert house.ids() == ids
+
+
+def test_a_log_that_no_store_can_take_is_put_aside_and_costs_no_other(house: House):
+    ids = [house.put() for _ in range(3)]
+    house.put(log_id="not a ULID")
+    ids += [house.put() for _ in range(3)]
+    house.keep()
+    assert house.ids() == ids
+    assert house.bad == 1
+    assert b"not a ULID" in next(house.spool.glob("*.bad")).read_bytes()
+
+
+def test_a_damaged_frame_is_counted_once_and_the_others_are_stored(house: House):
+    ids = [house.put() for _ in range(3)]
+    path = file_path(house.spool, file_seqs(house.spool)[0])
+    data = bytearray(path.read_bytes())
+    data[data.index(ids[1].encode()) + 3] ^= 1
+    path.write_bytes(data)
+    house.keep()
+    assert house.ids() == [ids[0], ids[2]]
+    assert house.bad == 1
+
+
+def test_more_than_fits_into_memory_is_read_again_when_its_turn_comes(house: House):
+    house.settings = LogSettings(pending_bytes=20_000, flush_rows=10)
+    ids = [house.put() for _ in range(500)]
+    house.keep(rounds=3)
+    assert house.ids() == ids
+
+
+def test_logs_of_many_gateways_and_workers_find_their_shards(house: House):
+    gateways = [house.gateway_named(f"gateway-{number}") for number in range(5)]
+    ids: dict[str, list[str]] = {gateway.name: [] for gateway in gateways}
+    for _ in range(3):
+        for gateway in gateways * 20:
+            ids[gateway.name].append(house.put(gateway))
+        house.keep(rounds=1)
+        house.worker_ends()
+    assert {gateway.name: house.ids(gateway) for gateway in gateways} == ids
+
+
+def test_a_log_can_be_read_within_half_a_second_of_its_reply(house: House):
+    stop = threading.Event()
+    thread = threading.Thread(target=house.keeper().run, args=(stop.wait,))
+    thread.start()
+    house.put()
+    wait_until(lambda: len(house.ids()) == 1)
+    lags = []
+    for _ in range(10):
+        log_id, appended_s = house.put(), time.monotonic()
+        wait_until(lambda log_id=log_id: house.reader.get(shard_of(house.gateway), log_id) is not None)
+        lags.append(time.monotonic() - appended_s)
+    stop.set()
+    thread.join()
+    assert max(lags) < 0.5
+
+
+def test_there_is_one_keeper_at_a_time(house: House):
+    log_id = house.put()
+    stop_first, stop_second = threading.Event(), threading.Event()
+    first = threading.Thread(target=house.keeper().run, args=(stop_first.wait,))
+    first.start()
+    wait_until(lambda: house.ids() == [log_id])
+    second = threading.Thread(target=house.keeper().run, args=(stop_second.wait,))
+    second.start()
+    stop_second.set()
+    second.join()  # it never had the lock
+    later = house.put()
+    stop_first.set()
+    first.join()
+    assert house.ids() == [log_id, later]
+
+
+KEEPER = """
+import os, sys, threading
+from pathlib import Path
+from sluice.keeper.keeper import Keeper
+from sluice.keeper.metering import Meter
+from sluice.metrics import Metrics
+from sluice.spool.reader import SpoolReader
+from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.values.settings import LogSettings
+data, poison = Path(sys.argv[1]), sys.argv[2]
+control = EmbeddedControlReader.open(data / "control.db")
+def price(provider, model):
+    if model == poison:
+        os._exit(9)
+    return control.rates(provider, model)
+keeper = Keeper(LogSettings(flush_rows=20, flush_ms=5, poll_ms=2, sync_s=0.02), data, SpoolReader(data / "spool"),
+                EmbeddedLogWriter.open(data / "shards"), Meter(price), control,
+                MappedGenerations.open(data / "generations.map"), Metrics.unseen())
+print("started", flush=True)
+keeper.run(threading.Event().wait)
+"""
+
+
+def start_keeper(house: House, poison: str = "none") -> subprocess.Popen[str]:
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", KEEPER, str(house.data), poison], stdout=subprocess.PIPE, text=True
+    )
+    assert keeper.stdout is not None
+    assert keeper.stdout.readline() == "started\n"
+    keeper.stdout.close()
+    return keeper
+
+
+def test_a_log_that_kills_the_keeper_is_put_aside_and_costs_no_other(house: House):
+    ids = [house.put() for _ in range(10)]
+    house.put(request=QUESTION.replace(b"gpt-4o-mini", b"poison"))
+    ids += [house.put() for _ in range(10)]
+    deaths = 0
+    while deaths < 10:
+        keeper = start_keeper(house, poison="poison")
+        try:
+            keeper.wait(0.7)
+        except subprocess.TimeoutExpired:
+            keeper.kill()
+            keeper.wait()
+            break
+        deaths += 1
+    house.keep()
+    assert house.ids() == ids
+    assert deaths <= 3  # in the batch, then twice alone
+    assert b"poison" in next(house.spool.glob("*.bad")).read_bytes()
+
+
+def test_every_log_is_stored_once_however_often_the_keeper_is_killed(house: House):
+    gateways = [house.gateway, house.gateway_named("second"), house.gateway_named("third")]
+    put: dict[str, tuple[Gateway, bytes]] = {}
+    for life in range(12):
+        keeper = start_keeper(house)
+        until_s = time.monotonic() + random.uniform(0.02, 0.3)
+        while time.monotonic() < until_s:
+            gateway = random.choice(gateways)
+            request = random.randbytes(100_000 if random.random() < 0.02 else random.randrange(500))
+            put[house.put(gateway, request=request)] = (gateway, request)
+        os.kill(keeper.pid, signal.SIGKILL)
+        keeper.wait()
+        if life % 4 == 3:
+            house.worker_ends()
+    house.keep()
+    stored = {gateway.name: house.ids(gateway) for gateway in gateways}
+    for gateway in gateways:
+        expected = {log_id for log_id, (where, _) in put.items() if where is gateway}
+        assert len(stored[gateway.name]) == len(expected)
+        assert set(stored[gateway.name]) == expected
+    for log_id, (gateway, request) in put.items():
+        pieces = house.reader.body(shard_of(gateway), log_id, "request")
+        assert b"".join(pieces or ()) == request
+    assert house.bad == 0
+    house.worker_ends()
+    house.keep()
+    assert side_files(house.spool) == []
+    assert len(file_seqs(house.spool)) == 1
+
+
+def wait_until(true: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    """Looks again and again: what is waited for happens in another thread's files."""
+    until_s = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < until_s, "it never came true"
+        time.sleep(0.002)

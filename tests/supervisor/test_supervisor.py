@@ -1,0 +1,373 @@
+"""The supervisor over real child processes: start, replacement, drain, reload, its own death."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice import metrics
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(__file__).parent / "programs"
+QUICK = {"heartbeat_s": 2.5, "grace_s": 0.5, "hastened_s": 1.0}
+
+
+class Server:
+    """A supervisor in a process group of its own, spoken to as a terminal and as a client would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self._file = folder / "settings.json"
+        self.host = ""
+        self.port = 0
+        self.simulator = ""
+        self.ready: dict[str, dict[str, Any]] = {}
+        """The last line of each role that told of its readiness."""
+
+    def settings(self, patience: dict[str, float] = QUICK, **sections: Any) -> None:
+        sections = {"server": {"workers": 1, "drain_timeout_s": 20.0}} | sections
+        self._file.write_text(json.dumps({"settings": sections, "patience": patience}))
+
+    def start(self, port: int = 0) -> None:
+        if not self._file.exists():
+            self.settings()
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAMS / "serve.py"), str(self.data), str(port), str(self._file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+
+    def say(self) -> str:
+        """The next line for the person at the terminal."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def serve(self, port: int = 0) -> None:
+        self.start(port)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        word, url, self.simulator = self.say().split()
+        assert word == "ready"
+        self.host, port = url.removeprefix("http://").split(":")
+        self.port = int(port)
+        while self.ready.keys() < {"worker", "keeper", "console"}:
+            self.journal("ready")
+
+    def journal(self, event: str, **wanted: Any) -> dict[str, Any]:
+        """The next line of the process log that tells of this."""
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            line: dict[str, Any] = json.loads(text)
+            assert "trace" not in line, line["trace"]
+            if line["event"] == "ready":
+                self.ready[line["child"]] = line
+            if line["event"].startswith(event) and wanted.items() <= line.items():
+                return line
+        raise AssertionError(f"the log ended without {event} {wanted}")
+
+    def call(self, command: str) -> socket.socket:
+        connection = socket.create_connection((self.host, self.port))
+        connection.sendall(f"{command}\n".encode())
+        return connection
+
+    def connects(self) -> bool:
+        try:
+            self.call("who").close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return False
+        return True
+
+    def ask(self, command: str) -> dict[str, Any]:
+        with closing(self.call(command)) as connection:
+            return answer(connection)
+
+    def signal(self, number: int) -> None:
+        """To the whole group, as a terminal sends it."""
+        os.killpg(self.process.pid, number)
+
+    def ended(self) -> int:
+        self.process.communicate()
+        return self.process.returncode
+
+    def ends(self) -> list[str]:
+        return (self.data / "ends").read_text().splitlines()
+
+    def alive(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def wait_for_all(self) -> None:
+        """All processes hold the log's pipe: its end is theirs."""
+        assert self.process.stderr is not None
+        self.process.stderr.read()
+
+
+def answer(connection: socket.socket) -> dict[str, Any]:
+    with connection.makefile() as lines:
+        line = lines.readline()
+        if line == "started\n":
+            line = lines.readline()
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+
+def started(connection: socket.socket) -> socket.socket:
+    """The call, once its worker has begun it."""
+    assert connection.recv(8) == b"started\n"
+    return connection
+
+
+def title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    if hasattr(server, "process"):
+        if server.alive():
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.communicate()
+
+
+def test_it_is_ready_once_all_its_processes_are_and_each_shows_its_role(server: Server):
+    server.settings(server={"workers": 2})
+    server.serve()
+    workers = {said["slot"]: said["pid"] for said in (server.ask("who") for _ in range(64))}
+    assert sorted(workers) == [1, 2]
+    assert title(server.process.pid) == "sluice: supervisor"
+    assert title(workers[2]) == "sluice: worker 2"
+    for role in ("keeper", "console"):
+        assert title(server.ready[role]["child_pid"]) == f"sluice: {role}"
+
+
+def test_its_sockets_for_the_console_are_this_users_alone(server: Server):
+    server.serve()
+    for name in ("console.sock", "relay.sock"):
+        assert (server.data / name).stat().st_mode & 0o777 == 0o600
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert not (server.data / "console.sock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_drains_workers_then_console_then_keeper(server: Server, number: int):
+    server.serve()
+    with closing(started(server.call("slow"))) as running:
+        server.signal(number)
+        assert answer(running)["slot"] == 1
+    assert server.ended() == 0
+    assert server.ends() == ["worker 0", "console 0", "keeper 0"]
+    assert not server.alive()
+
+
+def test_a_draining_server_refuses_new_connections(server: Server):
+    server.serve()
+    with closing(started(server.call("stuck"))):
+        server.signal(signal.SIGTERM)
+        server.journal("stopping")
+        while server.connects():
+            pass  # the supervisor has closed its copy, the worker is about to
+
+
+def test_what_does_not_finish_is_cut_at_the_deadline(server: Server):
+    server.settings(server={"workers": 1, "drain_timeout_s": 0.2})
+    server.serve()
+    with closing(started(server.call("stuck"))) as running:
+        server.signal(signal.SIGTERM)
+        assert server.journal("killed")["reason"] == "drain deadline"
+        assert running.recv(1) == b""
+    assert server.ended() == 0
+
+
+def test_a_second_interrupt_hastens_the_drain(server: Server):
+    server.serve()
+    with closing(started(server.call("stuck"))) as running:
+        server.signal(signal.SIGINT)
+        server.journal("stopping")
+        server.signal(signal.SIGINT)
+        assert running.recv(1) == b""
+    assert server.ended() == 0
+    assert server.ends()[0] == "worker 0"
+
+
+def test_a_dead_worker_is_replaced_and_those_who_wait_on_its_socket_are_served(server: Server):
+    server.serve()
+    first = server.ask("who")["pid"]
+    os.kill(first, signal.SIGSTOP)
+    with closing(server.call("who")) as waiting:
+        os.kill(first, signal.SIGKILL)
+        assert answer(waiting)["pid"] != first
+    assert server.journal("ended", child="worker")["how"] == "SIGKILL"
+
+
+@pytest.mark.parametrize("role", ["keeper", "console"])
+def test_a_dead_keeper_or_console_is_replaced(server: Server, role: str):
+    server.serve()
+    victim = server.ready[role]["child_pid"]
+    os.kill(victim, signal.SIGKILL)
+    assert server.journal("ended", child=role)["child_pid"] == victim
+    assert server.journal("ready", child=role)["child_pid"] != victim
+
+
+def test_a_worker_that_hangs_is_killed(server: Server):
+    server.serve()
+    with closing(server.call("hang")) as hanging:
+        assert server.journal("killed", child="worker")["reason"] == "no heartbeat"
+        assert hanging.recv(1) == b""
+    assert server.ask("who")["slot"] == 1
+
+
+def test_a_slot_that_keeps_dying_is_closed_until_a_worker_stays_up(server: Server):
+    server.serve()
+    for _ in range(3):
+        with closing(server.call("die")) as dying:
+            assert dying.recv(1) == b""
+            server.journal("ended", child="worker")
+    server.journal("slot closed")
+    server.journal("ready", child="worker")
+    assert server.ask("who")["slot"] == 1
+
+
+def test_a_server_whose_workers_cannot_start_gives_up(server: Server):
+    server.settings(server={"workers": 1, "public_url": "die"})
+    server.start()
+    assert server.say() == ""
+    assert server.ended() == 1
+    assert not server.alive()
+
+
+def test_counts_go_on_when_a_worker_is_replaced(server: Server):
+    server.serve()
+    server.ask("who")
+    with closing(server.call("die")) as dying:
+        assert dying.recv(1) == b""
+    server.ask("who")
+    text = metrics.render((server.data / "metrics").iterdir())
+    assert "seen_total 3\n" in text
+    assert 'sluice_processes{role="worker"} 1\n' in text
+
+
+def test_a_reload_starts_successors_with_the_new_settings_before_it_drains(server: Server):
+    server.settings(server={"workers": 1, "public_url": "http://old"})
+    server.serve()
+    with closing(started(server.call("slow"))) as running:
+        server.settings(server={"workers": 1, "public_url": "http://new"})
+        os.kill(server.process.pid, signal.SIGHUP)
+        old = answer(running)
+    assert (old["generation"], old["public_url"]) == (0, "http://old")
+    new = server.ask("who")
+    assert (new["generation"], new["public_url"]) == (1, "http://new")
+    while any(server.ready[role]["generation"] == 0 for role in ("keeper", "console")):
+        server.journal("ready")
+
+
+def test_a_third_generation_hastens_the_first_that_drains(server: Server):
+    server.serve()
+    with ExitStack() as stack:
+        calls = []
+        for generation in range(3):
+            calls.append(stack.enter_context(closing(started(server.call("stuck")))))
+            os.kill(server.process.pid, signal.SIGHUP)
+            server.journal("ready", child="worker", generation=generation + 1)
+            server.journal("closed its sockets")
+        first, second, third = calls
+        assert first.recv(1) == b""
+        for call in (second, third):
+            call.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                call.recv(1)
+
+
+def test_settings_that_are_wrong_do_not_replace_anybody(server: Server):
+    server.serve()
+    before = server.ask("who")
+    server.settings(server={"workers": "many"})
+    os.kill(server.process.pid, signal.SIGHUP)
+    assert "Expected `int`" in server.journal("reload refused")["error"]
+    assert server.ask("who") == before
+
+
+def test_a_successor_that_cannot_start_leaves_the_predecessor_at_work(server: Server):
+    server.serve()
+    before = server.ask("who")
+    server.settings(server={"workers": 1, "public_url": "die"})
+    os.kill(server.process.pid, signal.SIGHUP)
+    server.journal("reload failed here")
+    assert server.ask("who") == before
+
+
+def test_the_port_cannot_change_without_a_restart_and_workers_are_told_the_one_in_use(server: Server):
+    server.settings(server={"workers": 1}, simulate=True)
+    server.serve()
+    assert server.ask("who")["providers"] == {"openai": f"{server.simulator}/openai"}
+    server.settings(server={"workers": 3, "host": "127.0.0.2"}, simulate=True)
+    os.kill(server.process.pid, signal.SIGHUP)
+    server.journal("data, simulate, server.host")
+    server.journal("ready", child="keeper")
+    assert server.ask("who")["generation"] == 1
+
+
+def test_children_of_a_killed_supervisor_finish_and_leave(server: Server):
+    server.serve()
+    with closing(started(server.call("slow"))) as running:
+        os.kill(server.process.pid, signal.SIGKILL)
+        assert answer(running)["slot"] == 1
+    server.wait_for_all()
+    assert sorted(server.ends()) == ["console 0", "keeper 0", "worker 0"]
+
+
+def test_a_new_server_waits_for_the_workers_of_a_killed_one(server: Server, tmp_path: Path):
+    server.serve()
+    worker = server.ask("who")["pid"]
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    successor = Server(tmp_path)
+    successor.start(server.port)
+    try:
+        assert "Workers of a former server" in successor.say()
+        os.kill(worker, signal.SIGCONT)
+        successor.wait_ready()
+        assert successor.port == server.port
+        assert successor.ask("who")["pid"] != worker
+        successor.signal(signal.SIGTERM)
+        assert successor.ended() == 0
+    finally:
+        successor.process.kill()
+        successor.process.communicate()
+
+
+def test_a_taken_port_names_who_has_it(server: Server):
+    with closing(socket.create_server(("127.0.0.1", 0), reuse_port=True)) as other:
+        port = other.getsockname()[1]
+        server.start(port)
+        said = server.say()
+        assert f"Port {port} on 127.0.0.1 is taken by" in said
+        assert f"(process {os.getpid()})" in said
+        assert server.ended() == 2
+
+
+def test_a_second_server_on_the_same_folder_is_refused(server: Server, tmp_path: Path):
+    server.serve()
+    second = Server(tmp_path)
+    second.start()
+    assert f"A Sluice server (process {server.process.pid}) already works on the data folder" in second.say()
+    assert second.ended() == 2

@@ -1,0 +1,143 @@
+"""Where settings come from, and what is said of those that are wrong."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sluice.config import RANGES, ConfigError, Tree, load_settings
+from sluice.values.settings import ProviderSettings, Settings
+
+
+def load(toml: str = "", flags: Tree | None = None, tmp_path: Path = Path(), **environment: str) -> Settings:
+    file = None
+    if toml:
+        file = tmp_path / "sluice.toml"
+        file.write_text(toml)
+    return load_settings(file, environment, flags or {})
+
+
+def test_without_anything_the_defaults_hold():
+    assert load() == Settings()
+
+
+def test_the_environment_stands_over_the_file_and_flags_over_both(tmp_path: Path):
+    toml = "data = 'here'\n[server]\nhost = '0.0.0.0'\nport = 1\nworkers = 3\n"
+    settings = load(toml, {"server": {"port": 3}}, tmp_path, SLUICE_SERVER__PORT="2", SLUICE_SERVER__WORKERS="4")
+    assert (settings.data, settings.server.host) == (Path("here"), "0.0.0.0")
+    assert (settings.server.port, settings.server.workers) == (3, 4)
+
+
+def test_text_of_the_environment_becomes_the_settings_type():
+    settings = load(
+        SLUICE_DATA="/tmp/x",
+        SLUICE_SIMULATE="true",
+        SLUICE_SERVER__CORS="0",
+        SLUICE_UPSTREAM__CONNECT_TIMEOUT_S="2.5",
+        SLUICE_SPOOL__WHEN_FULL="refuse",
+    )
+    assert (settings.data, settings.simulate, settings.server.cors) == (Path("/tmp/x"), True, False)
+    assert (settings.upstream.connect_timeout_s, settings.spool.when_full) == (2.5, "refuse")
+
+
+def test_providers_and_hosts_have_names_of_their_own(tmp_path: Path):
+    toml = """
+[providers.openai]
+base_url = "https://openai.example.com/v1"
+[hosts]
+"aig.example.com" = "local/default"
+"""
+    settings = load(
+        toml,
+        None,
+        tmp_path,
+        SLUICE_PROVIDERS__WORKERS_AI__BASE_URL="http://127.0.0.1:9",
+        SLUICE_HOSTS='{"b.example.com": "local/other"}',
+    )
+    assert settings.providers == {
+        "openai": ProviderSettings("https://openai.example.com/v1"),
+        "workers-ai": ProviderSettings("http://127.0.0.1:9"),
+    }
+    assert settings.hosts == {"aig.example.com": "local/default", "b.example.com": "local/other"}
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[server]\nprot = 1", "there is no setting server.prot: did you mean server.port?"),
+        ("[sever]\nport = 1", "there is no setting sever: did you mean server?"),
+        ("body_bytes = 1", "there is no setting body_bytes: did you mean limits.body_bytes?"),
+        ("[server]\nzzz = 1", "there is no setting server.zzz: known here are host, port, "),
+        ("[providers.openai]\nurl = 'x'", "there is no setting providers.openai.url: did you mean"),
+        ("[server.port]\nx = 1", "server.port is a single value and has no x"),
+        ("[server]\nport = '1'", "server.port: expected int, got str"),
+        ("[spool]\nwhen_full = 'wait'", "spool.when_full: Invalid enum value 'wait'"),
+        ("providers = 3", "providers: expected object, got int"),
+        ("[server", "sluice.toml is not TOML: "),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, toml: str, message: str):
+    with pytest.raises(ConfigError) as caught:
+        load(toml, None, tmp_path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("SLUICE_SERVER__PROT", "1", "SLUICE_SERVER__PROT: there is no setting server.prot: did you mean server.port?"),
+        ("SLUICE_SERVER__PORT", "many", "SLUICE_SERVER__PORT: expected int, got 'many'"),
+        ("SLUICE_SERVER__PORT__X", "1", "SLUICE_SERVER__PORT__X: server.port is a single value and has no x"),
+        ("SLUICE_SIMULAT", "1", "SLUICE_SIMULAT is no setting: did you mean SLUICE_SIMULATE?"),
+        ("SLUICE_HOSTS", "nowhere", "SLUICE_HOSTS: JSON is malformed"),
+        ("SLUICE_SERVER", '{"prot": 1}', "SLUICE_SERVER: there is no setting server.prot"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_named(variable: str, text: str, message: str):
+    with pytest.raises(ConfigError) as caught:
+        load(**{variable: text})
+    assert str(caught.value).startswith(message)
+
+
+def test_variables_of_other_programs_are_left_alone():
+    assert load(SLUICE_TOKEN="sluice_abc", PATH="/bin", SLUICED="1") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[server]\nport = 70000", "server.port is 70000: choose a number from 0 to 65535"),
+        ("[server]\ndrain_timeout_s = -1", "server.drain_timeout_s is -1: choose a number from 0 to 3600"),
+        ("[upstream]\nidle_timeout_s = nan", "upstream.idle_timeout_s is nan: choose"),
+        ("[server]\npublic_url = 'gateway.example.com'", "server.public_url: "),
+        ("[server]\npublic_url = 'https://gateway.example.com/x'", "server.public_url: "),
+        ("[providers.openai]\nbase_url = 'ftp://x'", "providers.openai.base_url: "),
+        ("[providers.openai]\nbase_url = 'https://x:port/'", "providers.openai.base_url: "),
+        ("[providers.openai]\nbase_url = 'https://me:key@x/'", "providers.openai.base_url: "),
+        ("[hosts]\n'https://x' = 'local/default'", "hosts: "),
+        ("[hosts]\n'x' = 'default'", 'hosts: "x" must name "account/gateway", got "default"'),
+        ("[upstream]\nca_file = '/nowhere.pem'", "upstream.ca_file: there is no file /nowhere.pem"),
+        ("[spool]\nmax_bytes = 2000000\nfile_bytes = 4000000", "spool.file_bytes is more than spool.max_bytes"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(tmp_path: Path, toml: str, message: str):
+    with pytest.raises(ConfigError) as caught:
+        load(toml, None, tmp_path)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"There is no configuration file .*gone\.toml"):
+        load_settings(tmp_path / "gone.toml", {}, {})
+
+
+def test_every_number_has_a_range_and_every_default_is_within_it():
+    numbers = {
+        f"{section.name}.{field.name}": field.default
+        for section in msgspec.structs.fields(Settings)
+        if isinstance(section.type, type) and issubclass(section.type, msgspec.Struct)
+        for field in msgspec.structs.fields(section.type)
+        if field.type in (int, float)
+    }
+    assert numbers.keys() == RANGES.keys()
+    assert all(RANGES[name][0] <= default <= RANGES[name][1] for name, default in numbers.items())
