@@ -76,7 +76,8 @@ def _serve(settings: Settings, hooks: Hooks) -> int:
     simulator_url = None
     if settings.simulate:
         simulator = listeners.open_tcp("127.0.0.1", 0)
-        places.append(Place("simulator", 0, Deaths(hooks.patience, at_once=True), listeners=[simulator]))
+        # Before the console, which takes longer and which no first call waits for.
+        places.insert(-2, Place("simulator", 0, Deaths(hooks.patience, at_once=True), listeners=[simulator]))
         simulator_url = listeners.url_of("127.0.0.1", simulator.getsockname()[1])
     shutil.rmtree(settings.data / "metrics", ignore_errors=True)  # counters begin anew with a server
     (settings.data / "metrics").mkdir(mode=0o700)

@@ -67,9 +67,7 @@ class Supervisor:
         with ExitStack() as stack:
             stack.callback(self._selector.close)
             stack.enter_context(_Signals(self._selector))
-            while self._phase < len(PHASES):
-                now = time.monotonic()
-                self._look(now)
+            while self._look(now := time.monotonic()):
                 for key, _ in self._selector.select(self._pause_s(now)):
                     if isinstance(key.data, Offspring):
                         self._hear(key.data)
@@ -80,8 +78,8 @@ class Supervisor:
         _log.info("stopped")
         return 1 if self._failed else 0
 
-    def _look(self, now: float) -> None:
-        """One round: bury, replace, kill what is overdue, go on with a reload or a shutdown."""
+    def _look(self, now: float) -> bool:
+        """One round: bury, replace, kill what is overdue, go on with a reload or a shutdown. False at the very end."""
         self._forgive(now)
         for child in list(self._children()):
             how = child.ended()
@@ -97,6 +95,7 @@ class Supervisor:
             self._replace_the_rest(now)
         if self._phase >= 0:
             self._go_on_stopping(now)
+        return self._phase < len(PHASES)
 
     def _start(self, place: Place, now: float) -> Offspring | None:
         try:
