@@ -53,7 +53,7 @@ async def end(data: Path, by: signal.Signals, rate: float) -> Account:
                 os.kill(program.pid, by)
                 await _until(program.gone, "the end of all processes")
         if account.cut:
-            raise BenchFault(f"{len(account.cut)} requests were cut, as {account.cut[:5]}\n{program.said()}")
+            raise BenchFault(f"{len(account.cut)} of {account.sent} requests were cut, as {account.cut[:5]}")
         if by != signal.SIGKILL and program.status() != 0:
             raise BenchFault(f"exit status {program.status()}:\n{program.said()}")
         with start_sluice(origin, port := free_port(), None, data, workers=2) as program:

@@ -218,16 +218,20 @@ async def stored_logs(port: int, token: str, deadline_s: float = 60.0) -> Counte
 async def stored_number(port: int, token: str, log_id: str, side: str) -> int:
     """The number in a stored body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    number = _NUMBER.search(json.dumps(await get(reader, writer, f"{LOGS}/{log_id}/{side}", token)).encode())
+    number = _NUMBER.search(await get_bytes(reader, writer, f"{LOGS}/{log_id}/{side}", token))
     writer.close()
     return int(number[1]) if number else -1
 
 
 async def get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, token: str) -> Mapping[str, Any]:
     """What a path of the management API answers."""
+    decoded: Mapping[str, Any] = json.loads(await get_bytes(reader, writer, path, token))
+    return decoded
+
+
+async def get_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, token: str) -> bytes:
     writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\r\n".encode())
     answer_head, answer = await read_message(reader)
     if not answer_head.startswith(b"HTTP/1.1 200 "):
         raise Broken(f"{path} was answered with {answer_head + answer!r}")
-    decoded: Mapping[str, Any] = json.loads(answer)
-    return decoded
+    return answer
