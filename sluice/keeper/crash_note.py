@@ -8,11 +8,14 @@ from typing import Final, NamedTuple
 
 from sluice.values.log import Position
 
-FATAL: Final = 2
-"""As often as this a frame may kill the keeper while it alone is worked on."""
+METERING_DEATH: Final = 3
+STORING_DEATH: Final = 1
+FATAL: Final = 6
+"""A frame that was worked on alone is poisoned after two deaths in metering, which is all ours and takes microseconds,
+or six around it: there the disk is waited for, and whoever kills the keeper for other reasons is likely to hit that."""
 
 _BYTES: Final = 4096
-_IDLE, _BATCH, _STEP = range(3)
+_IDLE, _BATCH, _STORING, _METERING = range(4)
 _MODE_AT: Final = 0
 _PLACE: Final = Struct("<16sIQQI")
 _CURRENT_AT: Final = 8
@@ -31,23 +34,24 @@ class CrashNote:
     """A mapped page, written before each batch: it survives any death of the process and costs no call.
 
     After a death within a batch, the frames of that gateway are worked on one by one (`careful`). A frame that is
-    then died in is the suspect; when it was died in FATAL times it is `poisoned`.
+    then died over is the suspect, and after some more deaths `poisoned`.
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
         self.careful: set[bytes] = set()
-        self._suspect, self._deaths = self._recall(_SUSPECT_AT)
+        self._suspect, self._guilt = self._recall(_SUSPECT_AT)
         mode = memory[_MODE_AT]
         current, _ = self._recall(_CURRENT_AT)
-        if mode == _STEP:
-            self._deaths = self._deaths + 1 if current == self._suspect else 1
+        memory[_MODE_AT] = _IDLE  # first: rather a death too few is counted than one too many
+        if mode in (_STORING, _METERING):
+            before = self._guilt if current == self._suspect else 0
+            self._guilt = before + (METERING_DEATH if mode == _METERING else STORING_DEATH)
             self._suspect = current
-            self._put(_SUSPECT_AT, current, self._deaths)
-        memory[_MODE_AT] = _IDLE
+            self._put(_SUSPECT_AT, current, self._guilt)
         if mode != _IDLE:
             self.careful.add(current.gateway_id)
-        if self._deaths:
+        if self._guilt:
             self.careful.add(self._suspect.gateway_id)
 
     @classmethod
@@ -64,21 +68,31 @@ class CrashNote:
     def begin(self, place: Place, *, alone: bool) -> None:
         """Work on frames begins: on this one alone, or on a batch with this one first."""
         self._put(_CURRENT_AT, place, 0)
-        self._memory[_MODE_AT] = _STEP if alone else _BATCH  # last: until then the place does not count
+        self._memory[_MODE_AT] = _STORING if alone else _BATCH  # last: until then the place does not count
+
+    def metering(self) -> None:
+        """What follows is the meter's work."""
+        if self._memory[_MODE_AT] == _STORING:
+            self._memory[_MODE_AT] = _METERING
+
+    def storing(self) -> None:
+        """What follows is the store's."""
+        if self._memory[_MODE_AT] == _METERING:
+            self._memory[_MODE_AT] = _STORING
 
     def end(self) -> None:
         self._memory[_MODE_AT] = _IDLE
 
     def poisoned(self, place: Place) -> bool:
         """True from then on, for the frame may be met again until the mark is past it."""
-        return self._deaths >= FATAL and place == self._suspect
+        return self._guilt >= FATAL and place == self._suspect
 
     def close(self) -> None:
         self._memory.close()
 
     def _recall(self, at: int) -> tuple[Place, int]:
-        gateway_id, spool, seq, offset, deaths = _PLACE.unpack_from(self._memory, at)
-        return Place(gateway_id, str(spool), Position(seq, offset)), deaths
+        gateway_id, spool, seq, offset, guilt = _PLACE.unpack_from(self._memory, at)
+        return Place(gateway_id, str(spool), Position(seq, offset)), guilt
 
-    def _put(self, at: int, place: Place, deaths: int) -> None:
-        _PLACE.pack_into(self._memory, at, place.gateway_id, int(place.spool), *place.start, deaths)
+    def _put(self, at: int, place: Place, guilt: int) -> None:
+        _PLACE.pack_into(self._memory, at, place.gateway_id, int(place.spool), *place.start, guilt)

@@ -216,12 +216,14 @@ class Keeper:
         ends: list[int] = []
         reached: dict[str, Position] = {}
         known = self._writer.positions(shard)
+        self._note.metering()
         for work, frame in frames:
             if _is_stored(work, known):
                 continue
             logs.append(self._metered(work, frame))
             ends.append(frame.exchange.started_ms + frame.exchange.duration_us // 1000)
             reached[work.spool] = work.span[1]
+        self._note.storing()
         if logs:
             self._append(shard, logs, reached, ends)
 

@@ -32,7 +32,7 @@ class GroupSync:
         self._dirty = False
         self._retired: deque[int] = deque()
         self._folders: deque[Path] = deque()
-        self._waiters: list[Waiter] = []
+        self._waiters: deque[Waiter] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="spool-sync", daemon=True)
@@ -91,7 +91,7 @@ class GroupSync:
                 chore_at = time.monotonic() + max(_CHORE_S, 20 * (time.monotonic() - started))
 
     def _round(self) -> None:
-        waiters, self._waiters = self._waiters, []
+        waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]  # they wait for what is there now
         current = self._fd  # before the retired ones: a file that is left meanwhile is then among one or the other
         while self._retired:
             fd = self._retired.popleft()

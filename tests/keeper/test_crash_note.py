@@ -16,11 +16,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "keeper.note"
 
 
-def life(path: Path, *places: Place, alone: bool = True, dies: bool = True) -> CrashNote:
-    """A keeper that works on one place after the other and, if so, dies within the last."""
+def life(path: Path, *places: Place, alone: bool = True, stored: bool = False, dies: bool = True) -> CrashNote:
+    """A keeper that works on one place after the other and, if so, dies metering or storing the last."""
     note = CrashNote.open(path)
     for place in places:
         note.begin(place, alone=alone)
+        note.metering()
+        if stored:
+            note.storing()
         if not dies or place is not places[-1]:
             note.end()
     return note
@@ -38,7 +41,7 @@ def test_after_a_death_in_a_batch_its_gateway_is_handled_with_care(path: Path):
     assert not note.poisoned(HERE)
 
 
-def test_two_deaths_over_the_same_frame_alone_are_enough(path: Path):
+def test_two_deaths_in_metering_the_same_frame_alone_are_enough(path: Path):
     life(path, HERE)
     assert not CrashNote.open(path).poisoned(HERE)
     life(path, THERE, HERE)
@@ -46,6 +49,14 @@ def test_two_deaths_over_the_same_frame_alone_are_enough(path: Path):
     assert note.poisoned(HERE)
     assert not note.poisoned(THERE)
     assert note.careful == {HERE.gateway_id}
+
+
+def test_the_store_takes_long_so_that_more_deaths_are_needed_there(path: Path):
+    for _ in range(5):
+        life(path, HERE, stored=True)
+        assert not CrashNote.open(path).poisoned(HERE)
+    life(path, HERE, stored=True)
+    assert CrashNote.open(path).poisoned(HERE)
 
 
 def test_two_deaths_over_different_frames_are_not(path: Path):

@@ -424,7 +424,7 @@ def test_every_log_is_stored_once_however_often_the_keeper_is_killed(house: Hous
     put: dict[str, tuple[Gateway, bytes]] = {}
     for life in range(12):
         keeper = start_keeper(house)
-        until_s = time.monotonic() + random.uniform(0.02, 0.3)
+        until_s = time.monotonic() + random.uniform(0.02, 0.15)
         while time.monotonic() < until_s:
             gateway = random.choice(gateways)
             request = random.randbytes(100_000 if random.random() < 0.02 else random.randrange(500))
