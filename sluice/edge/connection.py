@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 LINGER_S: Final = 2.0
 """How long a connection whose last reply is out is read and discarded, lest a reset destroy that reply."""
 
+IDLE_AT_DRAIN_S: Final = 2.0
+"""How long an idle connection is left open when the worker drains."""
 
 Turn = tuple[RequestHead, IncomingBody] | GatewayError
 """A request to be answered, or a fault that is the answer to all that follows."""
@@ -114,10 +116,10 @@ class Downstream(asyncio.Protocol):
         """Answers without having read anything, and closes."""
         self._spoil(error)
 
-    def drain(self, idle_s: float) -> None:
+    def drain(self) -> None:
         """Soon closes: an idle connection in a moment, a busy one behind its reply."""
         if not self._busy and not self._closing:
-            self.deadline = min(self.deadline, self._loop.time() + idle_s)
+            self.deadline = min(self.deadline, self._loop.time() + IDLE_AT_DRAIN_S)
 
     def abort(self) -> None:
         self._transport.abort()
@@ -220,10 +222,9 @@ class Downstream(asyncio.Protocol):
     def _rest(self) -> None:
         """All is answered."""
         self._busy = False
-        if self._server.draining:
-            self._linger()
-            return
         wait_s = self._limits.head_timeout_s if self._within_head else self._limits.keep_alive_s
+        if self._server.draining:  # the reply may have said that the connection stays: a request may be on its way
+            wait_s = min(wait_s, IDLE_AT_DRAIN_S)
         self.deadline = self._loop.time() + wait_s
         if self._queued_bytes:
             self._queued_bytes = 0

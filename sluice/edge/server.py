@@ -13,6 +13,7 @@ from typing import Final
 from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
+from sluice.journal import fields
 from sluice.metrics import Metrics
 from sluice.values.errors import Overloaded
 from sluice.values.reply import Reply
@@ -20,9 +21,8 @@ from sluice.values.settings import LimitSettings
 
 _log = logging.getLogger(__name__)
 
-BACKLOG: Final = 4096
-IDLE_AT_DRAIN_S: Final = 2.0
-"""How long idle connections are left open when the worker drains."""
+BACKLOG: Final = 2048
+"""As long as the supervisor has it: to listen again with less would shorten the queue."""
 
 
 class Server:
@@ -48,23 +48,29 @@ class Server:
         """Takes connections from a socket that listens already."""
         self._listeners.append(await self.loop.create_server(lambda: Downstream(self), sock=listener, backlog=BACKLOG))
 
-    async def drain(self, timeout_s: float) -> None:
-        """Stops taking connections and lets what runs finish, up to a deadline."""
+    async def drain(self, timeout_s: float, hastened: Awaitable[None]) -> None:
+        """Stops taking connections and lets what runs finish, up to a deadline or until it is to hurry."""
         self.draining = True
         await asyncio.sleep(0.01)  # the loop accepts what is queued on the sockets before they are closed
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
-            connection.drain(IDLE_AT_DRAIN_S)
+            connection.drain()
+        await self._emptied(timeout_s, hastened)
         if self._connections:
-            self._empty.clear()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._empty.wait()
-            except TimeoutError:
-                _log.warning("drain_cut_short", extra={"connections": len(self._connections)})
-                for connection in list(self._connections):
-                    connection.abort()
+            _log.warning("drain_cut_short", extra=fields(connections=len(self._connections)))
+        for connection in list(self._connections):
+            connection.abort()
+
+    async def _emptied(self, timeout_s: float, hastened: Awaitable[None]) -> None:
+        if not self._connections:
+            return
+        self._empty.clear()
+        waits = {asyncio.ensure_future(self._empty.wait()), asyncio.ensure_future(hastened)}
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
     # --- what connections call
 
@@ -75,7 +81,7 @@ class Server:
         if len(self._connections) > self.limits.connections:
             connection.refuse(Overloaded())
         elif self.draining:
-            connection.drain(IDLE_AT_DRAIN_S)
+            connection.drain()
 
     def left(self, connection: Downstream) -> None:
         self._connections.discard(connection)

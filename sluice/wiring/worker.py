@@ -60,7 +60,7 @@ async def run_worker(child: Child) -> None:
         gc.set_threshold(*GC_THRESHOLDS)
         child.ready()
         await child.draining()
-        await server.drain(settings.server.drain_timeout_s)
+        await server.drain(settings.server.drain_timeout_s, child.hastened())
 
 
 def console_waits(settings: Settings) -> UpstreamSettings:
