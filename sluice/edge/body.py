@@ -70,12 +70,14 @@ class IncomingBody:
             return self.fail(BodyTooLarge())
         self._parts.append(data)
         self._held += len(data)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def finish(self) -> None:
         """All of it has come."""
         self.ended = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def fail(self, fault: GatewayError) -> None:
         """The rest will not come, or is not wanted."""

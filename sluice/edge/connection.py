@@ -238,7 +238,10 @@ class Downstream(asyncio.Protocol):
                 raise body.fault
             if head.expects_continue and not body.ended:
                 self._transport.write(CONTINUE)
-            path, _, query = origin_form(head.target).partition(b"?")
+            target = head.target
+            if target[:1] != b"/" or b"#" in target:
+                target = origin_form(target)
+            path, _, query = target.partition(b"?")
             fields = {name: value for name, _, value in head.headers}
             return await self._server.answer(Call(head.method, path, query, head.headers, fields, body, head.upgrade))
         except GatewayError as error:
@@ -331,11 +334,9 @@ def chunks(part: Part) -> bytes:
 
 
 def origin_form(target: bytes) -> bytes:
-    """Path and query of a request target (RFC 9112, 3.2). Raises MalformedRequest."""
+    """Path and query of a request target that is no path by itself (RFC 9112, 3.2.2). Raises MalformedRequest."""
     if b"#" in target:
         raise MalformedRequest("Malformed request: a fragment in the request target")
-    if target.startswith(b"/"):
-        return target
     scheme, found, rest = target.partition(b"://")
     if found and scheme.lower() in (b"http", b"https"):
         _, slash, path = rest.partition(b"/")

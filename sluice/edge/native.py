@@ -18,7 +18,8 @@ OURS: Final = HOP_BY_HOP | {
 }
 """Header fields that end here (contract 0.5), beside those of OUR_PREFIXES."""
 OUR_PREFIXES: Final = (b"cf-aig-", b"x-forwarded-", b"cf-access-")
-LOOKED_AT: Final = OURS | {b"cookie", *PROVIDER_SLOTS}
+SHARED_SLOTS: Final = frozenset({b"cookie", *PROVIDER_SLOTS})
+"""Fields that may be meant for us or for the provider."""
 ACCESS_COOKIE: Final = b"CF_Authorization="
 
 
@@ -50,7 +51,9 @@ def forwardable(headers: list[Header], connection: bytes | None) -> tuple[list[H
     asks = False
     for header in headers:
         name = header[0]
-        if name in LOOKED_AT:
+        if name in OURS:
+            continue
+        if name in SHARED_SLOTS:
             kept = kept_of(header)
             if kept is not None:
                 passing.append(kept)
@@ -64,9 +67,9 @@ def forwardable(headers: list[Header], connection: bytes | None) -> tuple[list[H
 def kept_of(header: Header) -> Header | None:
     """What the provider may see of a field that may be meant for us."""
     name, sent, value = header
-    if name in OURS or (name in PROVIDER_SLOTS and is_ours(value)):
-        return None
-    if name == b"cookie" and ACCESS_COOKIE in value:
-        rest = [part for part in value.split(b";") if not part.strip().startswith(ACCESS_COOKIE)]
-        return (name, sent, b";".join(rest).strip()) if rest else None
-    return header
+    if name != b"cookie":
+        return None if is_ours(value) else header
+    if ACCESS_COOKIE not in value:
+        return header
+    rest = [part for part in value.split(b";") if not part.strip().startswith(ACCESS_COOKIE)]
+    return (name, sent, b";".join(rest).strip()) if rest else None

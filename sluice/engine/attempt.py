@@ -71,12 +71,11 @@ class Attempts:
         Raises UpstreamFailure, Overloaded, and what reading the request body raises.
         """
         to = self._targets.get((step.provider, step.endpoint)) or self._find(step)
-        record.called(to.endpoint)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))
-        body, timeout_ms = record.hear(step.body), step.options.request_timeout_ms
-        answer = await self._client.send(to.pool, step.method, head, body, timeout_ms)
+        body = record.called(to.endpoint, step.body)
+        answer = await self._client.send(to.pool, step.method, head, body, step.options.request_timeout_ms)
         passing, content_type, encoding = passed_on(answer.head)
         record.answered(answer.head.status, content_type, encoding, to.provider.terminal_line)
         return Reply(answer.head.status, answer.head.reason, passing, answer.head.length, answer)

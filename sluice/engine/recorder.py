@@ -127,8 +127,10 @@ class Record:
 
     # --- what happens to the step, in this order
 
-    def hear(self, body: Body) -> Body:
-        """The request body as the provider is to read it; what passes is recorded."""
+    def called(self, path: str, body: Body) -> Body:
+        """An attempt begins: the request body as the provider is to read it. What passes is recorded."""
+        self._path = path
+        self.attempts += 1
         tape = self._request_tape
         if tape is None:
             return body
@@ -137,11 +139,6 @@ class Record:
             return Heard(body, tape)
         tape.add(whole)
         return body
-
-    def called(self, path: str) -> None:
-        """An attempt begins."""
-        self._path = path
-        self.attempts += 1
 
     def answered(self, status: int, content_type: bytes, encoding: bytes, terminal_line: bytes) -> None:
         """The head of the reply is in."""
@@ -241,7 +238,8 @@ class Record:
         heard, told = self._request_tape, self._reply_tape
         if heard is None or told is None:
             return False
-        return self._recorder.waits or not (heard.settled and told.settled)
+        aside = heard.file is not None or told.file is not None
+        return self._recorder.waits or (aside and not (heard.settled and told.settled))
 
     def _end(self) -> None:
         if self._ended:

@@ -94,7 +94,9 @@ class Tape:
 
     def finish(self) -> None:
         """The frame is written: the spool has the body now."""
-        self._let_go()
+        self._desk.held -= self._held
+        self._held = 0
+        self._ceiling = -1
         if self.file is not None:
             self._desk.sides.finish(self.file)
 

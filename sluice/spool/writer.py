@@ -130,7 +130,7 @@ class SpoolWriter:
 
         Tapes should be settled: if one is not, the frame follows once they are, rather than hold up the loop.
         """
-        if request.settled and response.settled:
+        if (request.file is None or request.settled) and (response.file is None or response.settled):
             self._write(gateway, exchange, request, response)
             return
         for tape in (request, response):

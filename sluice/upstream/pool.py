@@ -78,7 +78,8 @@ class Pool:
             return self.give_up(connection)
         connection.rest()
         self._free[connection] = None
-        self._let_in()
+        if self._waiters:
+            self._let_in()
 
     def give_up(self, connection: Connection) -> None:
         """Closes a connection, whatever it was doing."""
