@@ -137,6 +137,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "keeper": keeper,
 }
 EVERYONE = ("nginx", "prototype", "sluice", "sluice-one-core", "sluice-no-logs")
+QUICK = ("nginx", "sluice")
 OF_SLUICE_ALONE = {"start", "keeper"}
 
 
@@ -177,8 +178,9 @@ def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
     cores = Cores.choose()
     os.sched_setaffinity(0, {cores.load})
     quick: bool = asked.quick
+    contenders: str = asked.contenders or ",".join(QUICK if quick else EVERYONE)
     return Plan(
-        contenders=[bench.contenders.NAMES[name] for name in asked.contenders.split(",")],
+        contenders=[bench.contenders.NAMES[name] for name in contenders.split(",")],
         prototype=asked.prototype,
         cores=cores,
         folder=folder,
@@ -202,14 +204,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn (5)")
     parser.add_argument("--seconds", type=float, help="how long each turn of the throughput part takes (4)")
     parser.add_argument("--connections", default="64", help="of the throughput part, as 1,16,64,256")
-    parser.add_argument("--contenders", default=",".join(EVERYONE), help="who takes part")
+    parser.add_argument("--contenders", help=f"who takes part: {','.join(EVERYONE)}")
     parser.add_argument("--prototype", type=Path, default=ROOT.parent / "shared" / "prototypes" / "native_path.py")
     parser.add_argument("--raw", type=Path, default=ROOT / time.strftime("bench-%Y%m%d-%H%M%S.json"))
     parser.add_argument("--floors", action="store_true", help="exit with 1 where a floor is missed")
     asked = parser.parse_args()
     if unknown := set(asked.parts) - PARTS.keys():
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")
-    if unknown := set(asked.contenders.split(",")) - set(EVERYONE):
+    if asked.contenders and (unknown := set(asked.contenders.split(",")) - set(EVERYONE)):
         parser.error(f"unknown contender: {', '.join(sorted(unknown))}")
     return asked
 

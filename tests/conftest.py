@@ -194,16 +194,20 @@ def environment_of(settings: Mapping[str, Any], prefix: str = "SLUICE") -> dict[
 
 
 class Starter:
-    """Starts gateways of one test's own, ends them with it, and remembers what they said."""
+    """Starts gateways, ends them when asked, and remembers what they said."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Callable[[], Path]) -> None:
         self._data = data
         self.started: list[Gateway] = []
 
     def __call__(self, *flags: str, **settings: Any) -> Gateway:
-        own = Gateway(self._data, *flags, env=environment_of(settings))
+        own = Gateway(self._data(), *flags, env=environment_of(settings))
         self.started.append(own)
         return own
+
+    def stop(self) -> None:
+        for own in self.started:
+            own.stop()
 
 
 @pytest.fixture(scope="session")
@@ -220,10 +224,17 @@ def start_gateway(tmp_path: Path) -> Iterator[Starter]:
 
     A second call in one test works on the same data folder: stop the first before it.
     """
-    starter = Starter(tmp_path / "data")
+    starter = Starter(lambda: tmp_path / "data")
     yield starter
-    for own in starter.started:
-        own.stop()
+    starter.stop()
+
+
+@pytest.fixture(scope="module")
+def start_shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """The same for all tests of a file, each with a data folder of its own: for fixtures that start it once."""
+    starter = Starter(lambda: tmp_path_factory.mktemp("gateway") / "data")
+    yield starter
+    starter.stop()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -232,7 +243,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         fixtures = getattr(item, "funcargs", {})
-        starter = fixtures.get("start_gateway")
-        known = [fixtures.get("gateway"), *(starter.started if starter else [])]
-        report.sections += [("what sluice said", own.said()[-20_000:]) for own in known if isinstance(own, Gateway)]
+        starters = [fixture for fixture in fixtures.values() if isinstance(fixture, Starter)]
+        known = {fixture for fixture in fixtures.values() if isinstance(fixture, Gateway)}
+        known.update(own for starter in starters for own in starter.started)
+        report.sections += [("what sluice said", own.said()[-20_000:]) for own in known]
     return report

@@ -124,6 +124,13 @@ def test_links_between_pages_lead_somewhere(page: pathlib.Path):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", EXTERNAL, ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page: pathlib.Path):
+    named = set(re.findall(r"`((?:sluice/|tests/|scripts/)?[a-z_/]+/(?:[a-z0-9_]+\.(?:py|sql))?)`", page.read_text()))
+    ours = {name for name in named if not name.startswith(("/", "big/", "metrics/"))}
+    assert [name for name in ours if not ((ROOT / name).exists() or (ROOT / "sluice" / name).exists())] == []
+
+
 def test_no_file_is_longer_than_500_lines():
     assert [str(path) for path in SOURCES if path.read_text().count("\n") > 500] == []
 
