@@ -148,7 +148,11 @@ def cpu_s(pids: Sequence[int]) -> float:
 
 
 def rss_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
+    """Resident memory; none for a process that has ended, as the console's short-lived ones do."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0.0
 
 
 @contextmanager
