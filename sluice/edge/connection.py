@@ -242,8 +242,8 @@ class Downstream(asyncio.Protocol):
             if target[:1] != b"/" or b"#" in target:
                 target = origin_form(target)
             path, _, query = target.partition(b"?")
-            fields = {name: value for name, _, value in head.headers}
-            return await self._server.answer(Call(head.method, path, query, head.headers, fields, body, head.upgrade))
+            call = Call(head.method, path, query, head.headers, head.fields, body, head.upgrade)
+            return await self._server.answer(call)
         except GatewayError as error:
             return refusal(error, error.status)
         except Exception:  # a last resort: the client gets an answer, the process log the reason

@@ -36,8 +36,8 @@ class Management:
         except BaseException:
             self._running -= 1
             raise
-        lines, _, _ = passed_on(answer.head)
-        return Reply(answer.head.status, answer.head.reason, lines, answer.head.length, Relayed(self, answer))
+        head = answer.head
+        return Reply(head.status, head.reason, passed_on(head), head.length, Relayed(self, answer))
 
     async def create_default(self, account: str) -> None:
         """Has the console make the account's `default` gateway. Raises UpstreamFailure and Overloaded."""

@@ -5,7 +5,7 @@ from typing import Final
 from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
 from sluice.edge.call import Call, Place
 from sluice.edge.options import OPTION_HEADERS, parse_options
-from sluice.engine.attempt import HOP_BY_HOP, NONE, nominated
+from sluice.engine.attempt import HOP_BY_HOP, nominated
 from sluice.values.request import DEFAULT_OPTIONS, Header, Request, Step
 
 OURS: Final = HOP_BY_HOP | {
@@ -18,23 +18,21 @@ OURS: Final = HOP_BY_HOP | {
 }
 """Header fields that end here (contract 0.5), beside those of OUR_PREFIXES."""
 OUR_PREFIXES: Final = (b"cf-aig-", b"x-forwarded-", b"cf-access-")
-SHARED_SLOTS: Final = frozenset({b"cookie", *PROVIDER_SLOTS})
-"""Fields that may be meant for us or for the provider."""
+NO_OPTIONS: Final = OPTION_HEADERS.keys().isdisjoint
 ACCESS_COOKIE: Final = b"CF_Authorization="
 
 
 def parse_native(call: Call, place: Place) -> Request:
     """ANY /v1/{account}/{gateway}/{provider}/{endpoint}: one step."""
     fields = call.fields
-    headers, asks = forwardable(call.headers, fields.get(b"connection"))
-    options = parse_options(fields) if asks else DEFAULT_OPTIONS
+    options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else parse_options(fields)
     step = Step(
         0,
         place.provider,
         place.endpoint,
         call.query,
         call.method,
-        headers,
+        forwardable(call.headers, fields),
         fields.get(b"content-type", b""),
         fields.get(b"content-encoding", b""),
         call.body,
@@ -44,32 +42,22 @@ def parse_native(call: Call, place: Place) -> Request:
     return Request(place.account, place.gateway, find_token(fields), "provider", user_agent, options, (step,))
 
 
-def forwardable(headers: list[Header], connection: bytes | None) -> tuple[list[Header], bool]:
-    """The fields that go on to the provider, and whether an option was among the others."""
-    own = NONE if connection is None else nominated(connection)
-    passing: list[Header] = []
-    asks = False
-    for header in headers:
-        name = header[0]
-        if name in OURS:
-            continue
-        if name in SHARED_SLOTS:
-            kept = kept_of(header)
-            if kept is not None:
-                passing.append(kept)
-        elif name.startswith(OUR_PREFIXES):
-            asks = asks or name in OPTION_HEADERS
-        elif name not in own:
-            passing.append(header)
-    return passing, asks
+def forwardable(headers: list[Header], fields: dict[bytes, bytes]) -> list[Header]:
+    """The fields that go on to the provider."""
+    dropped = OURS
+    for slot in PROVIDER_SLOTS:
+        if slot in fields and is_ours(fields[slot]):
+            dropped |= {slot}
+    if b"connection" in fields:
+        dropped |= nominated(fields[b"connection"])
+    passing = [header for header in headers if header[0] not in dropped and not header[0].startswith(OUR_PREFIXES)]
+    return [without_access(header) for header in passing] if b"cookie" in fields else passing
 
 
-def kept_of(header: Header) -> Header | None:
-    """What the provider may see of a field that may be meant for us."""
+def without_access(header: Header) -> Header:
+    """A cookie header without the cookie that is meant for us."""
     name, sent, value = header
-    if name != b"cookie":
-        return None if is_ours(value) else header
-    if ACCESS_COOKIE not in value:
+    if name != b"cookie" or ACCESS_COOKIE not in value:
         return header
-    rest = [part for part in value.split(b";") if not part.strip().startswith(ACCESS_COOKIE)]
-    return (name, sent, b";".join(rest).strip()) if rest else None
+    kept = [pair.strip() for pair in value.split(b";") if not pair.strip().startswith(ACCESS_COOKIE)]
+    return name, sent, b"; ".join(kept)

@@ -89,12 +89,12 @@ class Paths:
 
     def _find(self, path: bytes) -> Place:
         """Reads a path, and remembers what it names: clients call the same few over and over."""
-        pieces = path.split(b"/", 5)
-        if len(pieces) < 4 or not pieces[2] or not pieces[3]:
+        account, _, rest = path.removeprefix(INFERENCE).partition(b"/")
+        gateway, _, rest = rest.partition(b"/")
+        if not account or not gateway:
             raise PathNotFound
-        provider = segment(pieces[4]).lower() if len(pieces) > 4 else ""
-        endpoint = pieces[5].lstrip(b"/") if len(pieces) > 5 else b""
-        place = Place(segment(pieces[2]), segment(pieces[3]), provider, endpoint)
+        provider, _, endpoint = rest.lstrip(b"/").partition(b"/")  # a base URL may end with a slash, and so double it
+        place = Place(segment(account), segment(gateway), segment(provider).lower(), endpoint.lstrip(b"/"))
         if len(self._places) >= MOST_PLACES:
             self._places.clear()
         if len(path) <= LONGEST_PLACE:

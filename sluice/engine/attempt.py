@@ -76,9 +76,9 @@ class Attempts:
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))
         body = record.called(to.endpoint, step.body)
         answer = await self._client.send(to.pool, step.method, head, body, step.options.request_timeout_ms)
-        passing, content_type, encoding = passed_on(answer.head)
-        record.answered(answer.head.status, content_type, encoding, to.provider.terminal_line)
-        return Reply(answer.head.status, answer.head.reason, passing, answer.head.length, answer)
+        reply_head = answer.head
+        record.answered(reply_head.status, reply_head.fields, to.provider.terminal_line)
+        return Reply(reply_head.status, reply_head.reason, passed_on(reply_head), reply_head.length, answer)
 
     def _find(self, step: Step) -> Target:
         """Finds an endpoint, and remembers it: clients call the same few over and over."""
@@ -93,22 +93,12 @@ class Attempts:
         return target
 
 
-def passed_on(head: ReplyHead) -> tuple[list[bytes], bytes, bytes]:
-    """The field lines that go on to the client, and the reply's content type and content encoding."""
-    content_type = encoding = b""
+def passed_on(head: ReplyHead) -> list[bytes]:
+    """The field lines that go on to the client."""
     dropped = NOT_PASSED
-    lines: list[bytes] = []
-    for name, sent, value in head.headers:
-        if name in dropped:
-            if name == b"connection" and (names := nominated(value)):
-                return passed_on(without(head, names))
-            continue
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-encoding":
-            encoding = value
-        lines.append(b"%b: %b\r\n" % (sent, value))
-    return lines, content_type, encoding
+    if b"connection" in head.fields:
+        dropped |= nominated(head.fields[b"connection"])
+    return [b"%b: %b\r\n" % (sent, value) for name, sent, value in head.headers if name not in dropped]
 
 
 def nominated(connection: bytes) -> frozenset[bytes]:
@@ -116,12 +106,6 @@ def nominated(connection: bytes) -> frozenset[bytes]:
     if connection.lower() in (b"keep-alive", b"close"):
         return NONE
     return frozenset(name.strip().lower() for name in connection.split(b","))
-
-
-def without(head: ReplyHead, names: frozenset[bytes]) -> ReplyHead:
-    """The head without some of its fields, and without the Connection field that named them."""
-    kept = [header for header in head.headers if header[0] not in names and header[0] != b"connection"]
-    return msgspec.structs.replace(head, headers=kept)
 
 
 def root_of(provider: Provider, base_url: str, client: HttpClient) -> Target:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from sluice.engine.directory import Admission
-from sluice.spool.tape import Tape
+from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
@@ -77,33 +77,26 @@ class Trace:
         return reply
 
 
+NO_BODY: Final = Whole(b"")
+
+
 class Record:
     """The record of one step, and the body of its reply as the edge pulls it. Only its first ending counts."""
 
-    __slots__ = (
-        "_admission",
-        "_body",
-        "_detail",
-        "_ended",
-        "_ending",
-        "_error",
-        "_held",
-        "_id",
-        "_latency_s",
-        "_path",
-        "_recorder",
-        "_reply_encoding",
-        "_reply_tape",
-        "_reply_type",
-        "_request",
-        "_request_tape",
-        "_started_ms",
-        "_started_s",
-        "_status",
-        "_step",
-        "_terminal",
-        "attempts",
-    )
+    # What most requests never change is said once here: it saves 1 us of 50 a request over setting it on each.
+    _latency_s: float | None = None
+    _ending: Ending = "complete"
+    _status = _error = attempts = 0
+    _detail = _path = ""
+    _reply_type = _reply_encoding = b""
+    _terminal: "TerminalLine | None" = None
+    _held: Part | None = None
+    _ended = False
+    _body: ReplyBody
+    _asked: Recording = NO_BODY
+    _told: Recording = NO_BODY
+    _tape: Tape | None = None
+    """The reply's tape, once it came in more than one part."""
 
     def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
         spool, options = recorder.spool, step.options
@@ -113,17 +106,7 @@ class Record:
         self._recorder, self._request, self._admission, self._step = recorder, request, admission, step
         self._id = spool.mint.mint()
         self._started_ms, self._started_s = spool.mint.last_ms, time.monotonic()
-        self._latency_s: float | None = None
-        self._request_tape: Tape | None = spool.tape(self._id, "request") if collect else None
-        self._reply_tape: Tape | None = spool.tape(self._id, "response") if collect else None
-        self._ending: Ending = "complete"
-        self._status = self._error = self.attempts = 0
-        self._detail = self._path = ""
-        self._reply_type = self._reply_encoding = b""
-        self._terminal: TerminalLine | None = None
-        self._body: ReplyBody = NOTHING
-        self._held: Part | None = None
-        self._ended = False
+        self._collect = collect
 
     # --- what happens to the step, in this order
 
@@ -131,18 +114,23 @@ class Record:
         """An attempt begins: the request body as the provider is to read it. What passes is recorded."""
         self._path = path
         self.attempts += 1
-        tape = self._request_tape
-        if tape is None:
-            return body
         whole = body.whole
+        if not self._collect or whole == b"":
+            return body
+        spool = self._recorder.spool
+        if whole is not None and len(whole) <= spool.inline_bytes:
+            self._asked = Whole(whole)
+            return body
+        self._asked = tape = spool.tape(self._id, "request")
         if whole is None:
             return Heard(body, tape)
         tape.add(whole)
         return body
 
-    def answered(self, status: int, content_type: bytes, encoding: bytes, terminal_line: bytes) -> None:
+    def answered(self, status: int, fields: dict[bytes, bytes], terminal_line: bytes) -> None:
         """The head of the reply is in."""
         self._latency_s = time.monotonic() - self._started_s
+        content_type, encoding = fields.get(b"content-type", b""), fields.get(b"content-encoding", b"")
         self._status, self._reply_type, self._reply_encoding = status, content_type, encoding
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
@@ -160,7 +148,7 @@ class Record:
             b"cf-aig-step: %d\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"
             % (self._step.index, log_id, self._step.options.event_id or log_id)
         )
-        if self._reply_tape is not None:
+        if self._collect:
             reply.lines.append(b"cf-aig-log-id: %b\r\n" % log_id)
 
     def crash(self, error: BaseException) -> None:
@@ -174,8 +162,7 @@ class Record:
     # --- the body of the reply
 
     def poll(self) -> Part | None:
-        tape = self._reply_tape
-        if self._held is not None or (tape is not None and tape.behind):
+        if self._held is not None or (self._tape is not None and self._tape.behind):
             return None
         part = self._body.poll()
         if part is None or self._saw(part):
@@ -184,10 +171,9 @@ class Record:
         return None
 
     async def read(self) -> Part:
-        tape = self._reply_tape
         if self._held is None:
-            if tape is not None and tape.behind:
-                await tape.settle()
+            if self._tape is not None and self._tape.behind:
+                await self._tape.settle()
             try:
                 part = await self._body.read()
             except GatewayError as error:
@@ -211,9 +197,9 @@ class Record:
         """Records a part; whether it may pass now. The one that completes the reply passes after its log."""
         if self._ended:
             return True
-        tape, data = self._reply_tape, part.data
-        if tape is not None and data:
-            tape.add(data)
+        data = part.data
+        if data and self._collect:
+            self._record(data, part.last)
         if not part.last and (self._terminal is None or not self._terminal.ends_in(data)):
             return True
         if self._must_wait:
@@ -221,13 +207,23 @@ class Record:
         self._end()
         return True
 
+    def _record(self, data: bytes, last: bool) -> None:
+        spool = self._recorder.spool
+        if self._tape is not None:
+            self._tape.add(data)
+        elif last and len(data) <= spool.inline_bytes:
+            self._told = Whole(data)
+        else:
+            self._told = self._tape = spool.tape(self._id, "response")
+            self._tape.add(data)
+
     # --- the ending
 
     async def settle(self) -> None:
         """Ends the record once all that must be written before it is."""
-        for tape in (self._request_tape, self._reply_tape):
-            if tape is not None:
-                await tape.settle()
+        for recording in (self._asked, self._told):
+            if isinstance(recording, Tape):
+                await recording.settle()
         self._end()
         if self._recorder.waits:
             await self._recorder.spool.durable()
@@ -235,31 +231,28 @@ class Record:
     @property
     def _must_wait(self) -> bool:
         """Whether the record cannot be ended at once; if it must be, the spool lets its frame follow later."""
-        heard, told = self._request_tape, self._reply_tape
-        if heard is None or told is None:
-            return False
-        aside = heard.file is not None or told.file is not None
-        return self._recorder.waits or (aside and not (heard.settled and told.settled))
+        if self._recorder.waits:
+            return self._collect
+        return not (self._asked.settled and self._told.settled)
 
     def _end(self) -> None:
         if self._ended:
             return
         self._ended = True
-        heard, told = self._request_tape, self._reply_tape
-        if heard is None or told is None:
+        if not self._collect:
             return
         try:
-            self._recorder.spool.append(self._admission.gateway, self._exchange(heard, told), heard, told)
+            self._recorder.spool.append(self._admission.gateway, self._exchange(), self._asked, self._told)
         except Exception:  # a last resort: a log that cannot be written must not break the reply
             _log.exception("log_not_written", extra={"log_id": self._id})
 
-    def _exchange(self, heard: Tape, told: Tape) -> Exchange:
+    def _exchange(self) -> Exchange:
         request, step, options = self._request, self._step, self._step.options
         latency_s = self._latency_s
         return Exchange(
             id=self._id,
             request_id=self._id,
-            event_id=options.event_id.decode("utf-8", "replace") or self._id,
+            event_id=options.event_id.decode("utf-8", "replace") if options.event_id else self._id,
             account=self._admission.gateway.account,
             provider=step.provider,
             path=self._path,
@@ -282,8 +275,8 @@ class Record:
             user_agent=request.user_agent,
             metadata=options.metadata,
             custom_cost=options.custom_cost,
-            request_bytes=heard.length,
-            response_bytes=told.length,
+            request_bytes=self._asked.length,
+            response_bytes=self._told.length,
             detail=self._detail,
         )
 
@@ -321,9 +314,6 @@ class Heard:
         if self._tape.behind:
             await self._tape.settle()
         return data
-
-
-NOTHING: Final = WholeBody(b"")
 
 
 def refusal(error: GatewayError, status: int) -> Reply:

@@ -35,7 +35,7 @@ from sluice.spool.layout import (
 )
 from sluice.spool.reader import last_key
 from sluice.spool.sidefiles import SideFiles
-from sluice.spool.tape import Desk, Tape
+from sluice.spool.tape import Desk, Recording, Tape
 from sluice.values.exchange import Exchange
 from sluice.values.ids import WORKERS, Mint
 from sluice.values.settings import MB, SpoolSettings
@@ -125,7 +125,12 @@ class SpoolWriter:
         """Records one body of the exchange `log_id`."""
         return Tape(self._desk, log_id, side, self._body_bytes)
 
-    def append(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
+    @property
+    def inline_bytes(self) -> int:
+        """How long a body may be to be recorded as a Whole."""
+        return self._desk.inline_bytes
+
+    def append(self, gateway: Gateway, exchange: Exchange, request: Recording, response: Recording) -> None:
         """Appends the exchange and ends both tapes. When it returns the frame survives this process.
 
         Tapes should be settled: if one is not, the frame follows once they are, rather than hold up the loop.
@@ -134,7 +139,7 @@ class SpoolWriter:
             self._write(gateway, exchange, request, response)
             return
         for tape in (request, response):
-            if not tape.settled:
+            if isinstance(tape, Tape) and not tape.settled:
                 tape.hand_over()
         self._late.append(partial(self._write, gateway, exchange, request, response))
         self._sides.when_written(asyncio.get_running_loop(), self._write_late)
@@ -178,7 +183,7 @@ class SpoolWriter:
         if self._late:
             self._late.popleft()()
 
-    def _write(self, gateway: Gateway, exchange: Exchange, request: Tape, response: Tape) -> None:
+    def _write(self, gateway: Gateway, exchange: Exchange, request: Recording, response: Recording) -> None:
         if self._appended > self._bound and self._settings.when_full == "drop":
             self._drop("spool_full", gateway, request, response)
             return
@@ -218,7 +223,7 @@ class SpoolWriter:
         if self._offset >= self._settings.file_bytes:
             self._rotate()
 
-    def _drop(self, reason: str, gateway: Gateway, request: Tape, response: Tape) -> None:
+    def _drop(self, reason: str, gateway: Gateway, request: Recording, response: Recording) -> None:
         self._metrics.counter(
             "sluice_logs_dropped_total",
             "Logs that were lost, by gateway and reason.",

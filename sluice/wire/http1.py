@@ -30,11 +30,15 @@ END: Final = EndOfMessage.END
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
-    """`length` is None where the body is chunked. `upgrade` is true for websocket alone."""
+    """`length` is None where the body is chunked. `upgrade` is true for websocket alone.
+
+    `fields` has the last value of each header by its lower-case name.
+    """
 
     method: bytes
     target: bytes
     headers: list[Header]
+    fields: dict[bytes, bytes]
     length: int | None
     keep_alive: bool
     http11: bool
@@ -43,18 +47,19 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):
-    """`length` is None where the body is chunked or ends with the connection."""
+    """`length` is None where the body is chunked or ends with the connection; `fields` as in a request."""
 
     status: int
     reason: bytes
     headers: list[Header]
+    fields: dict[bytes, bytes]
     length: int | None
 
 
 RequestEvent = RequestHead | bytes | EndOfMessage
 ReplyEvent = ReplyHead | bytes | EndOfMessage
 
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"host", b"expect", b"upgrade"})
+TWICE: Final = b"chunked, chunked"
 _BODILESS: Final = frozenset({204, 304})
 _START_LINE: Final = 256
 """What a head read in pieces may have beyond what `_size` counts: method, version and white space."""
@@ -71,21 +76,18 @@ class RequestReader:
 
     __slots__ = (
         "_barren",
-        "_chunked",
+        "_coding",
         "_events",
-        "_expects",
+        "_fields",
         "_head",
         "_headers",
-        "_hosts",
         "_last",
-        "_length",
         "_limit",
         "_measured",
         "_most_headers",
         "_parser",
         "_target",
         "_trailers",
-        "_upgrade",
         "fault",
         "rest",
     )
@@ -131,9 +133,9 @@ class RequestReader:
         """Clears the table for the next request; a call on its first byte would cost as much again."""
         self._target = b""
         self._headers: list[Header] = []
-        self._length: int | None = 0
-        self._hosts = self._trailers = 0
-        self._chunked = self._expects = self._upgrade = False
+        self._fields: dict[bytes, bytes] = {}
+        self._coding: bytes | None = None
+        self._trailers = 0
         self._head: RequestHead | None = None
 
     def on_url(self, piece: bytes) -> None:
@@ -143,38 +145,54 @@ class RequestReader:
         if self._head is not None:
             return self._trailer(name, value)
         lower = name.lower()
-        self._headers.append((lower, name, value.rstrip()))  # llhttp leaves the white space after a value
-        if lower in _FRAMING:
-            self._frame(lower, value)
+        if lower == b"transfer-encoding":
+            self._coding = value if self._coding is None else TWICE
+        self._fields[lower] = value = value.rstrip()  # llhttp leaves the white space after a value
+        self._headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
+        if self.fault is not None:
+            return
+        try:
+            self._head = head = self._read_head()
+        except GatewayError as fault:
+            self._fail(fault)
+        else:
+            self._events.append(head)
+
+    def _read_head(self) -> RequestHead:
+        """The head, all of whose lines are in. Raises GatewayError."""
         parser = self._parser
         version = parser.get_http_version()
         http11 = version == "1.1"
         if not http11 and version != "1.0":
-            return self._fail(UnsupportedVersion())
-        if len(self._headers) > self._most_headers or (
-            self._measured and len(self._target) + _size(self._headers) > self._limit
-        ):
-            return self._fail(HeadTooLarge())
-        if self._hosts != 1 and (http11 or self._hosts):
-            return self._fail(MalformedRequest("Malformed request: exactly one Host header is needed"))
-        if self._chunked:
+            raise UnsupportedVersion
+        headers, fields = self._headers, self._fields
+        if len(headers) > self._most_headers or (self._measured and len(self._target) + _size(headers) > self._limit):
+            raise HeadTooLarge
+        _check_host(headers, fields, http11)
+        length: int | None = 0
+        if b"content-length" in fields:
+            length = _length_of(fields[b"content-length"])
+        elif self._coding is not None:
+            if not _is_chunked(self._coding):
+                raise UnsupportedEncoding
             if not http11:
-                return self._fail(MalformedRequest("Malformed request: HTTP/1.0 has no Transfer-Encoding"))
-            self._length = None
-        if self.fault is None:
-            self._head = RequestHead(
-                parser.get_method(),
-                self._target,
-                self._headers,
-                self._length,
-                parser.should_keep_alive(),
-                http11,
-                self._expects and http11,
-                self._upgrade and http11 and self._length == 0 and parser.should_upgrade(),
-            )
-            self._events.append(self._head)
+                raise MalformedRequest("Malformed request: HTTP/1.0 has no Transfer-Encoding")
+            length = None
+        expects = http11 and fields.get(b"expect", b"").lower() == b"100-continue"
+        upgrade = b"upgrade" in fields and http11 and length == 0 and _is_websocket(fields) and parser.should_upgrade()
+        return RequestHead(
+            parser.get_method(),
+            self._target,
+            headers,
+            fields,
+            length,
+            parser.should_keep_alive(),
+            http11,
+            expects,
+            upgrade,
+        )
 
     def on_body(self, piece: bytes) -> None:
         if self.fault is None:
@@ -191,25 +209,6 @@ class RequestReader:
         self._trailers += len(name) + len(value) + 4
         if self._trailers > self._limit:
             self._fail(HeadTooLarge())
-
-    def _frame(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length":
-            try:
-                self._length = int(value)  # llhttp has seen to it that these are digits, once
-            except ValueError:  # thousands of zeros before them
-                self._fail(MalformedRequest("Malformed request: Content-Length has too many digits"))
-        elif name == b"transfer-encoding":
-            self._chunked = True
-            if not _is_chunked(value):
-                self._fail(UnsupportedEncoding())
-        elif name == b"host":
-            self._hosts += 1
-            if value.rstrip().translate(None, _HOST):
-                self._fail(MalformedRequest("Malformed request: invalid Host header"))
-        elif name == b"expect":
-            self._expects = value.rstrip().lower() == b"100-continue"
-        else:
-            self._upgrade = value.rstrip().lower() == b"websocket"
 
     def _fail(self, fault: GatewayError) -> None:
         if self.fault is None:
@@ -259,12 +258,12 @@ class ReplyReader:
         "_barren",
         "_bodiless",
         "_by_close",
-        "_chunked",
+        "_coding",
         "_events",
+        "_fields",
         "_head",
         "_headers",
         "_interim",
-        "_length",
         "_limit",
         "_measured",
         "_parser",
@@ -290,8 +289,9 @@ class ReplyReader:
     def _begin(self) -> None:
         self._reason = b""
         self._headers: list[Header] = []
-        self._length: int | None = None
-        self._chunked = self._head = self._interim = False
+        self._fields: dict[bytes, bytes] = {}
+        self._coding: bytes | None = None
+        self._head = self._interim = False
 
     def expect(self, method: bytes) -> None:
         """Begins the next reply."""
@@ -360,33 +360,34 @@ class ReplyReader:
         if self._head or self.ended:
             return  # a trailer; it is capped as barren bytes are
         lower = name.lower()
-        self._headers.append((lower, name, value.rstrip()))
-        if lower == b"content-length":
-            self._length = int(value)
-        elif lower == b"transfer-encoding":
-            if self._chunked or not _is_chunked(value):
-                self._fail("has a transfer coding that is not chunked")
-            self._chunked = True
+        if lower == b"transfer-encoding":
+            self._coding = value if self._coding is None else TWICE
+        self._fields[lower] = value = value.rstrip()
+        self._headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
         if self.ended or self.fault is not None:
             return
-        if self._measured and len(self._reason) + _size(self._headers) > self._limit:
+        headers, fields, coding = self._headers, self._fields, self._coding
+        chunked = coding is not None
+        if coding is not None and not _is_chunked(coding):
+            return self._fail("has a transfer coding that is not chunked")
+        if self._measured and len(self._reason) + _size(headers) > self._limit:
             return self._fail("has too large a head")
         status = self._parser.get_status_code()
+        length = None if chunked or b"content-length" not in fields else int(fields[b"content-length"])
         if status < 200:
-            return self._skip(status)
+            return self._skip(status, chunked or bool(length))
         if self._reason != b"OK" and not is_safe_value(self._reason):
             return self._fail("has a control character in its reason")
         self._head = True
-        self._persistent = self._parser.should_keep_alive() and not (self._chunked and self._is_doubtful())
-        length = None if self._chunked else self._length
-        self._events.append(ReplyHead(status, self._reason, self._headers, length))
+        self._persistent = self._parser.should_keep_alive() and not (chunked and self._is_doubtful())
+        self._events.append(ReplyHead(status, self._reason, headers, fields, length))
         if self._bodiless:
             self._stale = True  # llhttp now waits for a body that never comes
             self._end()
         elif status not in _BODILESS:
-            self._by_close = length is None and not self._chunked
+            self._by_close = length is None and not chunked
 
     def on_body(self, piece: bytes) -> None:
         if self.ended:
@@ -400,13 +401,13 @@ class ReplyReader:
         elif not self.ended and self.fault is None:
             self._end()
 
-    def _skip(self, status: int) -> None:
+    def _skip(self, status: int, has_body: bool) -> None:
         """An interim reply has no body (RFC 9110, 15.2); llhttp would give one for some and not for others."""
         if status < 100:
             self._fail("has a status out of range")
         elif status == 101:
             self._fail("switched protocols unasked")
-        elif self._chunked or self._length:
+        elif has_body:
             self._fail("is interim and has a body")
         else:
             self._interim = True
@@ -424,9 +425,33 @@ class ReplyReader:
             self.fault = UpstreamBroken(f"The reply {what}")
 
 
-def _is_chunked(value: bytes) -> bool:
+def _check_host(headers: list[Header], fields: dict[bytes, bytes], needed: bool) -> None:
+    """Exactly one, and a plausible one (RFC 9112, 3.2). Raises MalformedRequest."""
+    host = fields.get(b"host")
+    if host is None:
+        if needed:
+            raise MalformedRequest("Malformed request: exactly one Host header is needed")
+    elif len(fields) != len(headers) and [name for name, _, _ in headers].count(b"host") > 1:
+        raise MalformedRequest("Malformed request: exactly one Host header is needed")
+    elif host.translate(None, _HOST):
+        raise MalformedRequest("Malformed request: invalid Host header")
+
+
+def _length_of(value: bytes) -> int:
+    """A Content-Length: llhttp has seen to it that these are digits, once. Raises MalformedRequest."""
+    try:
+        return int(value)
+    except ValueError as error:  # thousands of zeros before them
+        raise MalformedRequest("Malformed request: Content-Length has too many digits") from error
+
+
+def _is_websocket(fields: dict[bytes, bytes]) -> bool:
+    return fields[b"upgrade"].lower() == b"websocket"
+
+
+def _is_chunked(coding: bytes) -> bool:
     """llhttp agrees for spaces after it but not for tabs: it would then take the chunks for the body."""
-    return value.rstrip(b" ").lower() == b"chunked"
+    return coding.rstrip(b" ").lower() == b"chunked"
 
 
 def _size(headers: list[Header]) -> int:

@@ -152,7 +152,7 @@ def test_a_request_that_is_no_proper_http_ends_its_connection(
 
 def test_a_stored_key_that_does_not_exist(strict: Any):
     sent = request(cf_aig_authorization=f"Bearer {strict.token}", cf_aig_byok_alias="mine")
-    expect(strict, sent, 400, 2040, None)
+    expect(strict, sent, 400, 2040, "openai has no provider key with the alias 'mine': none is configured")
 
 
 def test_a_provider_that_cannot_be_reached_is_told_at_once_and_logged(cut_off: Any):

@@ -51,6 +51,10 @@ class Body(NamedTuple):
     length: int | None
 
 
+def fields(headers: list[Header]) -> dict[bytes, bytes]:
+    return {lower: value for lower, _, value in headers}
+
+
 def header(name: bytes, value: bytes) -> Header:
     return (name.lower(), name, value)
 
@@ -111,9 +115,19 @@ def requests(draw: st.DrawFn) -> Made:
     ignored = draw(st.sampled_from([[], [header(b"Upgrade", b"h2c")]]))
     if ignored and said is None:
         headers = [header(b"Connection", b"Upgrade, HTTP2-Settings"), *headers]
-    head = RequestHead(method, target, headers, body.length, keeps, http11, expects and http11, False)
+    head = RequestHead(method, target, headers, fields(headers), body.length, keeps, http11, expects and http11, False)
     if ignored and said is not None:  # without Connection: Upgrade it is a header like any other
-        head = RequestHead(method, target, headers + ignored, body.length, keeps, http11, expects and http11, False)
+        head = RequestHead(
+            method,
+            target,
+            headers + ignored,
+            fields(headers + ignored),
+            body.length,
+            keeps,
+            http11,
+            expects and http11,
+            False,
+        )
     events = [head, body.body, END] if body.body else [head, END]
     return Made(draw(heads(start, headers + ignored)) + body.sent, events, keeps)
 
@@ -126,7 +140,7 @@ def upgrades(draw: st.DrawFn) -> tuple[bytes, RequestHead]:
         )
     )
     return draw(heads(b"GET /ws HTTP/1.1\r\n", headers)), RequestHead(
-        b"GET", b"/ws", headers, 0, True, True, False, True
+        b"GET", b"/ws", headers, fields(headers), 0, True, True, False, True
     )
 
 
@@ -188,7 +202,7 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Made]:
         draw(st.lists(st.sampled_from([CONTINUE, b"HTTP/1.1 103 Early\r\nLink: a\r\n\r\n"]), max_size=2))
     )
     stream = interim + draw(heads(b"HTTP/1.%d %d %b\r\n" % (http11, status, reason), headers)) + sent
-    events: list[Any] = [ReplyHead(status, reason, headers, body.length)]
+    events: list[Any] = [ReplyHead(status, reason, headers, fields(headers), body.length)]
     return method, Made(stream, [*events, said_body, END] if said_body else [*events, END], keeps)
 
 
