@@ -144,18 +144,19 @@ OF_SLUICE_ALONE = {"start", "keeper"}
 def main() -> int:
     asked = arguments()
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        findings = Findings({"machine": machine.describe(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         try:
             plan = plan_of(asked, Path(folder))
             parts = asked.parts or [
                 part for part in PARTS if part not in OF_SLUICE_ALONE or "sluice" in plan.contenders
             ]
-            findings = Findings({"machine": machine.describe(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
             for part in parts:
                 PARTS[part](plan, findings)
         except BenchFault as fault:
             print(f"bench: {fault}", file=sys.stderr)
             return 2
-    asked.raw.write_text(json.dumps(findings.raw, indent=1))
+        finally:
+            asked.raw.write_text(json.dumps(findings.raw, indent=1))
     print(f"raw figures: {asked.raw}\n")
     return verdict(findings, enforce=asked.floors)
 

@@ -70,7 +70,10 @@ class _Watch:
 
 def lag(contender: Contender, rate: float, duration_s: float) -> Lag:
     """Reply to visible, of every request sent at this rate."""
-    watch = asyncio.run(_watch(contender, rate, duration_s))
+    try:
+        watch = asyncio.run(_watch(contender, rate, duration_s))
+    except TimeoutError as error:
+        raise BenchFault("a log of an answered request did not become visible within a minute") from error
     lags = sorted((watch.seen[log] - at) * 1e3 for log, at in watch.replied.items())
     return Lag(rate, len(lags), lags[len(lags) // 2], lags[len(lags) * 99 // 100], lags[-1])
 
@@ -101,16 +104,21 @@ async def _send(contender: Contender, watch: _Watch, rate: float, duration_s: fl
 
 
 async def _look(contender: Contender, watch: _Watch, sending: list[asyncio.Task[None]]) -> None:
+    """Reads the newest pages, until every log was seen.
+
+    Each look goes back to a page of which all was seen before the look began: logs that are stored meanwhile push
+    pages on. What is missing two seconds after the last reply is looked for on every page.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", contender.port)
-    while not all(task.done() for task in sending) or len(watch.seen.keys() & watch.replied) < len(watch.replied):
-        page = 1
-        while True:
+    while not all(task.done() for task in sending) or not watch.replied.keys() <= watch.seen.keys():
+        began = time.monotonic()
+        everywhere = began - max(watch.replied.values(), default=began) > 2
+        page, news = 1, True
+        while news:
             answer = await get(reader, writer, f"{LOGS}?page={page}&per_page=50", contender.token)
             now = time.monotonic()
-            fresh = {entry["id"].encode() for entry in answer["result"]} - watch.seen.keys()
-            watch.seen.update(dict.fromkeys(fresh, now))
-            if len(fresh) < 50 or page == 200:
-                break
+            found = [watch.seen.setdefault(entry["id"].encode(), now) for entry in answer["result"]]
+            news = bool(found) and (everywhere or max(found) >= began)
             page += 1
         await asyncio.sleep(0.005)
     writer.close()
