@@ -105,8 +105,13 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        resting = not self._busy and not self._closing
-        self.deadline = self._loop.time() + self._limits.keep_alive_s if resting else inf
+        now, limits = self._loop.time(), self._limits
+        if self._closing:
+            self.deadline = now + LINGER_S
+        elif not self._busy:
+            self.deadline = now + limits.keep_alive_s
+        else:
+            self.deadline = inf if self._incoming is None or self._paused else now + limits.body_idle_timeout_s
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -282,6 +287,10 @@ class Downstream(asyncio.Protocol):
                 data = b""
                 part = source.poll() or await source.read()
         except GatewayError:
+            self._break(delimited)
+            return False
+        except Exception:  # a last resort: nobody else would end the connection
+            _log.exception("reply_failed")
             self._break(delimited)
             return False
         finally:
