@@ -91,10 +91,8 @@ class Downstream(asyncio.Protocol):
                 self._incoming.push(event)
         if self._reader.fault is not None:
             self._spoil(self._reader.fault)
-        elif self._incoming is not None:
-            self._hold_body(self._incoming)
         elif self._busy:
-            self._hold_pipeline(len(data))
+            self._hold_up(len(data))
         elif not self._within_head:
             self._within_head = True
             self.deadline = self._loop.time() + self._limits.head_timeout_s
@@ -173,21 +171,15 @@ class Downstream(asyncio.Protocol):
 
     # --- holding the client up
 
-    def _hold_body(self, incoming: IncomingBody) -> None:
-        """A body is coming in: it has a deadline, unless it is we who do not read on."""
-        if incoming.hold:
-            self._pause()
-        elif not self._full:
-            self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
-
-    def _hold_pipeline(self, size: int) -> None:
-        """A request is being served, and perhaps more come in."""
-        if not self._full:
-            self.deadline = inf
+    def _hold_up(self, size: int) -> None:
+        """A request is being served: its body may be coming in, and others behind it, faster than they are wanted."""
         if len(self._waiting) > 1:
             self._queued_bytes += size
-            if self._queued_bytes > self._limits.pipelined_bytes:
-                self._pause()
+        incoming = self._incoming
+        if self._queued_bytes > self._limits.pipelined_bytes or (incoming is not None and incoming.hold):
+            self._pause()
+        elif not self._full:
+            self.deadline = inf if incoming is None else self._loop.time() + self._limits.body_idle_timeout_s
 
     def _pause(self) -> None:
         if not self._paused:
@@ -218,6 +210,9 @@ class Downstream(asyncio.Protocol):
                 self._turn = self._loop.create_future()
                 await self._turn
             turn = self._waiting.popleft()
+            if self._queued_bytes and len(self._waiting) < 2:
+                self._queued_bytes = 0
+                self._flow()
             if isinstance(turn, GatewayError):
                 stays = await self._send(refusal(turn, turn.status), None, None)
             else:
@@ -231,9 +226,6 @@ class Downstream(asyncio.Protocol):
         if self._server.draining:  # the reply may have said that the connection stays: a request may be on its way
             wait_s = min(wait_s, IDLE_AT_DRAIN_S)
         self.deadline = self._loop.time() + wait_s
-        if self._queued_bytes:
-            self._queued_bytes = 0
-            self._flow()
 
     async def _reply(self, head: RequestHead, body: IncomingBody) -> Reply:
         """What is to be said to a request."""
