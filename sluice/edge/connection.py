@@ -144,7 +144,8 @@ class Downstream(asyncio.Protocol):
 
     def _arrived(self, head: RequestHead) -> None:
         limits = self._limits
-        body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow)
+        invite = self._invite if head.expects_continue else None
+        body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow, invite)
         self._incoming = body
         self._within_head = False
         self._queue((head, body))
@@ -179,7 +180,8 @@ class Downstream(asyncio.Protocol):
         if self._queued_bytes > self._limits.pipelined_bytes or (incoming is not None and incoming.hold):
             self._pause()
         elif not self._full:
-            self.deadline = inf if incoming is None else self._loop.time() + self._limits.body_idle_timeout_s
+            waits = incoming is None or incoming.uninvited
+            self.deadline = inf if waits else self._loop.time() + self._limits.body_idle_timeout_s
 
     def _pause(self) -> None:
         if not self._paused:
@@ -197,6 +199,13 @@ class Downstream(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
             if self._incoming is not None and not self._full:
+                self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
+
+    def _invite(self) -> None:
+        """Asks a client that waits for leave to send its body: only now is it sure that somebody wants it."""
+        if not self._closing:
+            self._transport.write(CONTINUE)
+            if not self._full:
                 self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
 
     # --- replies
@@ -233,8 +242,6 @@ class Downstream(asyncio.Protocol):
         try:
             if body.fault is not None:
                 raise body.fault
-            if head.expects_continue and not body.ended:
-                self._transport.write(CONTINUE)
             target = head.target
             if target[:1] != b"/" or b"#" in target:
                 target = origin_form(target)
