@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable
 from math import inf
@@ -19,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 LINGER_S: Final = 2.0
 """How long a connection whose last reply is out is read and discarded, lest a reset destroy that reply."""
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time to linger: closing sends a reset."""
 
 IDLE_AT_DRAIN_S: Final = 2.0
 """How long an idle connection is left open when the worker drains."""
@@ -320,7 +325,9 @@ class Downstream(asyncio.Protocol):
         if delimited:
             self._linger()
         else:
-            self._transport.abort()  # where the end of the connection is the end of the reply, only a reset tells
+            # Where the end of the connection is the end of the reply, only a reset tells that this is not it.
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self._transport.abort()
 
     def _linger(self) -> None:
         """Closes our side, then reads and discards for a while (design.md 1)."""
