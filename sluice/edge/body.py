@@ -7,12 +7,16 @@ from sluice.values.errors import BodyTooLarge, GatewayError
 
 
 class IncomingBody:
-    """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`."""
+    """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`.
+
+    A client that waits for leave to send it (`Expect: 100-continue`) gets it by `invite`, when somebody wants to read.
+    """
 
     __slots__ = (
         "_buffer",
         "_flow",
         "_held",
+        "_invite",
         "_limit",
         "_parts",
         "_read",
@@ -23,9 +27,16 @@ class IncomingBody:
         "length",
     )
 
-    def __init__(self, length: int | None, limit: int, buffer_bytes: int, flow: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        length: int | None,
+        limit: int,
+        buffer_bytes: int,
+        flow: Callable[[], None],
+        invite: Callable[[], None] | None,
+    ) -> None:
         self.length = length
-        self._limit, self._buffer, self._flow = limit, buffer_bytes, flow
+        self._limit, self._buffer, self._flow, self._invite = limit, buffer_bytes, flow, invite
         self._parts: list[bytes] = []
         self._held = self._received = 0
         self._read = self.ended = False
@@ -47,6 +58,11 @@ class IncomingBody:
         """Whether the client is to be held up."""
         return self._held > self._buffer
 
+    @property
+    def uninvited(self) -> bool:
+        """Whether the client waits for leave to send it."""
+        return self._invite is not None
+
     async def read(self) -> bytes:
         self._read = True
         while not self._parts:
@@ -54,6 +70,9 @@ class IncomingBody:
                 raise self.fault
             if self.ended:
                 return b""
+            if self._invite is not None:
+                invite, self._invite = self._invite, None
+                invite()
             self._flow()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable
 from math import inf
@@ -19,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 LINGER_S: Final = 2.0
 """How long a connection whose last reply is out is read and discarded, lest a reset destroy that reply."""
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time to linger: closing sends a reset."""
 
 IDLE_AT_DRAIN_S: Final = 2.0
 """How long an idle connection is left open when the worker drains."""
@@ -91,10 +96,8 @@ class Downstream(asyncio.Protocol):
                 self._incoming.push(event)
         if self._reader.fault is not None:
             self._spoil(self._reader.fault)
-        elif self._incoming is not None:
-            self._hold_body(self._incoming)
         elif self._busy:
-            self._hold_pipeline(len(data))
+            self._hold_up(len(data))
         elif not self._within_head:
             self._within_head = True
             self.deadline = self._loop.time() + self._limits.head_timeout_s
@@ -105,8 +108,13 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        resting = not self._busy and not self._closing
-        self.deadline = self._loop.time() + self._limits.keep_alive_s if resting else inf
+        now, limits = self._loop.time(), self._limits
+        if self._closing:
+            self.deadline = now + LINGER_S
+        elif not self._busy:
+            self.deadline = now + limits.keep_alive_s
+        else:
+            self.deadline = inf if self._incoming is None or self._paused else now + limits.body_idle_timeout_s
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -141,7 +149,8 @@ class Downstream(asyncio.Protocol):
 
     def _arrived(self, head: RequestHead) -> None:
         limits = self._limits
-        body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow)
+        invite = self._invite if head.expects_continue else None
+        body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow, invite)
         self._incoming = body
         self._within_head = False
         self._queue((head, body))
@@ -168,21 +177,16 @@ class Downstream(asyncio.Protocol):
 
     # --- holding the client up
 
-    def _hold_body(self, incoming: IncomingBody) -> None:
-        """A body is coming in: it has a deadline, unless it is we who do not read on."""
-        if incoming.hold:
-            self._pause()
-        elif not self._full:
-            self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
-
-    def _hold_pipeline(self, size: int) -> None:
-        """A request is being served, and perhaps more come in."""
-        if not self._full:
-            self.deadline = inf
+    def _hold_up(self, size: int) -> None:
+        """A request is being served: its body may be coming in, and others behind it, faster than they are wanted."""
         if len(self._waiting) > 1:
             self._queued_bytes += size
-            if self._queued_bytes > self._limits.pipelined_bytes:
-                self._pause()
+        incoming = self._incoming
+        if self._queued_bytes > self._limits.pipelined_bytes or (incoming is not None and incoming.hold):
+            self._pause()
+        elif not self._full:
+            waits = incoming is None or incoming.uninvited
+            self.deadline = inf if waits else self._loop.time() + self._limits.body_idle_timeout_s
 
     def _pause(self) -> None:
         if not self._paused:
@@ -202,6 +206,13 @@ class Downstream(asyncio.Protocol):
             if self._incoming is not None and not self._full:
                 self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
 
+    def _invite(self) -> None:
+        """Asks a client that waits for leave to send its body: only now is it sure that somebody wants it."""
+        if not self._closing:
+            self._transport.write(CONTINUE)
+            if not self._full:
+                self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
+
     # --- replies
 
     async def _converse(self) -> None:
@@ -213,6 +224,9 @@ class Downstream(asyncio.Protocol):
                 self._turn = self._loop.create_future()
                 await self._turn
             turn = self._waiting.popleft()
+            if self._queued_bytes and len(self._waiting) < 2:
+                self._queued_bytes = 0
+                self._flow()
             if isinstance(turn, GatewayError):
                 stays = await self._send(refusal(turn, turn.status), None, None)
             else:
@@ -226,9 +240,6 @@ class Downstream(asyncio.Protocol):
         if self._server.draining:  # the reply may have said that the connection stays: a request may be on its way
             wait_s = min(wait_s, IDLE_AT_DRAIN_S)
         self.deadline = self._loop.time() + wait_s
-        if self._queued_bytes:
-            self._queued_bytes = 0
-            self._flow()
 
     async def _reply(self, head: RequestHead, body: IncomingBody) -> Reply:
         """What is to be said to a request."""
@@ -236,8 +247,6 @@ class Downstream(asyncio.Protocol):
         try:
             if body.fault is not None:
                 raise body.fault
-            if head.expects_continue and not body.ended:
-                self._transport.write(CONTINUE)
             target = head.target
             if target[:1] != b"/" or b"#" in target:
                 target = origin_form(target)
@@ -284,6 +293,10 @@ class Downstream(asyncio.Protocol):
         except GatewayError:
             self._break(delimited)
             return False
+        except Exception:  # a last resort: nobody else would end the connection
+            _log.exception("reply_failed")
+            self._break(delimited)
+            return False
         finally:
             if not finished:
                 source.close()
@@ -312,7 +325,9 @@ class Downstream(asyncio.Protocol):
         if delimited:
             self._linger()
         else:
-            self._transport.abort()  # where the end of the connection is the end of the reply, only a reset tells
+            # Where the end of the connection is the end of the reply, only a reset tells that this is not it.
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self._transport.abort()
 
     def _linger(self) -> None:
         """Closes our side, then reads and discards for a while (design.md 1)."""
