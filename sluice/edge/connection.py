@@ -1,7 +1,11 @@
 """One client connection: requests in, in order; replies out, in order."""
 
 import asyncio
+import contextlib
+import fcntl
 import logging
+import sys
+import termios
 from collections import deque
 from collections.abc import Awaitable
 from math import inf
@@ -22,6 +26,9 @@ LINGER_S: Final = 2.0
 
 IDLE_AT_DRAIN_S: Final = 2.0
 """How long an idle connection is left open when the worker drains."""
+
+PIECE_BYTES: Final = 16 * 1024
+"""What is parsed at once. A read of 256 KB may hold 10,000 requests, which parsed take thirty times as much memory."""
 
 Turn = tuple[RequestHead, IncomingBody] | GatewayError
 """A request to be answered, or a fault that is the answer to all that follows."""
@@ -55,7 +62,8 @@ class Downstream(asyncio.Protocol):
         self._turn: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._busy = self._full = self._paused = self._closing = self._spoilt = self._within_head = False
-        self._served = self._queued_bytes = 0
+        self._ahead: deque[bytes] = deque()
+        self._ahead_bytes = self._served = self._unsent = 0
         self.deadline = inf
 
     # --- what the event loop calls
@@ -79,6 +87,12 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing or self._spoilt:
             return
+        if self._ahead or len(data) > PIECE_BYTES or (self._waiting and self._incoming is None):
+            self._put_off(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         for event in self._reader.feed(data):
             if isinstance(event, RequestHead):
                 self._arrived(event)
@@ -94,19 +108,20 @@ class Downstream(asyncio.Protocol):
         elif self._incoming is not None:
             self._hold_body(self._incoming)
         elif self._busy:
-            self._hold_pipeline(len(data))
+            if not self._full:
+                self.deadline = inf
         elif not self._within_head:
             self._within_head = True
             self.deadline = self._loop.time() + self._limits.head_timeout_s
 
     def pause_writing(self) -> None:
         self._full = True
+        self._unsent = unread(self._transport)
         self.deadline = self._loop.time() + self._limits.send_idle_timeout_s
 
     def resume_writing(self) -> None:
         self._full = False
-        resting = not self._busy and not self._closing
-        self.deadline = self._loop.time() + self._limits.keep_alive_s if resting else inf
+        self.deadline = self._loop.time() + LINGER_S if self._closing else inf
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -129,7 +144,7 @@ class Downstream(asyncio.Protocol):
         self.deadline = inf
         incoming = self._incoming
         if self._closing or self._full:
-            self._transport.abort()
+            self._look_whether_read()
         elif incoming is not None:
             incoming.fail(RequestTimeout())
         elif self._within_head:
@@ -175,14 +190,21 @@ class Downstream(asyncio.Protocol):
         elif not self._full:
             self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
 
-    def _hold_pipeline(self, size: int) -> None:
-        """A request is being served, and perhaps more come in."""
-        if not self._full:
-            self.deadline = inf
-        if len(self._waiting) > 1:
-            self._queued_bytes += size
-            if self._queued_bytes > self._limits.pipelined_bytes:
-                self._pause()
+    def _put_off(self, data: bytes) -> None:
+        """Keeps what came until it is its turn: a request is parsed once those before it are being served."""
+        self._ahead.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+        self._ahead_bytes += len(data)
+        self._catch_up()
+        if self._ahead_bytes > self._limits.pipelined_bytes:
+            self._pause()
+
+    def _catch_up(self) -> None:
+        """Parses what was put off, up to the next request that has to wait."""
+        while self._ahead and not self._spoilt and (self._incoming is not None or not self._waiting):
+            piece = self._ahead.popleft()
+            self._ahead_bytes -= len(piece)
+            self._read(piece)
+        self._flow()
 
     def _pause(self) -> None:
         if not self._paused:
@@ -196,7 +218,7 @@ class Downstream(asyncio.Protocol):
         if not self._paused or self._closing:
             return
         held = self._incoming is not None and self._incoming.hold
-        if not held and self._queued_bytes <= self._limits.pipelined_bytes:
+        if not held and self._ahead_bytes <= self._limits.pipelined_bytes:
             self._paused = False
             self._transport.resume_reading()
             if self._incoming is not None and not self._full:
@@ -218,6 +240,16 @@ class Downstream(asyncio.Protocol):
             else:
                 head, body = turn
                 stays = await self._send(await self._reply(head, body), head, body)
+            if stays and (self._full or self._waiting or self._ahead):
+                await self._breathe()
+
+    async def _breathe(self) -> None:
+        """Between pipelined requests: the client is to read what it asked for, and others have their turn."""
+        if self._full:
+            await self._drained()
+        else:
+            await asyncio.sleep(0)
+        self._catch_up()
 
     def _rest(self) -> None:
         """All is answered."""
@@ -226,9 +258,6 @@ class Downstream(asyncio.Protocol):
         if self._server.draining:  # the reply may have said that the connection stays: a request may be on its way
             wait_s = min(wait_s, IDLE_AT_DRAIN_S)
         self.deadline = self._loop.time() + wait_s
-        if self._queued_bytes:
-            self._queued_bytes = 0
-            self._flow()
 
     async def _reply(self, head: RequestHead, body: IncomingBody) -> Reply:
         """What is to be said to a request."""
@@ -318,19 +347,40 @@ class Downstream(asyncio.Protocol):
         """Closes our side, then reads and discards for a while (design.md 1)."""
         self._closing, self._busy = True, False
         self._waiting.clear()
-        unsent = self._transport.get_write_buffer_size()
-        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
+        self._ahead.clear()
+        self._unsent = unread(self._transport)
+        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if self._unsent else LINGER_S)
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
         if not self._transport.is_closing():
             self._transport.write_eof()
 
+    def _look_whether_read(self) -> None:
+        """The time to read a reply is up: it begins anew for a client that has read some of it meanwhile."""
+        unsent = unread(self._transport)
+        if unsent >= self._unsent:
+            return self._transport.abort()
+        self._unsent = unsent
+        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
+
 
 def chunks(part: Part) -> bytes:
     """A part of a chunked body."""
     data = chunk(part.data) if part.data else b""
     return data + LAST_CHUNK if part.last else data
+
+
+def unread(transport: asyncio.Transport) -> int:
+    """Bytes that were written and that the client has not taken yet.
+
+    Those in the kernel count too: it has room for megabytes, and lets us write again only once a third of it is free.
+    """
+    size = transport.get_write_buffer_size()
+    if sys.platform == "linux" and (peer := transport.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError):
+            size += int.from_bytes(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return size
 
 
 def origin_form(target: bytes) -> bytes:
