@@ -6,6 +6,25 @@ from collections.abc import Callable
 from sluice.values.errors import BodyTooLarge, GatewayError
 
 
+class ArrivedBody:
+    """A body that came whole with its head."""
+
+    __slots__ = ("_read", "length", "whole")
+
+    ended = True
+    fault: None = None
+
+    def __init__(self, data: bytes) -> None:
+        self.whole: bytes | None = data
+        self.length: int | None = len(data)
+        self._read = False
+
+    async def read(self) -> bytes:
+        data = b"" if self._read else self.whole or b""
+        self._read = True
+        return data
+
+
 class IncomingBody:
     """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`.
 

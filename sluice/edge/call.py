@@ -2,20 +2,17 @@
 
 import msgspec
 
-from sluice.edge.body import IncomingBody
-from sluice.values.request import Header
+from sluice.edge.body import ArrivedBody, IncomingBody
+from sluice.wire.http1 import RequestHead
 
 
 class Call(msgspec.Struct, frozen=True):
-    """`fields` maps each header's lower-case name to its last value."""
+    """A request's head, its target taken apart, and its body."""
 
-    method: bytes
+    head: RequestHead
     path: bytes
     query: bytes
-    headers: list[Header]
-    fields: dict[bytes, bytes]
-    body: IncomingBody
-    upgrade: bool
+    body: IncomingBody | ArrivedBody
 
 
 class Place(msgspec.Struct, frozen=True):

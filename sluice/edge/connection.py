@@ -1,21 +1,26 @@
 """One client connection: requests in, in order; replies out, in order."""
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from collections.abc import Awaitable
 from math import inf
 from typing import Final, Protocol, cast
 
-from sluice.edge.body import IncomingBody
+from sluice.edge.body import ArrivedBody, IncomingBody
 from sluice.edge.call import Call
+from sluice.edge.render import Form
 from sluice.engine.recorder import refusal
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
 from sluice.values.reply import Part, Reply
 from sluice.values.settings import LimitSettings
-from sluice.wire.http1 import CONTINUE, END, LAST_CHUNK, RequestHead, RequestReader, chunk, status_line
+from sluice.wire.http1 import CONTINUE, END, RequestEvent, RequestHead, RequestReader
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +33,10 @@ RESET: Final = struct.pack("ii", 1, 0)
 IDLE_AT_DRAIN_S: Final = 2.0
 """How long an idle connection is left open when the worker drains."""
 
-Turn = tuple[RequestHead, IncomingBody] | GatewayError
+PIECE_BYTES: Final = 16 * 1024
+"""What is parsed at once. A read of 256 KB may hold 10,000 requests, which parsed take thirty times as much memory."""
+
+Turn = tuple[RequestHead, IncomingBody | ArrivedBody] | GatewayError
 """A request to be answered, or a fault that is the answer to all that follows."""
 
 
@@ -57,10 +65,11 @@ class Downstream(asyncio.Protocol):
         self._waiting: deque[Turn] = deque()
         self._incoming: IncomingBody | None = None
         self._task: asyncio.Task[None] | None = None
-        self._turn: asyncio.Future[None] | None = None
+        self._turn: asyncio.Future[Turn] | None = None
         self._room: asyncio.Future[None] | None = None
         self._busy = self._full = self._paused = self._closing = self._spoilt = self._within_head = False
-        self._served = self._queued_bytes = 0
+        self._ahead: deque[bytes] = deque()
+        self._ahead_bytes = self._served = self._unsent = 0
         self.deadline = inf
 
     # --- what the event loop calls
@@ -84,26 +93,14 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing or self._spoilt:
             return
-        for event in self._reader.feed(data):
-            if isinstance(event, RequestHead):
-                self._arrived(event)
-            elif self._incoming is None:
-                continue
-            elif event is END:
-                self._incoming.finish()
-                self._incoming = None
-            else:
-                self._incoming.push(event)
-        if self._reader.fault is not None:
-            self._spoil(self._reader.fault)
-        elif self._busy:
-            self._hold_up(len(data))
-        elif not self._within_head:
-            self._within_head = True
-            self.deadline = self._loop.time() + self._limits.head_timeout_s
+        if self._ahead or len(data) > PIECE_BYTES or (self._waiting and self._incoming is None):
+            self._put_off(data)
+        else:
+            self._read(data)
 
     def pause_writing(self) -> None:
         self._full = True
+        self._unsent = unread(self._transport)
         self.deadline = self._loop.time() + self._limits.send_idle_timeout_s
 
     def resume_writing(self) -> None:
@@ -137,7 +134,7 @@ class Downstream(asyncio.Protocol):
         self.deadline = inf
         incoming = self._incoming
         if self._closing or self._full:
-            self._transport.abort()
+            self._look_whether_read()
         elif incoming is not None:
             incoming.fail(RequestTimeout())
         elif self._within_head:
@@ -147,13 +144,44 @@ class Downstream(asyncio.Protocol):
 
     # --- requests
 
-    def _arrived(self, head: RequestHead) -> None:
-        limits = self._limits
-        invite = self._invite if head.expects_continue else None
-        body = IncomingBody(head.length, limits.body_bytes, limits.buffer_bytes, self._flow, invite)
-        self._incoming = body
-        self._within_head = False
-        self._queue((head, body))
+    def _read(self, data: bytes) -> None:
+        events = self._reader.feed(data)
+        head = events[0] if events else None
+        if isinstance(head, RequestHead) and events[-1] is END and len(events) < 4 and self._is_short(events[1]):
+            # The usual case, which needs no IncomingBody: all of one request in one read (3 us less, of 50).
+            self._within_head = False
+            piece = events[1]
+            self._queue((head, ArrivedBody(piece if isinstance(piece, bytes) else b"")))
+        else:
+            for event in events:
+                self._take(event)
+        if self._reader.fault is not None:
+            self._spoil(self._reader.fault)
+        elif self._busy:
+            self._hold_up()
+        elif not self._within_head:
+            self._within_head = True
+            self.deadline = self._loop.time() + self._limits.head_timeout_s
+
+    def _is_short(self, piece: RequestEvent) -> bool:
+        """Whether what follows a head is its end, or a body within the limit."""
+        return piece is END or (isinstance(piece, bytes) and len(piece) <= self._limits.body_bytes)
+
+    def _take(self, event: RequestEvent) -> None:
+        if isinstance(event, RequestHead):
+            limits = self._limits
+            invite = self._invite if event.expects_continue else None
+            body = IncomingBody(event.length, limits.body_bytes, limits.buffer_bytes, self._flow, invite)
+            self._incoming = body
+            self._within_head = False
+            self._queue((event, body))
+        elif self._incoming is None:
+            return
+        elif event is END:
+            self._incoming.finish()
+            self._incoming = None
+        else:
+            self._incoming.push(event)
 
     def _spoil(self, fault: GatewayError) -> None:
         """The connection carries nothing more that can be understood; what came before is still answered."""
@@ -165,28 +193,43 @@ class Downstream(asyncio.Protocol):
 
     def _queue(self, turn: Turn) -> None:
         """Something is to be answered, once what came before it has been."""
-        self._waiting.append(turn)
         if self._busy:
+            self._waiting.append(turn)
             return
         self._busy = True
         self.deadline = inf
-        if self._task is None:
+        if self._turn is not None:
+            self._turn.set_result(turn)
+        else:
+            self._waiting.append(turn)
             self._task = self._loop.create_task(self._converse())
-        elif self._turn is not None:
-            self._turn.set_result(None)
 
     # --- holding the client up
 
-    def _hold_up(self, size: int) -> None:
-        """A request is being served: its body may be coming in, and others behind it, faster than they are wanted."""
-        if len(self._waiting) > 1:
-            self._queued_bytes += size
+    def _hold_up(self) -> None:
+        """A request is being served: its body may be coming in, faster than it is wanted."""
         incoming = self._incoming
-        if self._queued_bytes > self._limits.pipelined_bytes or (incoming is not None and incoming.hold):
+        if incoming is not None and incoming.hold:
             self._pause()
         elif not self._full:
             waits = incoming is None or incoming.uninvited
             self.deadline = inf if waits else self._loop.time() + self._limits.body_idle_timeout_s
+
+    def _put_off(self, data: bytes) -> None:
+        """Keeps what came until it is its turn: a request is parsed once those before it are being served."""
+        self._ahead.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+        self._ahead_bytes += len(data)
+        self._catch_up()
+        if self._ahead_bytes > self._limits.pipelined_bytes:
+            self._pause()
+
+    def _catch_up(self) -> None:
+        """Parses what was put off, up to the next request that has to wait."""
+        while self._ahead and not self._spoilt and (self._incoming is not None or not self._waiting):
+            piece = self._ahead.popleft()
+            self._ahead_bytes -= len(piece)
+            self._read(piece)
+        self._flow()
 
     def _pause(self) -> None:
         if not self._paused:
@@ -200,7 +243,7 @@ class Downstream(asyncio.Protocol):
         if not self._paused or self._closing:
             return
         held = self._incoming is not None and self._incoming.hold
-        if not held and self._queued_bytes <= self._limits.pipelined_bytes:
+        if not held and self._ahead_bytes <= self._limits.pipelined_bytes:
             self._paused = False
             self._transport.resume_reading()
             if self._incoming is not None and not self._full:
@@ -217,31 +260,37 @@ class Downstream(asyncio.Protocol):
 
     async def _converse(self) -> None:
         """Answers what arrives, in order, until the connection closes. One task serves it all: it is cheap to keep."""
-        stays = True
-        while stays:
-            if not self._waiting:
-                self._rest()
-                self._turn = self._loop.create_future()
-                await self._turn
-            turn = self._waiting.popleft()
-            if self._queued_bytes and len(self._waiting) < 2:
-                self._queued_bytes = 0
-                self._flow()
+        while True:
+            turn = self._waiting.popleft() if self._waiting else await self._rest()
             if isinstance(turn, GatewayError):
-                stays = await self._send(refusal(turn, turn.status), None, None)
-            else:
-                head, body = turn
-                stays = await self._send(await self._reply(head, body), head, body)
+                await self._send(refusal(turn, turn.status), None, stays=False)
+                return
+            head, body = turn
+            reply = await self._reply(head, body)
+            if not await self._send(reply, head, self._may_stay(head, body)):
+                return
+            if self._full or self._waiting or self._ahead:
+                await self._breathe()
 
-    def _rest(self) -> None:
-        """All is answered."""
+    def _rest(self) -> asyncio.Future[Turn]:
+        """All is answered: waits for the next to arrive."""
         self._busy = False
         wait_s = self._limits.head_timeout_s if self._within_head else self._limits.keep_alive_s
         if self._server.draining:  # the reply may have said that the connection stays: a request may be on its way
             wait_s = min(wait_s, IDLE_AT_DRAIN_S)
         self.deadline = self._loop.time() + wait_s
+        turn = self._turn = self._loop.create_future()
+        return turn
 
-    async def _reply(self, head: RequestHead, body: IncomingBody) -> Reply:
+    async def _breathe(self) -> None:
+        """Between pipelined requests: the client is to read what it asked for, and others have their turn."""
+        if self._full:
+            await self._drained()
+        else:
+            await asyncio.sleep(0)
+        self._catch_up()
+
+    async def _reply(self, head: RequestHead, body: IncomingBody | ArrivedBody) -> Reply:
         """What is to be said to a request."""
         self._served += 1
         try:
@@ -251,65 +300,47 @@ class Downstream(asyncio.Protocol):
             if target[:1] != b"/" or b"#" in target:
                 target = origin_form(target)
             path, _, query = target.partition(b"?")
-            call = Call(head.method, path, query, head.headers, head.fields, body, head.upgrade)
-            return await self._server.answer(call)
+            return await self._server.answer(Call(head, path, query, body))
         except GatewayError as error:
             return refusal(error, error.status)
         except Exception:  # a last resort: the client gets an answer, the process log the reason
             _log.exception("request_failed")
             return refusal(InternalFault(), InternalFault.status)
 
-    async def _send(self, reply: Reply, head: RequestHead | None, body: IncomingBody | None) -> bool:
-        """Writes a reply as it comes. False where the connection closes behind it."""
-        transport, source = self._transport, reply.body
-        bodiless = reply.status in (204, 304) or (head is not None and head.method == b"HEAD")
-        chunked = reply.length is None and not bodiless and (head is None or head.http11)
-        delimited = chunked or bodiless or reply.length is not None
-        finished = False
+    async def _send(self, reply: Reply, head: RequestHead | None, stays: bool) -> bool:
+        """Writes a reply as it comes. Whether the connection stays open behind it."""
+        source, form = reply.body, Form(reply, head)
+        part: Part | None = None
         try:
             part = source.poll()  # before the head: a reply without a body ends with its head
-            stays = delimited and self._stays(head, body)
-            framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-            if not stays:
-                framing += b"Connection: close\r\n"
-            elif head is not None and not head.http11:
-                framing += b"Connection: keep-alive\r\n"
-            data = b"%b%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines), framing)
+            stays = stays and form.delimited
+            data = form.head(reply, stays)
             self._server.replied(reply.status)
             while True:
-                if part is not None:
-                    finished = part.last
-                    if chunked:
-                        data += chunks(part)
-                    elif not bodiless:
-                        data += part.data
-                transport.write(data)
-                if finished:
+                self._transport.write(data if part is None else data + form.body(part))
+                if part is not None and part.last:
                     break
                 if self._full:
                     await self._drained()
                 data = b""
                 part = source.poll() or await source.read()
-        except GatewayError:
-            self._break(delimited)
+        except Exception as error:
+            if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
+                _log.exception("reply_failed")
+            source.close()
+            self._break(form.delimited)
             return False
-        except Exception:  # a last resort: nobody else would end the connection
-            _log.exception("reply_failed")
-            self._break(delimited)
-            return False
-        finally:
-            if not finished:
-                source.close()
+        except BaseException:
+            source.close()
+            raise
         if not stays:
             self._linger()
         return stays
 
-    def _stays(self, head: RequestHead | None, body: IncomingBody | None) -> bool:
-        """Whether the connection is kept for another request."""
+    def _may_stay(self, head: RequestHead, body: IncomingBody | ArrivedBody) -> bool:
+        """Whether the connection may be kept for another request."""
         return (
-            head is not None
-            and head.keep_alive
-            and body is not None
+            head.keep_alive
             and body.ended
             and not head.upgrade
             and not self._server.draining
@@ -333,19 +364,34 @@ class Downstream(asyncio.Protocol):
         """Closes our side, then reads and discards for a while (design.md 1)."""
         self._closing, self._busy = True, False
         self._waiting.clear()
-        unsent = self._transport.get_write_buffer_size()
-        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
+        self._ahead.clear()
+        self._unsent = unread(self._transport)
+        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if self._unsent else LINGER_S)
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
         if not self._transport.is_closing():
             self._transport.write_eof()
 
+    def _look_whether_read(self) -> None:
+        """The time to read a reply is up: it begins anew for a client that has read some of it meanwhile."""
+        unsent = unread(self._transport)
+        if unsent >= self._unsent:
+            return self._transport.abort()
+        self._unsent = unsent
+        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
 
-def chunks(part: Part) -> bytes:
-    """A part of a chunked body."""
-    data = chunk(part.data) if part.data else b""
-    return data + LAST_CHUNK if part.last else data
+
+def unread(transport: asyncio.Transport) -> int:
+    """Bytes that were written and that the client has not taken yet.
+
+    Those in the kernel count too: it has room for megabytes, and lets us write again only once a third of it is free.
+    """
+    size = transport.get_write_buffer_size()
+    if sys.platform == "linux" and (peer := transport.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError):
+            size += int.from_bytes(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return size
 
 
 def origin_form(target: bytes) -> bytes:

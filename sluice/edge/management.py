@@ -29,7 +29,7 @@ class Management:
             return unavailable("The console is busy, try again")
         self._running += 1
         try:
-            answer = await self._client.send(self._console, call.method, head_for(call), call.body)
+            answer = await self._client.send(self._console, call.head.method, head_for(call), call.body)
         except (UpstreamFailure, Overloaded):
             self._running -= 1
             return unavailable("The console does not answer, try again")
@@ -92,10 +92,10 @@ EMPTY: Final = NoBody()
 
 def head_for(call: Call) -> bytes:
     """The request's head as the console is to see it."""
-    dropped = NOT_RELAYED | nominated(call.fields.get(b"connection", b""))
+    dropped = NOT_RELAYED | nominated(call.head.fields.get(b"connection", b""))
     target = b"%b?%b" % (call.path, call.query) if call.query else call.path
-    lines = [field(sent, value) for name, sent, value in call.headers if name not in dropped]
-    return b"%b %b HTTP/1.1\r\nHost: console\r\n%b" % (call.method, target, b"".join(lines))
+    lines = [field(sent, value) for name, sent, value in call.head.headers if name not in dropped]
+    return b"%b %b HTTP/1.1\r\nHost: console\r\n%b" % (call.head.method, target, b"".join(lines))
 
 
 def unavailable(message: str) -> Reply:

@@ -24,15 +24,15 @@ ACCESS_COOKIE: Final = b"CF_Authorization="
 
 def parse_native(call: Call, place: Place) -> Request:
     """ANY /v1/{account}/{gateway}/{provider}/{endpoint}: one step."""
-    fields = call.fields
+    fields = call.head.fields
     options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else parse_options(fields)
     step = Step(
         0,
         place.provider,
         place.endpoint,
         call.query,
-        call.method,
-        forwardable(call.headers, fields),
+        call.head.method,
+        forwardable(call.head.headers, fields),
         fields.get(b"content-type", b""),
         fields.get(b"content-encoding", b""),
         call.body,

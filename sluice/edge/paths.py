@@ -43,11 +43,11 @@ class Paths:
     def answer(self, call: Call) -> Awaitable[Reply]:
         """The reply to a request. Raises GatewayError for paths that are not served."""
         path = call.path
-        if self._hosts and (mapped := self._hosts.get(hostname(call.fields.get(b"host", b"")))):
+        if self._hosts and (mapped := self._hosts.get(hostname(call.head.fields.get(b"host", b"")))):
             path = mapped + path  # contract 0.2: such a host serves nothing else
         elif not path.startswith(INFERENCE):
             return self._other(call)
-        if self._cors and b"origin" in call.fields:
+        if self._cors and b"origin" in call.head.fields:
             return self._shared(call, path)
         return self._inference(call, path)
 
@@ -55,10 +55,10 @@ class Paths:
         place = self._places.get(path) or self._find(path)
         provider = place.provider
         if not provider:
-            if call.method not in (b"POST", b"GET"):
+            if call.head.method not in (b"POST", b"GET"):
                 raise MethodNotAllowed
             raise MalformedRequest("The universal endpoint is not available in this version of Sluice")
-        if call.upgrade:
+        if call.head.upgrade:
             raise MalformedRequest("WebSockets are not available in this version of Sluice")
         if provider in ("compat", "run"):
             raise MalformedRequest(f"/{provider} is not available in this version of Sluice")
@@ -66,8 +66,8 @@ class Paths:
 
     async def _shared(self, call: Call, path: bytes) -> Reply:
         """For a browser: preflights, and leave for any origin to read the reply (contract 11)."""
-        if call.method == b"OPTIONS" and b"access-control-request-method" in call.fields:
-            asked = call.fields.get(b"access-control-request-headers", b"*")
+        if call.head.method == b"OPTIONS" and b"access-control-request-method" in call.head.fields:
+            asked = call.head.fields.get(b"access-control-request-headers", b"*")
             return Reply(204, None, [PREFLIGHT % asked], 0, WholeBody(b""))
         try:
             reply = await self._inference(call, path)
