@@ -376,10 +376,10 @@ class Downstream(asyncio.Protocol):
     def _look_whether_read(self) -> None:
         """The time to read a reply is up: it begins anew for a client that has read some of it meanwhile."""
         unsent = unread(self._transport)
-        if unsent >= self._unsent:
+        if not unsent or unsent >= self._unsent:
             return self._transport.abort()
         self._unsent = unsent
-        self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if unsent else LINGER_S)
+        self.deadline = self._loop.time() + self._limits.send_idle_timeout_s
 
 
 def unread(transport: asyncio.Transport) -> int:

@@ -51,13 +51,13 @@ def forwardable(headers: list[Header], fields: dict[bytes, bytes]) -> list[Heade
     if b"connection" in fields:
         dropped |= nominated(fields[b"connection"])
     passing = [header for header in headers if header[0] not in dropped and not header[0].startswith(OUR_PREFIXES)]
-    return [without_access(header) for header in passing] if b"cookie" in fields else passing
+    return [kept for header in passing if (kept := without_access(header))] if b"cookie" in fields else passing
 
 
-def without_access(header: Header) -> Header:
-    """A cookie header without the cookie that is meant for us."""
+def without_access(header: Header) -> Header | None:
+    """A cookie header without the cookie that is meant for us; None where it has no other."""
     name, sent, value = header
     if name != b"cookie" or ACCESS_COOKIE not in value:
         return header
     kept = [pair.strip() for pair in value.split(b";") if not pair.strip().startswith(ACCESS_COOKIE)]
-    return name, sent, b"; ".join(kept)
+    return (name, sent, b"; ".join(kept)) if kept else None
