@@ -24,10 +24,10 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 DOORS = {
     "apsw": ("sluice/storage/embedded/",),
     "click": ("sluice/cli/",),
-    "genai_prices": ("sluice/console/", "sluice/wiring/console.py"),
+    "genai_prices": ("sluice/console/prices.py",),
     "httptools": ("sluice/wire/",),
     "rich": ("sluice/cli/",),
-    "setproctitle": ("sluice/processes.py", "sluice/supervisor/", "sluice/child.py"),
+    "setproctitle": ("sluice/supervisor/", "sluice/child.py", "sluice/wiring/prices.py"),
     "starlette": ("sluice/console/",),
     "uvicorn": ("sluice/console/", "sluice/wiring/console.py"),
     "uvloop": ("sluice/processes.py", "sluice/wiring/", "sluice/cli/"),
@@ -147,3 +147,8 @@ def test_traffic_and_logs_carry_none_of_the_console(role: str):
     assert (PACKAGE / "wiring" / f"{role}.py").exists()
     libraries = {name.split(".")[0] for name in modules_reached_from(f"sluice.wiring.{role}")}
     assert not libraries & WORKERS_DO_WITHOUT
+
+
+def test_the_console_leaves_the_price_list_to_a_process_of_its_own():
+    assert "genai_prices" not in {name.split(".")[0] for name in modules_reached_from("sluice.wiring.console")}
+    assert "genai_prices" in {name.split(".")[0] for name in modules_reached_from("sluice.wiring.prices")}

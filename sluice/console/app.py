@@ -53,7 +53,7 @@ PATHS: Final = (
     Path("POST", "/internal/accounts", accounts.create, "operator"),
     Path("DELETE", "/internal/accounts/{account}", accounts.delete, "operator"),
     Path("PUT", "/internal/accounts/{account}/default-gateway", internal.ensure_default, "nothing"),
-    Path("POST", "/internal/prices/resolve", internal.resolve_price, "nothing"),
+    Path("POST", "/internal/prices/wanted", internal.want_prices, "nothing"),
 )
 
 

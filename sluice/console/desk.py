@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from sluice.console.envelope import busy
+from sluice.console.wanted import WantedPrices
 from sluice.storage.ports import ControlStore, LogReader
-from sluice.values.rates import Rates
 from sluice.values.settings import Settings
 
 Given = ParamSpec("Given")
@@ -30,13 +30,12 @@ class Desk:
         *,
         settings: Settings,
         providers: frozenset[str],
-        resolve_rates: Callable[[str, str], Rates | None],
     ) -> None:
         self.control = control
         self.logs = logs
         self.settings = settings
         self.providers = providers
-        self.resolve_rates = resolve_rates
+        self.wanted = WantedPrices()
         self._control_thread = ThreadPoolExecutor(1, "control")
         self._reading_threads = ThreadPoolExecutor(LOG_THREADS, "reading")
 

@@ -1,5 +1,7 @@
 """The price list: what genai-prices, as installed, says of a model. It never asks the network.
 
+Slow to import and large: only the process of wiring/prices.py does.
+
 Prices are dated, and some depend on the hour, so they are resolved anew from time to time (contract 7.5: an estimate).
 """
 
@@ -7,16 +9,13 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
-import genai_prices
 from genai_prices.data import providers as listed_providers
 from genai_prices.types import ClauseEquals, ClauseOr, MatchLogic, ModelInfo, ModelPrice, Provider, TieredPrices
 
+from sluice.console.price_process import Answer, Asked, Listed, Question
 from sluice.values.rates import Rates
-
-EDITION: Final = genai_prices.__version__
-"""Which price list this is."""
 
 _LISTED_AS: Final = {
     "anthropic": "anthropic",
@@ -38,18 +37,19 @@ _LISTED_AS: Final = {
     "workers-ai": "cloudflare",
 }
 """Our slugs, and who that is in the list."""
+SLUGS: Final = tuple(_LISTED_AS)
+"""Every provider of the list: each is a part of it."""
 
 _DATE: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8})$")
 _NANO: Final = 10**9
 _LISTED: Final = {provider.id: provider for provider in listed_providers}
 
 
-class Price(NamedTuple):
-    """A line of the list."""
-
-    provider: str
-    model: str
-    rates: Rates
+def answer(question: Question) -> Answer:
+    """What the list says of the models asked for, and the part of it that is wanted."""
+    asked = [Asked(provider, model, resolve(provider, model, question.now)) for provider, model in question.asked]
+    listed = [] if question.part is None else list(prices_of(SLUGS[question.part], question.now))
+    return Answer(asked, listed, len(SLUGS))
 
 
 def resolve(provider: str, model: str, now: datetime | None = None) -> Rates | None:
@@ -65,15 +65,15 @@ def resolve(provider: str, model: str, now: datetime | None = None) -> Rates | N
     return None if found is None else _rates(found.get_prices(now or datetime.now(UTC)))
 
 
-def price_list(now: datetime | None = None) -> Iterator[Price]:
-    """Every model that the list knows by its full name. Names that it knows by a pattern are left to `resolve`."""
-    for slug, listed_as in _LISTED_AS.items():
-        listed = _LISTED.get(listed_as)
-        names = {name for model in listed.models for name in (model.id, *_exact(model.match))} if listed else set()
-        for name in sorted(names):
-            rates = resolve(slug, name, now)
-            if rates:
-                yield Price(slug, name, rates)
+def prices_of(slug: str, now: datetime | None = None) -> Iterator[Listed]:
+    """Every model of a provider that the list knows by its full name. Names that it knows by a pattern are left to
+    `resolve`."""
+    listed = _LISTED.get(_LISTED_AS[slug])
+    names = {name for model in listed.models for name in (model.id, *_exact(model.match))} if listed else set()
+    for name in sorted(names):
+        rates = resolve(slug, name, now)
+        if rates:
+            yield Listed(slug, name, rates)
 
 
 def _find(provider: Provider, model: str) -> ModelInfo | None:

@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from sluice.keeper.addresses import Addresses
 from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Line, Work
 from sluice.keeper.metering import Meter
+from sluice.keeper.rate_book import PricePending
 from sluice.metrics import Metrics
 from sluice.spool.frames import FrameError, LogFrame, decode_log_frame
 from sluice.spool.layout import Side, side_path, spool_bytes
@@ -34,6 +35,7 @@ BATCHES: Final = 4
 MANY_LINES: Final = 200
 MANY_LINES_FLUSH_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
+PRICE_LOOK_S: Final = (0.02, 0.2)
 DRAIN_S: Final = 5.0
 """How long a draining keeper tries a store that fails; what is left stays in the spool."""
 STEPPING_S: Final = 0.05
@@ -170,7 +172,11 @@ class Keeper:
             self._note.begin(works[0].place, alone=len(works) == 1)
             self._store_batch(line, works)
         except StoreFault as error:
-            self._back_off(line, error)
+            _back_off(line, BACKOFF_S)
+            self._tell_fault(line, error)
+            return False
+        except PricePending:
+            _back_off(line, PRICE_LOOK_S)
             return False
         except Exception as error:  # a last resort: one log that nobody can store must not hold up the others
             if len(works) > 1:
@@ -212,20 +218,23 @@ class Keeper:
         if shard is None:
             self._count_dropped(first, len(frames))
             return
-        logs: list[NewLog] = []
-        ends: list[int] = []
-        reached: dict[str, Position] = {}
         known = self._writer.positions(shard)
-        self._note.metering()
+        if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known)]:
+            self._note.metering()
+            logs = self._all_metered(fresh)
+            self._note.storing()
+            ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in fresh]
+            self._append(shard, logs, {work.spool: work.span[1] for work, _ in fresh}, ends)
+
+    def _all_metered(self, frames: list[tuple[Work, LogFrame]]) -> list[NewLog]:
+        """Raises PricePending when the last has been looked at, so that all missing prices are asked for at once."""
+        logs = []
         for work, frame in frames:
-            if _is_stored(work, known):
-                continue
-            logs.append(self._metered(work, frame))
-            ends.append(frame.exchange.started_ms + frame.exchange.duration_us // 1000)
-            reached[work.spool] = work.span[1]
-        self._note.storing()
-        if logs:
-            self._append(shard, logs, reached, ends)
+            with suppress(PricePending):
+                logs.append(self._metered(work, frame))
+        if len(logs) < len(frames):
+            raise PricePending
+        return logs
 
     def _append(self, shard: ShardKey, logs: list[NewLog], reached: dict[str, Position], ends: list[int]) -> None:
         self._stored.add(self._writer.append(shard, logs, reached))
@@ -265,10 +274,8 @@ class Keeper:
 
     # --- what cannot be stored
 
-    def _back_off(self, line: Line, error: StoreFault) -> None:
+    def _tell_fault(self, line: Line, error: StoreFault) -> None:
         self._faults.add()
-        line.delay_s = min(max(line.delay_s * 2, BACKOFF_S[0]), BACKOFF_S[1])
-        line.retry_s = time.monotonic() + line.delay_s
         about = fields(gateway=line.gateway_id.hex(), delay_s=line.delay_s, error=str(error))
         _log.error("logs wait for their store", extra=about)
 
@@ -333,6 +340,13 @@ class Keeper:
         self._bytes.set(spool_bytes(self._reader.root))
         self._bad.add(self._intake.bad)
         self._intake.bad = 0
+
+
+def _back_off(line: Line, bounds_s: tuple[float, float]) -> None:
+    """Leaves the line alone, longer each time; all others go on."""
+    shortest_s, longest_s = bounds_s
+    line.delay_s = min(max(line.delay_s * 2, shortest_s), longest_s)
+    line.retry_s = time.monotonic() + line.delay_s
 
 
 def _told(error: Exception) -> str:

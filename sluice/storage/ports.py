@@ -203,8 +203,8 @@ class ControlStore(ControlReader, Protocol):
         """Replaces the listed prices, and renews those that were asked for."""
         ...
 
-    def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
-        """Keeps the prices of a model that was asked for, among a bounded number; None: the list does not know it."""
+    def put_rates(self, asked: Iterable[tuple[str, str, Rates | None]]) -> None:
+        """Keeps the prices of models that were asked for, of a bounded number; None: the list does not know it."""
         ...
 
 

@@ -1,18 +1,30 @@
 """Builds the console."""
 
 import asyncio
+import sys
 from contextlib import closing
+from pathlib import Path
+from typing import Final
 
+import sluice
 from sluice.child import Child
 from sluice.console.app import create_app
 from sluice.console.desk import Desk
-from sluice.console.prices import resolve
 from sluice.console.repricing import keep_prices
 from sluice.console.serve import serve
 from sluice.providers.registry import PROVIDERS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+
+PRICES: Final = (
+    sys.executable,
+    "-P",
+    "-c",
+    "import sys; sys.path.append(sys.argv[1]); from sluice.wiring.prices import main; main()",
+    str(Path(sluice.__file__).parent.parent),
+)
+"""The program that knows the price list, as the supervisor starts its own."""
 
 
 async def run_console(child: Child) -> None:
@@ -22,10 +34,10 @@ async def run_console(child: Child) -> None:
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS), resolve_rates=resolve)) as desk,
+        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS))) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
-        pricing = asyncio.create_task(keep_prices(desk), name="prices")
+        pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")
         try:
             child.start_heartbeat()
             apps = [

@@ -3,7 +3,8 @@
 import http.client
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,9 @@ from sluice.wiring.unix_http import UnixConnection
 WORKERS_DRAIN_S: Final = 60.0
 """How long a keeper whose supervisor has died waits for the workers that drain beside it."""
 _LOOK_S: Final = 0.05
-_ASK_TIMEOUT_S: Final = 1.0
+_SEND_TIMEOUT_S: Final = 0.1
+_OPEN_QUESTIONS: Final = 4
+"""A connection that closes takes an unread question with it."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,8 +39,9 @@ def run_keeper(child: Child) -> None:
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(MappedGenerations.open(data / "generations.map")) as generations,
         closing(EmbeddedLogWriter.open(data / "shards")) as writer,
+        closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
-        rates = RateBook(control.rates, price_resolver(data / "relay.sock"), time.monotonic)
+        rates = RateBook(control.rates, questions, time.monotonic)
         reader = SpoolReader(data / "spool")
         keeper = Keeper(settings.logs, data, reader, writer, Meter(rates), control, generations, child.metrics)
         child.ready()
@@ -78,19 +82,26 @@ class LastWorker:
             self._child.beat()
 
 
-def price_resolver(relay: Path) -> Callable[[str, str], bool]:
-    """A question to the console: look this model up in the price list. False where it did not answer in time."""
+class PriceQuestions:
+    """Questions to the console that nobody waits for: the answers are prices in control.db."""
 
-    def resolve(provider: str, model: str) -> bool:
-        body = msgspec.json.encode({"provider": provider, "model": model})
-        connection = UnixConnection(relay, _ASK_TIMEOUT_S)
+    def __init__(self, relay: Path) -> None:
+        self._relay = relay
+        self._open: deque[UnixConnection] = deque()
+
+    def __call__(self, models: Sequence[tuple[str, str]]) -> bool:
+        """Sends one; false where there is no console. One that is just starting reads it when it is up."""
+        body = msgspec.json.encode({"models": [{"provider": provider, "model": model} for provider, model in models]})
+        while len(self._open) >= _OPEN_QUESTIONS:
+            self._open.popleft().close()
+        self._open.append(connection := UnixConnection(self._relay, _SEND_TIMEOUT_S))
         try:
-            connection.request("POST", "/internal/prices/resolve", body, {"content-type": "application/json"})
-            return connection.getresponse().status == 200
+            connection.request("POST", "/internal/prices/wanted", body, {"content-type": "application/json"})
         except (OSError, http.client.HTTPException) as error:
-            _log.warning("the console did not resolve a price", extra=fields(error=str(error)))
+            _log.warning("the console cannot be asked for prices", extra=fields(error=str(error)))
             return False
-        finally:
-            connection.close()
+        return True
 
-    return resolve
+    def close(self) -> None:
+        while self._open:
+            self._open.popleft().close()

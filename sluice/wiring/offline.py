@@ -22,15 +22,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(
-            Desk(
-                control,
-                logs,
-                settings=settings,
-                providers=frozenset(PROVIDERS),
-                resolve_rates=lambda provider, model: None,  # the price list is slow to load, and no command asks
-            )
-        ) as desk,
+        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS))) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

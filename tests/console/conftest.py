@@ -18,12 +18,10 @@ from sluice.storage.embedded.shard import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
 from sluice.values.ids import Mint
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
-from sluice.values.rates import Rates
 from sluice.values.settings import ServerSettings, Settings
 from sluice.values.tenancy import Permission
 
 BASE = "http://console/client/v4/accounts/local/ai-gateway"
-PRICED = {("openai", "gpt-4o"): Rates(2_500, 10_000)}
 
 
 class Console:
@@ -78,15 +76,7 @@ def control(settings: Settings, generations: MappedGenerations) -> Iterator[Embe
 def desk(settings: Settings, control: EmbeddedControlStore) -> Iterator[Desk]:
     with (
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
-        closing(
-            Desk(
-                control,
-                logs,
-                settings=settings,
-                providers=frozenset({"openai"}),
-                resolve_rates=lambda provider, model: PRICED.get((provider, model)),
-            )
-        ) as opened,
+        closing(Desk(control, logs, settings=settings, providers=frozenset({"openai"}))) as opened,
     ):
         yield opened
 

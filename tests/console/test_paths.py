@@ -5,7 +5,6 @@ import pytest
 from sluice.console.app import PATHS
 from sluice.metrics import Metrics
 from sluice.storage.ports import StoreFault
-from sluice.values.rates import Rates
 
 ROOT = "http://console"
 
@@ -116,15 +115,13 @@ async def test_workers_have_the_default_gateway_made(console, problem):
     assert problem(refused)[:2] == (404, 7002)
 
 
-async def test_the_keeper_has_prices_resolved(console, problem):
-    keeper, url = console.relayed(None), f"{ROOT}/internal/prices/resolve"
-    known = await keeper.post(url, json={"provider": "openai", "model": "gpt-4o"})
-    assert known.json()["result"] == {"known": True}
-    assert console.control.rates("openai", "gpt-4o") == Rates(2_500, 10_000)
-    unknown = await keeper.post(url, json={"provider": "openai", "model": "made-up"})
-    assert unknown.json()["result"] == {"known": False}
-    assert console.control.rates("openai", "made-up") == Rates(None, None)
-    assert problem(await keeper.post(url, json={"provider": "openai", "model": "m" * 257}))[:2] == (400, 7001)
+async def test_the_keeper_says_which_prices_it_wants(console, problem):
+    keeper, url = console.relayed(None), f"{ROOT}/internal/prices/wanted"
+    wanted = await keeper.post(url, json={"models": [{"provider": "openai", "model": "gpt-4o"}]})
+    assert wanted.json()["result"] == {"wanted": 1}
+    assert console.desk.wanted.take() == [("openai", "gpt-4o")]
+    nameless = await keeper.post(url, json={"models": [{"provider": "openai", "model": "m" * 257}]})
+    assert problem(nameless)[:2] == (400, 7001)
 
 
 def test_no_two_rows_of_the_table_are_the_same_path():

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sluice.console.prices import EDITION, price_list, resolve
+from sluice.console.price_process import Asked, Question
+from sluice.console.prices import SLUGS, answer, prices_of, resolve
 from sluice.values.rates import Rates
 
 
@@ -61,11 +62,19 @@ def test_another_vendors_models_are_priced_where_they_are_resold():
     assert resolve("azure-openai", "gpt-4o-mini") == resolve("openai", "gpt-4o-mini")
 
 
-def test_the_whole_list_names_dated_models_too_and_agrees_with_what_each_resolves_to():
-    prices = list(price_list())
+def test_the_parts_name_dated_models_too_and_agree_with_what_each_resolves_to():
+    prices = [price for slug in SLUGS for price in prices_of(slug)]
     named = {(price.provider, price.model) for price in prices}
     assert {("openai", "gpt-4o-mini"), ("openai", "gpt-4o-2024-08-06"), ("anthropic", "claude-sonnet-4-5")} <= named
     assert len(named) == len(prices) > 500
     for price in prices[::50]:
         assert price.rates == resolve(price.provider, price.model)
-    assert EDITION
+
+
+def test_a_question_has_the_models_asked_for_and_the_part_wanted():
+    today, models = datetime(2026, 1, 2, tzinfo=UTC), [("openai", "gpt-4o-mini"), ("openai", "made-up")]
+    mini = Rates(150_000_000, 600_000_000, 75_000_000)
+    alone = answer(Question(today, models))
+    assert alone.asked == [Asked("openai", "gpt-4o-mini", mini), Asked("openai", "made-up", None)]
+    assert (alone.listed, alone.parts) == ([], len(SLUGS))
+    assert {price.provider for price in answer(Question(today, [], 0)).listed} == {SLUGS[0]}

@@ -14,6 +14,7 @@ import pytest
 
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
+from sluice.keeper.rate_book import PricePending
 from sluice.metrics import Metrics
 from sluice.spool.layout import file_path, file_seqs, side_files
 from sluice.spool.reader import SpoolReader
@@ -166,6 +167,41 @@ def test_what_a_worker_appended_is_in_the_log_with_usage_and_bodies(house: House
     assert (entries[0].model, entries[0].usage.tokens_in, entries[0].usage.tokens_out) == ("gpt-4o-mini", 3, 4)
     assert (house.body(ids[7], "request"), house.body(ids[7], "response")) == (QUESTION, ANSWER)
     assert house.count("sluice_logs_stored_total", "Logs stored.") == 20
+
+
+def test_a_log_waits_for_its_price_and_delays_only_its_own_gateway(house: House):
+    second = house.gateway_named("second")
+    waiting = [house.put(), house.put(request=QUESTION.replace(b"gpt-4o-mini", b"new")), house.put()]
+    passing = house.put(second)
+    stored_meanwhile: list[list[str]] = []
+
+    def price(provider: str, model: str) -> Rates:
+        if model == "new" and len(stored_meanwhile) < 3:
+            stored_meanwhile.append(house.ids(second))
+            raise PricePending
+        return Rates(input=10**15, output=0)
+
+    house.keep(price=price)
+    assert house.ids() == waiting
+    assert [entry.cost_nano for entry in house.logs()] == [3 * 10**9] * 3
+    assert house.ids(second) == [passing]
+    assert stored_meanwhile[-1] == [passing]
+
+
+def test_all_prices_that_a_batch_lacks_are_asked_for_at_once(house: House):
+    for number in range(5):
+        house.put(request=QUESTION.replace(b"gpt-4o-mini", b"new-%d" % number))
+    asked: list[str] = []
+
+    def price(provider: str, model: str) -> Rates:
+        asked.append(model)
+        if len(asked) <= 5:
+            raise PricePending
+        return Rates(input=0, output=0)
+
+    house.keep(price=price)
+    assert asked == [f"new-{number}" for number in range(5)] * 2
+    assert len(house.logs()) == 5
 
 
 def test_nothing_is_stored_twice_even_if_the_marks_are_lost(house: House):
@@ -369,6 +405,7 @@ import os, sys, threading
 from pathlib import Path
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
+from sluice.keeper.rate_book import PricePending
 from sluice.metrics import Metrics
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader

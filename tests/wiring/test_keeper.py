@@ -2,7 +2,6 @@
 
 import fcntl
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from sluice.child import Child
 from sluice.supervisor.listeners import open_unix
 from sluice.supervisor.orders import DRAIN, HASTEN, Orders
 from sluice.values.settings import Settings
-from sluice.wiring.keeper import LastWorker, price_resolver
+from sluice.wiring.keeper import LastWorker, PriceQuestions
 
 
 @pytest.fixture
@@ -65,27 +64,41 @@ def test_it_can_be_hastened(link: tuple[socket.socket, Child], tmp_path: Path):
         assert stop(10.0)
 
 
-def test_a_console_that_is_down_or_deaf_resolves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sluice.wiring.keeper._ASK_TIMEOUT_S", 0.05)
-    resolve = price_resolver(tmp_path / "relay.sock")
-    assert not resolve("openai", "gpt")
-    with closing(open_unix(tmp_path / "relay.sock")):
-        assert not resolve("openai", "gpt")
+@pytest.fixture
+def questions(tmp_path: Path) -> Iterator[PriceQuestions]:
+    with closing(PriceQuestions(tmp_path / "relay.sock")) as asked:
+        yield asked
 
 
-def test_a_console_that_answers_is_asked_for_the_model(tmp_path: Path):
-    asked = b""
+def test_a_console_that_is_down_cannot_be_asked_for_prices(questions: PriceQuestions):
+    assert not questions([("openai", "gpt")])
 
-    def console(listener: socket.socket) -> None:
-        nonlocal asked
-        with closing(listener.accept()[0]) as connection:
-            while not asked.endswith(b'{"provider":"openai","model":"gpt"}'):
-                asked += connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
+def test_a_console_that_is_starting_reads_the_question_when_it_is_up(questions: PriceQuestions, tmp_path: Path):
     with closing(open_unix(tmp_path / "relay.sock")) as listener:
-        thread = threading.Thread(target=console, args=(listener,))
-        thread.start()
-        assert price_resolver(tmp_path / "relay.sock")("openai", "gpt")
-        thread.join()
-    assert asked.startswith(b"POST /internal/prices/resolve HTTP/1.1\r\n")
+        assert questions([("openai", "gpt"), ("openai", "other")])
+        with closing(listener.accept()[0]) as connection:
+            asked = b""
+            while not asked.endswith(b"]}"):
+                asked += connection.recv(4096)
+    assert asked.startswith(b"POST /internal/prices/wanted HTTP/1.1\r\n")
+    assert b'{"models":[{"provider":"openai","model":"gpt"},{"provider":"openai","model":"other"}]}' in asked
+
+
+def test_a_deaf_console_holds_few_connections(questions: PriceQuestions, tmp_path: Path):
+    with closing(open_unix(tmp_path / "relay.sock")) as listener:
+        assert all(questions([("openai", f"gpt-{number}")]) for number in range(20))
+        hung_up = [_hung_up(listener) for _ in range(20)]
+    assert hung_up == [True] * 16 + [False] * 4
+
+
+def _hung_up(listener: socket.socket) -> bool:
+    """Whether the next connection was closed at the other end."""
+    with closing(listener.accept()[0]) as connection:
+        connection.setblocking(False)
+        try:
+            while connection.recv(4096):
+                pass
+        except BlockingIOError:
+            return False
+    return True

@@ -14,9 +14,13 @@ from sluice.storage.ports import NotThere
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class Priced(msgspec.Struct, frozen=True):
+class Model(msgspec.Struct, frozen=True):
     provider: Name
     model: Name
+
+
+class Unpriced(msgspec.Struct, frozen=True):
+    models: Annotated[list[Model], Meta(max_length=2000)]
 
 
 class MadeGateway(msgspec.Struct, frozen=True):
@@ -33,13 +37,8 @@ async def ensure_default(call: Call) -> Response:
     return reply(MadeGateway(record.gateway.name, record.gateway.id.hex()))
 
 
-async def resolve_price(call: Call) -> Response:
-    """Looks a model up in the price list and keeps what it finds, or that it finds nothing."""
-    asked, desk = parse_body(await call.body(), Priced), call.desk
-
-    def resolve() -> bool:
-        rates = desk.resolve_rates(asked.provider, asked.model)
-        desk.control.put_rates(asked.provider, asked.model, rates)
-        return rates is not None
-
-    return reply({"known": await desk.ask(resolve)})
+async def want_prices(call: Call) -> Response:
+    """Notes models whose price is to be looked up, and does not wait: the keeper finds it in control.db."""
+    asked = parse_body(await call.body(), Unpriced)
+    call.desk.wanted.add((one.provider, one.model) for one in asked.models)
+    return reply({"wanted": len(asked.models)})

@@ -270,9 +270,9 @@ class EmbeddedControlStore(EmbeddedControlReader):
             self._db.executemany(_PUT_PRICE, (self._price(row, listed=True) for row in listed))
             self._db.execute("INSERT OR REPLACE INTO editions VALUES ('prices', ?)", (version,))
 
-    def put_rates(self, provider: str, model: str, rates: Rates | None) -> None:
+    def put_rates(self, asked: Iterable[tuple[str, str, Rates | None]]) -> None:
         with self._transaction():
-            self._db.execute(_PUT_PRICE, self._price((provider, model, rates), listed=False))
+            self._db.executemany(_PUT_PRICE, (self._price(row, listed=False) for row in asked))
             self._db.execute(
                 "DELETE FROM prices WHERE rowid IN"
                 " (SELECT rowid FROM prices WHERE NOT listed ORDER BY resolved_ms DESC LIMIT -1 OFFSET ?)",

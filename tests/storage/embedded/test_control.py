@@ -230,8 +230,8 @@ def test_every_change_bumps_its_account_and_no_other(
 
 def test_prices_are_remembered_and_so_is_their_absence(control: EmbeddedControlStore, reader: EmbeddedControlReader):
     assert reader.rates("openai", "gpt-4o") is None
-    control.put_rates("openai", "gpt-4o", Rates(2_500, 10_000, cached_input=1_250))
-    control.put_rates("openai", "made-up", None)
+    control.put_rates([("openai", "gpt-4o", Rates(2_500, 10_000, cached_input=1_250))])
+    control.put_rates([("openai", "made-up", None)])
     assert reader.rates("openai", "gpt-4o") == Rates(2_500, 10_000, 1_250, None)
     assert reader.rates("openai", "made-up") == Rates(None, None)
 
@@ -241,8 +241,8 @@ def test_a_new_version_of_the_price_list_renews_all_that_is_known(
 ):
     assert control.prices_version() == ""
     control.load_prices("1", [("openai", "gpt-4", Rates(7, 8))], [])
-    control.put_rates("openai", "gpt-5-2031-01-01", Rates(5, 6))
-    control.put_rates("openai", "made-up", None)
+    control.put_rates([("openai", "gpt-5-2031-01-01", Rates(5, 6))])
+    control.put_rates([("openai", "made-up", None)])
     assert control.asked_prices() == [("openai", "gpt-5-2031-01-01"), ("openai", "made-up")]
     control.load_prices(
         "2",
@@ -264,7 +264,7 @@ def test_prices_asked_for_are_bounded_for_clients_choose_their_names(
     control.load_prices("1", [("openai", "known", Rates(1, None))], [])
     for number in range(5):
         clock.now_ms += 1
-        control.put_rates("openai", f"junk-{number}", None if number % 2 else Rates(1, 1))
+        control.put_rates([("openai", f"junk-{number}", None if number % 2 else Rates(1, 1))])
     kept = [number for number in range(5) if reader.rates("openai", f"junk-{number}")]
     assert kept == [2, 3, 4]
     assert reader.rates("openai", "known") == Rates(1, None)

@@ -1,0 +1,25 @@
+"""What a newcomer does in the first minute."""
+
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-4o-mini-2099-01-31"], ids=["listed", "dated"])
+def test_the_first_call_ever_has_tokens_and_cost_in_its_log(start_gateway, model):
+    gateway = start_gateway("--simulate")
+    reply = gateway.chat(model=model)
+    replied_at = time.monotonic()
+    log = gateway.log(reply.headers["cf-aig-log-id"])
+    assert (log["tokens_in"], log["tokens_out"]) == (
+        reply.json()["usage"]["prompt_tokens"],
+        reply.json()["usage"]["completion_tokens"],
+    )
+    assert log["cost"] == pytest.approx((0.15 * log["tokens_in"] + 0.6 * log["tokens_out"]) / 1e6)
+    assert time.monotonic() - replied_at < 5  # 0.5 s where a core is free for the price list
+
+
+def test_a_model_that_no_list_knows_is_logged_without_a_cost(gateway):
+    log = gateway.log(gateway.chat(model="made-up").headers["cf-aig-log-id"])
+    assert log["tokens_in"] > 0
+    assert log["cost"] is None
