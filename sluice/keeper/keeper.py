@@ -35,7 +35,7 @@ BATCHES: Final = 4
 MANY_LINES: Final = 200
 MANY_LINES_FLUSH_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
-PRICE_LOOK_S: Final = (0.02, 0.2)
+PRICE_LOOK_S: Final = (0.02, 0.1)
 DRAIN_S: Final = 5.0
 """How long a draining keeper tries a store that fails; what is left stays in the spool."""
 STEPPING_S: Final = 0.05
