@@ -35,7 +35,7 @@ BATCHES: Final = 4
 MANY_LINES: Final = 200
 MANY_LINES_FLUSH_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
-PRICE_LOOK_S: Final = (0.02, 0.2)
+PRICE_LOOK_S: Final = (0.02, 0.1)
 DRAIN_S: Final = 5.0
 """How long a draining keeper tries a store that fails; what is left stays in the spool."""
 STEPPING_S: Final = 0.05
@@ -222,8 +222,8 @@ class Keeper:
         if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known)]:
             self._note.metering()
             logs = self._all_metered(fresh)
-            ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in fresh]
             self._note.storing()
+            ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in fresh]
             self._append(shard, logs, {work.spool: work.span[1] for work, _ in fresh}, ends)
 
     def _all_metered(self, frames: list[tuple[Work, LogFrame]]) -> list[NewLog]:
