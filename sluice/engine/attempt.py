@@ -102,10 +102,13 @@ def passed_on(head: ReplyHead) -> list[bytes]:
 
 
 def nominated(connection: bytes) -> frozenset[bytes]:
-    """The further fields that a Connection header declares to be of this connection alone."""
+    """The further fields that a Connection header declares to be of this connection alone.
+
+    The length is not among them whatever it says: a reply without it would have no end.
+    """
     if connection.lower() in (b"keep-alive", b"close"):
         return NONE
-    return frozenset(name.strip().lower() for name in connection.split(b","))
+    return frozenset(name.strip().lower() for name in connection.split(b",")) - {b"content-length"}
 
 
 def root_of(provider: Provider, base_url: str, client: HttpClient) -> Target:
