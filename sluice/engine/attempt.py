@@ -75,7 +75,11 @@ class Attempts:
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))
         body = record.called(to.endpoint, step.body)
-        answer = await self._client.send(to.pool, step.method, head, body, step.options.request_timeout_ms)
+        timeout_ms = step.options.request_timeout_ms
+        if timeout_ms is None:
+            answer = await self._client.send(to.pool, step.method, head, body)
+        else:
+            answer = await self._client.send_within(timeout_ms, to.pool, step.method, head, body)
         reply_head = answer.head
         record.answered(reply_head.status, reply_head.fields, to.provider.terminal_line)
         return Reply(reply_head.status, reply_head.reason, passed_on(reply_head), reply_head.length, answer)
@@ -102,10 +106,13 @@ def passed_on(head: ReplyHead) -> list[bytes]:
 
 
 def nominated(connection: bytes) -> frozenset[bytes]:
-    """The further fields that a Connection header declares to be of this connection alone."""
+    """The further fields that a Connection header declares to be of this connection alone.
+
+    The length is not among them whatever it says: a reply without it would have no end.
+    """
     if connection.lower() in (b"keep-alive", b"close"):
         return NONE
-    return frozenset(name.strip().lower() for name in connection.split(b","))
+    return frozenset(name.strip().lower() for name in connection.split(b",")) - {b"content-length"}
 
 
 def root_of(provider: Provider, base_url: str, client: HttpClient) -> Target:

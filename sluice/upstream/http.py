@@ -6,7 +6,7 @@ import ssl
 from sluice.deadlines import Deadlines
 from sluice.upstream.connection import Connection
 from sluice.upstream.pool import Origin, Pool
-from sluice.values.errors import UpstreamBroken
+from sluice.values.errors import UpstreamBroken, UpstreamTimeout
 from sluice.values.reply import Part
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
@@ -29,9 +29,7 @@ class HttpClient:
             pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines)
         return pool
 
-    async def send(
-        self, pool: Pool, method: bytes, head: bytes, body: Body, timeout_ms: int | None = None
-    ) -> "UpstreamReply":
+    async def send(self, pool: Pool, method: bytes, head: bytes, body: Body) -> "UpstreamReply":
         """Sends a request and returns its reply as soon as the head is in.
 
         `head` is the request line and the field lines but those of framing. A connection that was idle and turns out to
@@ -44,7 +42,6 @@ class HttpClient:
         while True:
             connection.start(method, data)
             pump = None if whole is not None else self._loop.create_task(connection.pump(body))
-            timer = None if timeout_ms is None else self._loop.call_later(timeout_ms / 1000, connection.time_out)
             try:
                 return UpstreamReply(await connection.head(), connection, pool, pump)
             except BaseException as error:
@@ -54,10 +51,15 @@ class HttpClient:
                 stale = connection.used and connection.silent and connection.closed
                 if whole is None or not stale or not isinstance(error, UpstreamBroken):
                     raise
-            finally:
-                if timer is not None:
-                    timer.cancel()
             connection = await pool.fresh()
+
+    async def send_within(self, timeout_ms: int, pool: Pool, method: bytes, head: bytes, body: Body) -> "UpstreamReply":
+        """The same, all of it within a time: a connection is to be had, and the head to come."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                return await self.send(pool, method, head, body)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The provider did not answer in time") from error
 
     def close(self) -> None:
         for pool in self._pools.values():
