@@ -1,15 +1,11 @@
 """What the log says when something breaks: the truth, once, and nothing is left behind."""
 
-import json
-import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import pytest
 
 
 @contextmanager
