@@ -126,8 +126,12 @@ class Downstream(asyncio.Protocol):
         if not self._busy and not self._closing:
             self.deadline = min(self.deadline, self._loop.time() + IDLE_AT_DRAIN_S)
 
-    def abort(self) -> None:
+    async def cut(self) -> None:
+        """Ends it in the midst of what it does; returns once that has been recorded."""
         self._transport.abort()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
 
     def expired(self) -> None:
         """A deadline is past: which one, the state tells."""

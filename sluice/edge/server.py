@@ -59,8 +59,7 @@ class Server:
         await self._emptied(timeout_s, hastened)
         if self._connections:
             _log.warning("drain_cut_short", extra=fields(connections=len(self._connections)))
-        for connection in list(self._connections):
-            connection.abort()
+        await asyncio.gather(*[connection.cut() for connection in self._connections])
 
     async def _emptied(self, timeout_s: float, hastened: Awaitable[None]) -> None:
         if not self._connections:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -176,6 +177,7 @@ class SpoolWriter:
         while self._late:
             self._late.popleft()()
         self._sides.close()
+        self._fd, self._broken, self._mend_at = -1, True, inf  # whoever comes late must not write into another's file
         self._sync.stop()
         os.close(self._lock)
 

@@ -136,6 +136,19 @@ async def test_closing_writes_what_waits(root: Path, metrics: Metrics, put: Put)
     assert logs_in(root / "0") == {log_id: (3_000_000, b"r")}
 
 
+def test_what_comes_after_the_close_is_counted_and_touches_no_file(
+    root: Path, metrics: Metrics, put: Put, tmp_path: Path
+):
+    writer = SpoolWriter.open(root, SpoolSettings(), metrics)
+    writer.close()
+    others = [(tmp_path / str(number)).open("wb") for number in range(20)]  # its descriptor's number has a new owner
+    put(writer)
+    for other in others:
+        other.close()
+    assert all((tmp_path / str(number)).stat().st_size == 0 for number in range(20))
+    assert dropped(metrics, "spool_failed") == 1
+
+
 async def test_under_power_durability_can_be_waited_for(open_writer: OpenWriter, put: Put, root: Path):
     writer = open_writer(SpoolSettings(durability="power"))
     async with asyncio.timeout(10):

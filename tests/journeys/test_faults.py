@@ -1,0 +1,39 @@
+"""What the log says when something breaks: the truth, once, and nothing is left behind."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+
+@contextmanager
+def stream(gateway: Any, model: str) -> Iterator[httpx.Response]:
+    """A chat stream whose first bytes have come."""
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    with gateway.http.stream("POST", f"{gateway.inference_url()}/v1/chat/completions", json=body) as reply:
+        yield reply
+
+
+def cut(reply: httpx.Response) -> bool:
+    """Reads to the end; whether it came before its time."""
+    try:
+        for _ in reply.iter_raw():
+            pass
+    except httpx.TransportError:
+        return True
+    return False
+
+
+def test_streams_that_outlast_the_drain_are_cut_and_logged(start_gateway: Any):
+    gateway = start_gateway("--simulate", server={"drain_timeout_s": 0.5})
+    with stream(gateway, "gpt-4o~pace-20~words-1000") as reply, stream(gateway, "gpt-4o~huge-60") as large:
+        gateway.process.send_signal(signal.SIGTERM)
+        assert cut(reply)
+        assert cut(large)
+    gateway.process.wait(20)
+    again = start_gateway("--simulate")
+    for cut_off in (reply, large):
+        assert again.log(cut_off.headers["cf-aig-log-id"])["ending"] == "abandoned"
+    assert '"trace"' not in gateway.said()
