@@ -59,7 +59,6 @@ class ReplyHead(msgspec.Struct, frozen=True, gc=False):
 RequestEvent = RequestHead | bytes | EndOfMessage
 ReplyEvent = ReplyHead | bytes | EndOfMessage
 
-TWICE: Final = b"chunked, chunked"
 _BODILESS: Final = frozenset({204, 304})
 _START_LINE: Final = 256
 """What a head read in pieces may have beyond what `_size` counts: method, version and white space."""
@@ -76,7 +75,6 @@ class RequestReader:
 
     __slots__ = (
         "_barren",
-        "_coding",
         "_events",
         "_fields",
         "_head",
@@ -87,7 +85,6 @@ class RequestReader:
         "_most_headers",
         "_parser",
         "_target",
-        "_trailers",
         "fault",
         "rest",
     )
@@ -100,7 +97,10 @@ class RequestReader:
         self._last = self._measured = False
         self.fault: GatewayError | None = None
         self.rest: bytes | None = None
-        self._begin()
+        self._target = b""
+        self._headers: list[Header] = []
+        self._fields: dict[bytes, bytes] = {}
+        self._head: RequestHead | None = None
 
     @property
     def in_head(self) -> bool:
@@ -129,24 +129,13 @@ class RequestReader:
                 self._fail(HeadTooLarge())
         return events
 
-    def _begin(self) -> None:
-        """Clears the table for the next request; a call on its first byte would cost as much again."""
-        self._target = b""
-        self._headers: list[Header] = []
-        self._fields: dict[bytes, bytes] = {}
-        self._coding: bytes | None = None
-        self._trailers = 0
-        self._head: RequestHead | None = None
-
     def on_url(self, piece: bytes) -> None:
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head is not None:
-            return self._trailer(name, value)
         lower = name.lower()
         if lower == b"transfer-encoding":
-            self._coding = value if self._coding is None else TWICE
+            value = coding(value, self._fields)
         self._fields[lower] = value = value.rstrip()  # llhttp leaves the white space after a value
         self._headers.append((lower, name, value))
 
@@ -159,6 +148,7 @@ class RequestReader:
             self._fail(fault)
         else:
             self._events.append(head)
+            self._headers, self._fields = [], {}  # what comes now are trailers
 
     def _read_head(self) -> RequestHead:
         """The head, all of whose lines are in. Raises GatewayError."""
@@ -174,8 +164,8 @@ class RequestReader:
         length: int | None = 0
         if b"content-length" in fields:
             length = _length_of(fields[b"content-length"])
-        elif self._coding is not None:
-            if not _is_chunked(self._coding):
+        elif b"transfer-encoding" in fields:
+            if fields[b"transfer-encoding"].lower() != b"chunked":
                 raise UnsupportedEncoding
             if not http11:
                 raise MalformedRequest("Malformed request: HTTP/1.0 has no Transfer-Encoding")
@@ -202,13 +192,16 @@ class RequestReader:
         if self._head is not None and self.fault is None:
             self._events.append(END)
             self._last = not self._head.keep_alive
-            self._begin()
+            if self._headers:
+                self._drop_trailers()
+            self._target = b""
+            self._head = None
 
-    def _trailer(self, name: bytes, value: bytes) -> None:
+    def _drop_trailers(self) -> None:
         """Trailers are read, bounded and dropped (RFC 9110, 6.5.1)."""
-        self._trailers += len(name) + len(value) + 4
-        if self._trailers > self._limit:
+        if _size(self._headers) > self._limit:
             self._fail(HeadTooLarge())
+        self._headers, self._fields = [], {}
 
     def _fail(self, fault: GatewayError) -> None:
         if self.fault is None:
@@ -258,7 +251,6 @@ class ReplyReader:
         "_barren",
         "_bodiless",
         "_by_close",
-        "_coding",
         "_events",
         "_fields",
         "_head",
@@ -290,7 +282,6 @@ class ReplyReader:
         self._reason = b""
         self._headers: list[Header] = []
         self._fields: dict[bytes, bytes] = {}
-        self._coding: bytes | None = None
         self._head = self._interim = False
 
     def expect(self, method: bytes) -> None:
@@ -357,20 +348,19 @@ class ReplyReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head or self.ended:
-            return  # a trailer; it is capped as barren bytes are
         lower = name.lower()
         if lower == b"transfer-encoding":
-            self._coding = value if self._coding is None else TWICE
+            value = coding(value, self._fields)
         self._fields[lower] = value = value.rstrip()
         self._headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
         if self.ended or self.fault is not None:
             return
-        headers, fields, coding = self._headers, self._fields, self._coding
-        chunked = coding is not None
-        if coding is not None and not _is_chunked(coding):
+        headers, fields = self._headers, self._fields
+        self._headers, self._fields = [], {}  # what comes now are trailers: they are capped as barren bytes are
+        chunked = b"transfer-encoding" in fields
+        if chunked and fields[b"transfer-encoding"].lower() != b"chunked":
             return self._fail("has a transfer coding that is not chunked")
         if self._measured and len(self._reason) + _size(headers) > self._limit:
             return self._fail("has too large a head")
@@ -449,9 +439,13 @@ def _is_websocket(fields: dict[bytes, bytes]) -> bool:
     return fields[b"upgrade"].lower() == b"websocket"
 
 
-def _is_chunked(coding: bytes) -> bool:
-    """llhttp agrees for spaces after it but not for tabs: it would then take the chunks for the body."""
-    return coding.rstrip(b" ").lower() == b"chunked"
+def coding(value: bytes, fields: dict[bytes, bytes]) -> bytes:
+    """A transfer coding: `chunked` where it is that, said once, and all of it.
+
+    With a tab behind it llhttp does not know it, and would take the chunks for the body.
+    """
+    known = value.rstrip(b" ").lower() == b"chunked" and b"transfer-encoding" not in fields
+    return value if known else b"not chunked"
 
 
 def _size(headers: list[Header]) -> int:
