@@ -5,7 +5,7 @@ from typing import Final
 from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
 from sluice.edge.call import Call, Place
 from sluice.edge.options import OPTION_HEADERS, parse_options
-from sluice.engine.attempt import HOP_BY_HOP, nominated
+from sluice.engine.attempt import HOP_BY_HOP, NONE, nominated
 from sluice.values.request import DEFAULT_OPTIONS, Header, Request, Step
 
 OURS: Final = HOP_BY_HOP | {
@@ -18,11 +18,13 @@ OURS: Final = HOP_BY_HOP | {
 }
 """Header fields that end here (contract 0.5), beside those of OUR_PREFIXES."""
 OUR_PREFIXES: Final = (b"cf-aig-", b"x-forwarded-", b"cf-access-")
+MOST_NAMES: Final = 4096
+LONGEST_NAME: Final = 64
 NO_OPTIONS: Final = OPTION_HEADERS.keys().isdisjoint
 ACCESS_COOKIE: Final = b"CF_Authorization="
 
 
-def parse_native(call: Call, place: Place) -> Request:
+def parse_native(call: Call, place: Place, names: "Names") -> Request:
     """ANY /v1/{account}/{gateway}/{provider}/{endpoint}: one step."""
     fields = call.head.fields
     options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else parse_options(fields)
@@ -32,7 +34,7 @@ def parse_native(call: Call, place: Place) -> Request:
         place.endpoint,
         call.query,
         call.head.method,
-        forwardable(call.head.headers, fields),
+        forwardable(call.head.headers, fields, names),
         fields.get(b"content-type", b""),
         fields.get(b"content-encoding", b""),
         call.body,
@@ -42,16 +44,26 @@ def parse_native(call: Call, place: Place) -> Request:
     return Request(place.account, place.gateway, find_token(fields), "provider", user_agent, options, (step,))
 
 
-def forwardable(headers: list[Header], fields: dict[bytes, bytes]) -> list[Header]:
+def forwardable(headers: list[Header], fields: dict[bytes, bytes], names: "Names") -> list[Header]:
     """The fields that go on to the provider."""
-    dropped = OURS
+    dropped = NONE
     for slot in PROVIDER_SLOTS:
         if slot in fields and is_ours(fields[slot]):
             dropped |= {slot}
     if b"connection" in fields:
         dropped |= nominated(fields[b"connection"])
-    passing = [header for header in headers if header[0] not in dropped and not header[0].startswith(OUR_PREFIXES)]
+    passing = [header for header in headers if not names[header[0]] and header[0] not in dropped]
     return [kept for header in passing if (kept := without_access(header))] if b"cookie" in fields else passing
+
+
+class Names(dict[bytes, bool]):
+    """Remembers of each header name whether it ends here; clients send the same few over and over."""
+
+    def __missing__(self, name: bytes) -> bool:
+        ends = name in OURS or name.startswith(OUR_PREFIXES)
+        if len(self) < MOST_NAMES and len(name) <= LONGEST_NAME:
+            self[name] = ends
+        return ends
 
 
 def without_access(header: Header) -> Header | None:

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from sluice.edge.call import Call, Place
 from sluice.edge.management import Management
-from sluice.edge.native import parse_native
+from sluice.edge.native import Names, parse_native
 from sluice.engine.engine import Engine
 from sluice.engine.recorder import refusal
 from sluice.values.errors import GatewayError, MalformedRequest, MethodNotAllowed, PathNotFound
@@ -39,6 +39,7 @@ class Paths:
         self._engine, self._management, self._cors, self._ready = engine, management, cors, ready
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in hosts.items()}
         self._places: dict[bytes, Place] = {}
+        self._names = Names()
 
     def answer(self, call: Call) -> Awaitable[Reply]:
         """The reply to a request. Raises GatewayError for paths that are not served."""
@@ -62,7 +63,7 @@ class Paths:
             raise MalformedRequest("WebSockets are not available in this version of Sluice")
         if provider in ("compat", "run"):
             raise MalformedRequest(f"/{provider} is not available in this version of Sluice")
-        return self._engine.serve(parse_native(call, place))
+        return self._engine.serve(parse_native(call, place, self._names))
 
     async def _shared(self, call: Call, path: bytes) -> Reply:
         """For a browser: preflights, and leave for any origin to read the reply (contract 11)."""

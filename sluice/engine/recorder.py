@@ -251,8 +251,6 @@ class Record:
         latency_s = self._latency_s
         return Exchange(
             id=self._id,
-            request_id=self._id,
-            event_id=options.event_id.decode("utf-8", "replace") if options.event_id else self._id,
             account=self._admission.gateway.account,
             provider=step.provider,
             path=self._path,
@@ -278,6 +276,7 @@ class Record:
             request_bytes=self._asked.length,
             response_bytes=self._told.length,
             detail=self._detail,
+            event_id=options.event_id.decode("utf-8", "replace"),
         )
 
 

@@ -93,8 +93,8 @@ class Meter:
         latency_us = exchange.latency_us
         return LogEntry(
             id=exchange.id,
-            request_id=exchange.request_id,
-            event_id=exchange.event_id,
+            request_id=exchange.request_id or exchange.id,
+            event_id=exchange.event_id or exchange.id,
             created_ms=exchange.started_ms,
             duration_ms=_milliseconds(exchange.duration_us),
             latency_ms=None if latency_us is None else _milliseconds(latency_us),

@@ -16,8 +16,6 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     id: str
-    request_id: str
-    event_id: str
     account: str
     provider: str
     path: str
@@ -56,5 +54,8 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wholesale: bool = False
     compat: bool = False
     connection_id: str = ""
+    request_id: str = ""
+    """Groups the rows of one request; empty where it is `id`. Likewise `event_id`."""
+    event_id: str = ""
     detail: str = ""
     """Why it failed, in our words, for people; never a secret."""
