@@ -86,9 +86,13 @@ class Record:
     # What most requests never change is said once here: it saves 1 us of 50 a request over setting it on each.
     _latency_s: float | None = None
     _ending: Ending = "complete"
-    _status = _error = attempts = 0
-    _detail = _path = ""
-    _reply_type = _reply_encoding = b""
+    _status: int = 0
+    _error: int = 0
+    attempts: int = 0
+    _detail: str = ""
+    _path: str = ""
+    _reply_type: bytes = b""
+    _reply_encoding: bytes = b""
     _terminal: "TerminalLine | None" = None
     _held: Part | None = None
     _ended = False
