@@ -156,6 +156,6 @@ def upstream_faults(host: str) -> Iterator[None]:
         yield
     except TimeoutError as error:  # before OSError, which it is
         raise UpstreamTimeout(f"{host} could not be connected to in time") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise UpstreamUnreachable(f"{host} cannot be reached: {reason}") from error
