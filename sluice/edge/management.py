@@ -40,15 +40,18 @@ class Management:
         return Reply(head.status, head.reason, passed_on(head), head.length, Relayed(self, answer))
 
     async def create_default(self, account: str) -> None:
-        """Has the console make the account's `default` gateway. Raises UpstreamFailure and Overloaded."""
+        """Has the console make the account's `default` gateway. Raises Overloaded where that cannot be done now."""
         head = b"PUT /internal/accounts/%b/default-gateway HTTP/1.1\r\nHost: console\r\n" % account.encode()
-        answer = await self._client.send(self._console, b"PUT", head, EMPTY)
         try:
-            while not (await answer.read()).last:
-                pass
-        except BaseException:
-            answer.close()
-            raise
+            answer = await self._client.send(self._console, b"PUT", head, EMPTY)
+            try:
+                while not (await answer.read()).last:
+                    pass
+            except BaseException:
+                answer.close()
+                raise
+        except UpstreamFailure as error:  # the console's, and not the provider's
+            raise Overloaded(detail=error.detail) from error
 
     def done(self) -> None:
         self._running -= 1

@@ -9,13 +9,15 @@ from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
 from sluice.engine.engine import Engine
 from sluice.engine.recorder import refusal
-from sluice.values.errors import GatewayError, MalformedRequest, MethodNotAllowed, PathNotFound
+from sluice.values.errors import GatewayError, GatewayNotFound, MalformedRequest, MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
 
 INFERENCE: Final = b"/v1/"
 MANAGEMENT: Final = b"/client/v4/"
 MOST_PLACES: Final = 4096
 LONGEST_PLACE: Final = 256
+LONGEST_NAME: Final = 3 * 64
+"""Of an account or a gateway, were every character of it written in percent."""
 PREFLIGHT: Final = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"Access-Control-Allow-Methods: GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD\r\n"
@@ -94,6 +96,8 @@ class Paths:
         gateway, _, rest = rest.partition(b"/")
         if not account or not gateway:
             raise PathNotFound
+        if len(account) > LONGEST_NAME or len(gateway) > LONGEST_NAME:
+            raise GatewayNotFound
         provider, _, endpoint = rest.lstrip(b"/").partition(b"/")  # a base URL may end with a slash, and so double it
         place = Place(segment(account), segment(gateway), segment(provider).lower(), endpoint.lstrip(b"/"))
         if len(self._places) >= MOST_PLACES:

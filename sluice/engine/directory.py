@@ -13,8 +13,10 @@ from sluice.values.request import Request
 from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway, Token
 
 MOST_ENTRIES: Final = 65_536
+LONGEST_KEY: Final = 512
+"""Together that is 32 MB at most: what is larger is some stranger's, and is looked up anew."""
 
-K = TypeVar("K")
+K = TypeVar("K", bound=tuple[str | bytes | None, ...])
 V = TypeVar("V")
 
 
@@ -114,6 +116,8 @@ def may_run(token: Token, gateway: str) -> bool:
 
 def _keep(entries: dict[K, V], key: K, value: V) -> None:
     """Remembers, forgetting the oldest past the bound."""
+    if sum(len(part) for part in key if part is not None) > LONGEST_KEY:
+        return
     entries.pop(key, None)
     if len(entries) >= MOST_ENTRIES:
         del entries[next(iter(entries))]

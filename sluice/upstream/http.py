@@ -48,8 +48,8 @@ class HttpClient:
                 if pump is not None:
                     pump.cancel()
                 pool.give_up(connection)
-                stale = connection.used and connection.silent and connection.closed
-                if whole is None or not stale or not isinstance(error, UpstreamBroken):
+                stale = connection.used and connection.silent and isinstance(error, UpstreamBroken)
+                if whole is None or not stale:
                     raise
             connection = await pool.fresh()
 

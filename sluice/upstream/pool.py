@@ -37,24 +37,27 @@ class Pool:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._open: set[Connection] = set()
         self._draining: set[asyncio.Task[None]] = set()
-        self._reserved = 0
+        self._reserved = self._called = 0
 
     @property
     def size(self) -> int:
         """How many connections exist or are being made."""
         return len(self._open) + self._reserved
 
+    @property
+    def _room(self) -> int:
+        """How many more exchanges could run: on idle connections, or on new ones."""
+        return len(self._free) + self._settings.connections - self.size
+
     def take(self) -> Connection | None:
-        """An idle connection, if one is at hand."""
-        return self._free.popitem()[0] if self._free else None
+        """An idle connection, if one is at hand that nobody has been called from the queue for."""
+        return self._free.popitem()[0] if len(self._free) > self._called else None
 
     async def connect(self) -> Connection:
         """An idle connection or a new one. Raises UpstreamUnreachable, UpstreamTimeout, Overloaded."""
-        while self.size >= self._settings.connections:
+        if self._room <= self._called:
             await self._queue()
-            if (connection := self.take()) is not None:
-                return connection
-        return await self.fresh()
+        return self._free.popitem()[0] if self._free else await self.fresh()
 
     async def fresh(self) -> Connection:
         """A new connection."""
@@ -129,24 +132,27 @@ class Pool:
     async def _queue(self) -> None:
         if len(self._waiters) >= self._settings.waiters:
             raise Overloaded
-        turn = self._loop.create_future()
+        turn: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(turn)
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
+                self._called -= 1
                 self._let_in()  # it was our turn, but we are leaving
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeout("No connection to the provider became free in time") from error
             raise
+        self._called -= 1
 
     def _let_in(self) -> None:
-        """Wakes the next in the queue: a connection is idle, or there is room for a new one."""
-        while self._waiters:
+        """Calls as many from the queue as there is room for: they go before whoever comes now."""
+        while self._waiters and self._room > self._called:
             turn = self._waiters.popleft()
             if not turn.done():
-                return turn.set_result(None)
+                self._called += 1
+                turn.set_result(None)
 
 
 @contextmanager
@@ -156,6 +162,6 @@ def upstream_faults(host: str) -> Iterator[None]:
         yield
     except TimeoutError as error:  # before OSError, which it is
         raise UpstreamTimeout(f"{host} could not be connected to in time") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise UpstreamUnreachable(f"{host} cannot be reached: {reason}") from error

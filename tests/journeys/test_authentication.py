@@ -128,3 +128,69 @@ def test_what_does_not_exist_is_error_2001(house: Any, account: str, name: str):
     reply = ask(house, name, {"cf-aig-authorization": f"Bearer {house.token}"}, account)
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2001)
     assert reply.json()["message"] == "Please configure AI Gateway in the Cloudflare dashboard"
+
+
+def test_a_name_that_cannot_exist_is_error_2001_too(house: Any):
+    for account, name in (("local", "a" * 65), ("a" * 5000, "default"), ("local", "%00"), ("%ff%2f..", "default")):
+        reply = ask(house, name, {"cf-aig-authorization": f"Bearer {house.token}"}, account)
+        assert (reply.status_code, reply.json()["internalCode"]) == (400, 2001)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_token_is_refused_from_the_moment_it_is_deleted(house: Any, carrier: str):
+    made = house.manage("POST", "/tokens", json={"permissions": ["run"]}).json()["result"]
+    for _ in range(3):
+        assert ask(house, "closed", CARRIERS[carrier](made["token"])).status_code == 200
+    assert house.manage("DELETE", f"/tokens/{made['id']}").status_code == 200
+    assert ask(house, "closed", CARRIERS[carrier](made["token"])).json() == UNAUTHORIZED
+
+
+def test_a_change_of_a_gateway_is_in_force_for_the_next_request(house: Any):
+    mine = {"cf-aig-authorization": f"Bearer {house.token}"}
+    assert ask(house, "shifting", mine).status_code == 400
+    fields = {"id": "shifting", "authentication": False, "cache_invalidate_on_update": False, "cache_ttl": None}
+    fields |= {"collect_logs": True, "rate_limiting_interval": None, "rate_limiting_limit": None}
+    assert house.manage("POST", "/gateways", json=fields).status_code == 200
+    assert ask(house, "shifting", {}).status_code == 200
+    for closed in (True, False, True):
+        assert house.manage("PUT", "/gateways/shifting", json=fields | {"authentication": closed}).status_code == 200
+        assert ask(house, "shifting", {}).status_code == (401 if closed else 200)
+        assert ask(house, "shifting", mine).status_code == 200
+    assert house.manage("DELETE", "/gateways/shifting").status_code == 200
+    assert ask(house, "shifting", mine).json()["internalCode"] == 2001
+
+
+def test_a_deleted_default_gateway_is_made_again_by_a_token_and_by_nobody_else(house: Any, strangers: Any):
+    assert house.manage("DELETE", "/gateways/default").status_code == 200
+    for stranger in STRANGERS:
+        token = strangers[stranger]
+        assert ask(house, "default", {"x-api-key": token} if token else {}).status_code == 401
+    assert house.manage("GET", "/gateways/default").status_code == 404
+    reply = ask(house, "default", {"x-api-key": house.token})
+    assert reply.status_code == 200
+    made = house.manage("GET", "/gateways/default").json()["result"]
+    assert (made["is_default"], made["authentication"], made["collect_logs"]) == (True, True, True)
+    assert [log["id"] for log in house.logs(1)] == [reply.headers["cf-aig-log-id"]]
+
+
+def test_a_token_in_a_providers_slot_ends_here_even_beside_another(house: Any):
+    """It is no key of the provider's, whichever way its sender got in, or did not need to."""
+    mine = {"cf-aig-authorization": f"Bearer {house.token}"}
+    slots = {"Authorization": f"Bearer {house.token}", "x-api-key": house.token, "x-goog-api-key": house.token}
+    for name, headers in (("closed", mine | slots), ("open", slots)):
+        seen = [sent.lower() for sent, _ in ask(house, name, headers).json()["headers"]]
+        assert not {"authorization", "x-api-key", "x-goog-api-key"} & set(seen)
+
+
+def test_an_undefined_token_is_ignored_where_none_is_needed(house: Any):
+    """What the Vercel provider sends when it was given none."""
+    undefined = {"cf-aig-authorization": "Bearer undefined", "Authorization": "Bearer sk-theirs"}
+    assert dict(ask(house, "open", undefined).json()["headers"])["Authorization"] == "Bearer sk-theirs"
+    assert ask(house, "closed", undefined).json() == UNAUTHORIZED
+
+
+def test_a_token_says_so_in_the_log(house: Any):
+    mine = {"cf-aig-authorization": f"Bearer {house.token}"}
+    for name, headers, vouched in (("closed", mine, True), ("open", {}, False)):
+        log_id = ask(house, name, headers).headers["cf-aig-log-id"]
+        assert house.log(log_id, name)["authentication"] is vouched

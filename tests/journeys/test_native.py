@@ -9,6 +9,14 @@ import pytest
 
 HOSTED = {"aig.example.com": "local/default"}
 
+
+@pytest.fixture(scope="module")
+def elsewhere(start_shared_gateway: Any, provider: Any) -> Any:
+    """A gateway with a hosted name, whose provider is behind a path."""
+    base_url = f"http://{provider.authority}/eu/proxy/v1/"
+    return start_shared_gateway(hosts=json.dumps(HOSTED), providers={"openai": {"base_url": base_url}})
+
+
 PATHS = [
     ("openai/chat/completions", "v1/chat/completions"),
     ("openai/v1/chat/completions", "v1/chat/completions"),
@@ -251,18 +259,23 @@ async def test_the_reply_is_the_providers_in_every_byte_and_field(
     ]
 
 
-async def test_a_hosted_name_leaves_the_prefix_out_and_serves_inference_alone(
-    start_gateway: Any, wire: Any, compose: Any
-):
-    gateway = start_gateway("--simulate", hosts=json.dumps(HOSTED))
+async def test_a_base_url_may_have_a_path_and_a_version_of_its_own(elsewhere: Any, wire: Any, compose: Any):
+    async with wire(elsewhere) as line:
+        for path in ("openai/models?a=b", "openai/v1/models?a=b"):
+            reply = await line.ask(compose(elsewhere, "GET", path, x_sluice_echo="1"))
+            assert (reply.status, reply.json()["target"]) == (200, "/eu/proxy/v1/models?a=b")
+        assert elsewhere.log(reply.header("cf-aig-log-id"))["path"] == "v1/models"
+
+
+async def test_a_hosted_name_leaves_the_prefix_out_and_serves_inference_alone(elsewhere: Any, wire: Any, compose: Any):
     ask: Callable[..., bytes] = compose
-    async with wire(gateway) as line:
+    async with wire(elsewhere) as line:
         for host in ("aig.example.com", "AIG.example.com:8787"):
-            reply = await line.ask(ask(gateway, "GET", "/openai/models?a=b", Host=host, x_sluice_echo="1"))
-            assert (reply.status, reply.json()["target"]) == (200, "/openai/v1/models?a=b")
+            reply = await line.ask(ask(elsewhere, "GET", "/openai/models?a=b", Host=host, x_sluice_echo="1"))
+            assert (reply.status, reply.json()["target"]) == (200, "/eu/proxy/v1/models?a=b")
         for path in ("/healthz", "/metrics", "/client/v4/accounts/local/ai-gateway/gateways"):
-            reply = await line.ask(ask(gateway, "GET", path, Host="aig.example.com"))
+            reply = await line.ask(ask(elsewhere, "GET", path, Host="aig.example.com"))
             assert (reply.status, reply.json()["internalCode"]) == (400, 2008)
-        reply = await line.ask(ask(gateway, "POST", "/", Host="aig.example.com"))
+        reply = await line.ask(ask(elsewhere, "POST", "/", Host="aig.example.com"))
         assert (reply.status, reply.json()["internalCode"]) == (400, 2004)
-        assert (await line.ask(ask(gateway, "GET", "/healthz", Host="other.example.com"))).body == b"ok\n"
+        assert (await line.ask(ask(elsewhere, "GET", "/healthz", Host="other.example.com"))).body == b"ok\n"
