@@ -2,6 +2,7 @@
 
 scripts/soak kill --rounds 20 --rate 500    kill -9 of a worker and of the keeper in turn
 scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
+scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 """
 
 import argparse
@@ -12,6 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
@@ -62,6 +64,30 @@ async def end(data: Path, by: signal.Signals, rate: float) -> Account:
     return account
 
 
+async def reload(data: Path, rounds: int, rate: float) -> Account:
+    """Replaces all processes under load, again and again. Raises BenchFault where a request was cut or a log lost."""
+    async with upstream() as origin:
+        with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
+            await asyncio.to_thread(program.wait_for_port, port)
+            await asyncio.to_thread(program.wait_for_family, VICTIMS)
+            token = await asyncio.to_thread(make_token, data)
+            load = Load(port, {"cf-aig-authorization": f"Bearer {token}"}, rate)
+            async with load.running() as account:
+                await asyncio.sleep(0.5)
+                for _ in range(rounds):
+                    before = set(program.family().values())
+                    os.kill(program.pid, signal.SIGHUP)
+                    await _until(partial(_replaced, program, before), "a successor of every process")
+                    await asyncio.sleep(random.uniform(0.0, 0.5))
+            if account.cut or account.refused:
+                raise BenchFault(
+                    f"of {account.sent} requests {len(account.cut)} were cut and {account.refused} not begun, "
+                    f"as {account.cut[:5]}"
+                )
+            await check_logs(account, port, token)
+    return account
+
+
 async def check_logs(account: Account, port: int, token: str) -> None:
     """Compares the account with the log. Raises BenchFault where they differ, or the stored bodies are not its own."""
     stored = await stored_logs(port, token)
@@ -87,6 +113,12 @@ async def _kill_one(program: Program, title: str) -> None:
     await _until(lambda: program.family().get(title, victim) != victim, f"a successor of {title}")
 
 
+def _replaced(program: Program, before: set[int]) -> bool:
+    """Whether workers, keeper and console are all there and none is of those before; those may still drain."""
+    now = program.family()
+    return all(title in now and now[title] not in before for title in (*VICTIMS, "sluice: console"))
+
+
 async def _until(look: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + deadline_s
@@ -105,7 +137,9 @@ def main() -> int:
     killing.add_argument("--rounds", type=int, default=20)
     ending = ways.add_parser("end", help="the whole server")
     ending.add_argument("--signal", choices=SIGNALS, default="TERM")
-    for way in (killing, ending):
+    reloading = ways.add_parser("reload", help="every process, by its successor")
+    reloading.add_argument("--rounds", type=int, default=5)
+    for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder:
@@ -113,6 +147,8 @@ def main() -> int:
         try:
             if asked.way == "kill":
                 account = asyncio.run(kill(data, asked.rounds, asked.rate))
+            elif asked.way == "reload":
+                account = asyncio.run(reload(data, asked.rounds, asked.rate))
             else:
                 account = asyncio.run(end(data, SIGNALS[asked.signal], asked.rate))
         except (BenchFault, Broken) as fault:

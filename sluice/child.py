@@ -37,6 +37,8 @@ class Child:
         self.settings = given.settings
         self.listeners = [socket.socket(fileno=fd) for fd in given.listeners]
         self.metrics = _open_metrics(given.metrics)
+        self.orphaned = False
+        """Whether the call to drain was the supervisor's death."""
         self.name = f"{given.role} {given.slot}" if given.slot else given.role
         setproctitle.setproctitle(f"sluice: {self.name}")
         self._vitals = _Vitals(self.metrics, given.role)
@@ -116,7 +118,7 @@ class Child:
             piece = b""
         if not piece:
             self._hang_up()
-            self._begin_drain()
+            self._drain_alone()
         self._take(piece)
 
     def _take(self, piece: bytes) -> None:
@@ -130,6 +132,10 @@ class Child:
         with contextlib.suppress(RuntimeError):  # no loop, no reader
             asyncio.get_running_loop().remove_reader(self._link)
         self._link.close()
+
+    def _drain_alone(self) -> None:
+        self.orphaned = self.orphaned or not self._drain.is_set()
+        self._begin_drain()
 
     def _begin_drain(self) -> None:
         if not self._drain.is_set():
@@ -148,7 +154,7 @@ class Child:
         except BlockingIOError:
             pass  # a supervisor that is stopped reads nothing; what it missed is only that we live
         except OSError:
-            self._begin_drain()
+            self._drain_alone()
 
 
 class _Vitals:

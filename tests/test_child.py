@@ -100,7 +100,18 @@ async def test_a_dead_supervisor_means_drain_and_does_not_disturb_the_heartbeat(
     line.ours.close()
     await child.draining()
     child.beat()
+    assert child.orphaned
     assert not child.told_to_hasten()
+
+
+async def test_a_child_whose_turn_came_before_the_supervisor_died_is_no_orphan(line: Line, tmp_path: Path):
+    child = line.begin(orders.encode(given(tmp_path)))
+    line.ours.sendall(DRAIN)
+    assert child.told_to_drain(0.0)
+    line.ours.close()
+    child.beat()
+    child.told_to_hasten()
+    assert not child.orphaned
 
 
 def test_a_supervisor_that_is_stopped_does_not_block_the_heartbeat(line: Line, tmp_path: Path):

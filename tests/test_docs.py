@@ -131,6 +131,11 @@ def test_files_that_pages_name_are_there(page: pathlib.Path):
     assert [name for name in ours if not ((ROOT / name).exists() or (ROOT / "sluice" / name).exists())] == []
 
 
+@pytest.mark.parametrize("page", EXTERNAL, ids=lambda page: page.name)
+def test_no_merge_left_its_marks_in_a_page(page: pathlib.Path):
+    assert re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", page.read_text(), re.MULTILINE) == []
+
+
 def test_no_file_is_longer_than_500_lines():
     assert [str(path) for path in SOURCES if path.read_text().count("\n") > 500] == []
 

@@ -26,15 +26,14 @@ DOORS = {
     "click": ("sluice/cli/",),
     "genai_prices": ("sluice/console/prices.py",),
     "httptools": ("sluice/wire/",),
-    "rich": ("sluice/cli/",),
     "setproctitle": ("sluice/supervisor/", "sluice/child.py", "sluice/wiring/prices.py"),
     "starlette": ("sluice/console/",),
-    "uvicorn": ("sluice/console/", "sluice/wiring/console.py"),
+    "uvicorn": ("sluice/console/",),
     "uvloop": ("sluice/processes.py", "sluice/wiring/", "sluice/cli/"),
     "zstandard": ("sluice/formats/encodings.py", "sluice/storage/embedded/"),
 }
 EVERYWHERE = {"msgspec"}
-WORKERS_DO_WITHOUT = {"apsw.ext", "click", "genai_prices", "rich", "starlette", "uvicorn"}
+WORKERS_DO_WITHOUT = {"apsw.ext", "click", "genai_prices", "starlette", "uvicorn"}
 
 
 class Import(NamedTuple):

@@ -105,6 +105,8 @@ class Meter:
             request_type=exchange.request_type,
             request_content_type=_text(exchange.request_content_type, MAX_NAME),
             response_content_type=_text(exchange.response_content_type, MAX_NAME),
+            request_encoding=_text(exchange.request_encoding, MAX_NAME),
+            response_encoding=_text(exchange.response_encoding, MAX_NAME),
             status_code=exchange.status,
             success=exchange.status < 400 and ending == "complete",
             cached=exchange.cached,

@@ -12,6 +12,8 @@ class Patience:
     """A worker silent for so long is killed."""
     start_s: float = 30.0
     """A child that is not ready after so long is killed."""
+    keeper_start_s: float = 1.0
+    """How long a starting keeper leaves the processor to those for whom clients wait; less if they are ready before."""
     grace_s: float = 5.0
     """What a draining child gets past the deadline of its requests."""
     hastened_s: float = 2.0

@@ -137,7 +137,8 @@ def _open_places(settings: Settings, patience: Patience) -> tuple[list[Place], i
         places.append(place)
     sockets = [listeners.open_unix(settings.data / name) for name in SOCKETS]
     places.append(Place("console", 0, Deaths(patience, at_once=False), listeners=sockets))
-    places.append(Place("keeper", 0, Deaths(patience, at_once=False)))
+    keeper_from = time.monotonic() + patience.keeper_start_s
+    places.append(Place("keeper", 0, Deaths(patience, at_once=False), start_at=keeper_from))
     return places, port
 
 

@@ -130,6 +130,8 @@ class Supervisor:
         if not self._announced and all(place.ready for place in self._places if place.role != "keeper"):
             self._announced = True
             self._conduct.announce()
+            for place in self._places:
+                place.start_at = min(place.start_at, now)  # now the keeper may have the processor
 
     def _bury(self, child: Offspring, how: str, now: float) -> None:
         self._selector.unregister(child.link)

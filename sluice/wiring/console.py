@@ -16,6 +16,7 @@ from sluice.providers.registry import PROVIDERS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.wiring.workers_gone import draining_after_workers
 
 PRICES: Final = (
     sys.executable,
@@ -45,6 +46,6 @@ async def run_console(child: Child) -> None:
                 (create_app(desk, operator=False), relayed),
             ]
             child.ready()
-            await serve(apps, child.draining(), drain_s=settings.console.request_timeout_s)
+            await serve(apps, draining_after_workers(child), drain_s=settings.console.request_timeout_s)
         finally:
             pricing.cancel()

@@ -4,6 +4,7 @@ import asyncio
 
 from sluice.child import Child
 from sluice.simulator.server import serve_on
+from sluice.wiring.workers_gone import draining_after_workers
 
 
 async def run_simulator(child: Child) -> None:
@@ -12,5 +13,5 @@ async def run_simulator(child: Child) -> None:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve_on(child.listeners[0], lambda _: child.ready(), stop))
-        await child.draining()
+        await draining_after_workers(child)
         stop.set()

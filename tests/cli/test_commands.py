@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from sluice import __version__
 from sluice.cli.main import COMMANDS, main
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.supervisor import lock
@@ -43,6 +44,10 @@ def test_a_gateway_is_made_listed_shown_and_deleted(data: Path):
     assert (shown["authentication"], shown["collect_logs"]) == (False, False)
     assert told(data, "gateway", "delete", "mine", "--yes")["id"] == "mine"
     assert [row["id"] for row in told(data, "gateway", "list")] == ["default"]
+
+
+def test_it_tells_its_version():
+    assert CliRunner().invoke(main, ["--version"]).stdout == f"sluice, version {__version__}\n"
 
 
 def test_a_deletion_is_asked_for_first(data: Path):

@@ -7,6 +7,8 @@ import os
 import pytest
 import zstandard
 
+from sluice.storage.embedded.reader import EmbeddedLogReader
+
 LOGS = "/gateways/default/logs"
 
 
@@ -139,6 +141,20 @@ async def test_an_encoded_body_reads_the_same_whatever_the_client_decodes(
     assert response.content == plain
     assert response.headers.get("content-encoding") == (coding if coding in accepted else None)
     assert response.headers["vary"] == "accept-encoding"
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "identity"])
+async def test_the_head_of_a_body_is_told_without_reading_it(console, log, write_logs, monkeypatch, accepted):
+    stored = log(response=gzip.compress(os.urandom(1_000_000)), response_encoding="gzip")
+    missing = log(request=None, response=None, payload=False)
+    write_logs(stored, missing)
+    url, asked = f"{LOGS}/{stored.entry.id}/response", {"accept-encoding": accepted}
+    whole = await console.operator.get(url, headers=asked)
+    monkeypatch.delattr(EmbeddedLogReader, "body")
+    head = await console.operator.head(url, headers=asked)
+    assert (head.status_code, head.content) == (200, b"")
+    assert dict(head.headers) == dict(whole.headers)
+    assert (await console.operator.head(f"{LOGS}/{missing.entry.id}/response")).status_code == 404
 
 
 async def test_an_encoding_that_we_do_not_know_passes_with_its_name(console, log, write_logs):

@@ -23,3 +23,21 @@ def test_a_model_that_no_list_knows_is_logged_without_a_cost(gateway):
     log = gateway.log(gateway.chat(model="made-up").headers["cf-aig-log-id"])
     assert log["tokens_in"] > 0
     assert log["cost"] is None
+
+
+def test_a_compressed_reply_reads_in_the_log_as_its_client_read_it(gateway):
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    url = f"{gateway.inference_url()}/v1/chat/completions"
+    reply = gateway.http.post(url, json=body, headers={"x-sluice-encoding": "gzip", "accept-encoding": "gzip"})
+    assert reply.headers["content-encoding"] == "gzip"
+    log_id = reply.headers["cf-aig-log-id"]
+    assert gateway.log_body(log_id, "response") == reply.content
+    assert gateway.log(log_id)["response_head"] == reply.text
+
+
+def test_the_front_page_says_where_things_are(gateway):
+    page = gateway.http.get("/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert "/v1/{account}/{gateway}/{provider}" in page.text
+    head = gateway.http.head("/")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(page.content)))

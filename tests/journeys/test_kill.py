@@ -17,3 +17,8 @@ async def test_a_killed_worker_and_a_killed_keeper_lose_no_log(tmp_path: Path):
 async def test_no_request_is_cut_when_the_server_ends(tmp_path: Path, by: signal.Signals):
     account = await soak.end(tmp_path / "data", by, rate=300)
     assert len(account.ended) > 300
+
+
+async def test_a_reload_under_load_cuts_no_request_and_loses_no_log(tmp_path: Path):
+    account = await soak.reload(tmp_path / "data", rounds=3, rate=300)
+    assert len(account.ended) > 300

@@ -293,6 +293,7 @@ class TestEncodings:
         request, response = encode(ASKED), encode(reply)
         inline = meter(request, response, **seen)
         assert (inline.model, inline.usage) == ("gpt-4o-mini", USAGE)
+        assert (inline.request_encoding, inline.response_encoding) == (name.decode(), name.decode())
         assert meter(side_file(tmp_path / "req", request), side_file(tmp_path / "res", response), **seen) == inline
 
     @pytest.mark.parametrize("name", [b"br", b"gzip, gzip", b"nonsense"])

@@ -162,6 +162,19 @@ def test_it_is_ready_once_all_its_processes_are_and_each_shows_its_role(server: 
         assert title(server.ready[role]["child_pid"]) == f"sluice: {role}"
 
 
+def test_the_keeper_starts_after_those_for_whom_clients_wait(server: Server):
+    server.settings(QUICK | {"keeper_start_s": 3600.0})
+    server.start()
+    assert server.say().startswith("ready ")
+    server.journal("ready", child="keeper")
+
+
+def test_the_keeper_does_not_wait_long_for_the_others(server: Server):
+    server.settings(QUICK | {"keeper_start_s": 0.1}, server={"workers": 1, "public_url": "never"})
+    server.start()
+    server.journal("ready", child="keeper")
+
+
 def test_its_sockets_for_the_console_are_this_users_alone(server: Server):
     server.serve()
     for name in ("console.sock", "relay.sock"):

@@ -67,7 +67,7 @@ async def response_body(call: Call) -> Response:
 
 async def _body(call: Call, side: Side) -> Response:
     shard, entry = await _entry(call)
-    pieces = await call.desk.read(call.desk.logs.body, shard, entry.id, side)
+    pieces = await _pieces(call, shard, entry.id, side)
     if pieces is None:
         raise not_found()
     kind, encoding = (
@@ -80,6 +80,14 @@ async def _body(call: Call, side: Side) -> Response:
     if plain is None and encoding:
         headers["content-encoding"] = encoding
     return StreamingResponse(call.desk.read_all(plain or pieces), headers=headers)
+
+
+async def _pieces(call: Call, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
+    """The stored body; to a HEAD, of which nothing but the headers is seen, none of it."""
+    if call.request.method != "HEAD":
+        return await call.desk.read(call.desk.logs.body, shard, log_id, side)
+    kept = await call.desk.read(call.desk.logs.head, shard, log_id, side, 1)
+    return None if kept is None else iter(())
 
 
 def _unpacked(pieces: Iterator[bytes], encoding: str | None, accepted: str) -> Iterator[bytes] | None:

@@ -1,7 +1,7 @@
 """A child of every role for the supervisor's tests: real processes, sockets and orders, no work.
 
 A worker reads one command a connection: `who` answers, `die` and `hang` do so, `slow` answers once the drain began,
-`stuck` never. Every role writes its end into the data folder.
+`stuck` never. A console whose public URL is `never` does not get ready. Every role writes its end into the data folder.
 """
 
 import asyncio
@@ -82,7 +82,8 @@ class Worker:
 
 async def idle(child: Child) -> None:
     child.start_heartbeat()
-    child.ready()
+    if child.settings.server.public_url != "never":
+        child.ready()
     await child.draining()
 
 
