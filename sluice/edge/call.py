@@ -3,7 +3,7 @@
 import msgspec
 
 from sluice.edge.body import ArrivedBody, IncomingBody
-from sluice.wire.http1 import RequestHead
+from sluice.wire.events import RequestHead
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -20,7 +20,8 @@ from sluice.engine.recorder import refusal
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
 from sluice.values.reply import Part, Reply
 from sluice.values.settings import LimitSettings
-from sluice.wire.http1 import CONTINUE, END, RequestEvent, RequestHead, RequestReader
+from sluice.wire.events import END, RequestEvent, RequestHead
+from sluice.wire.http1 import CONTINUE, RequestReader
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import msgspec
 from sluice.edge.call import Call
 from sluice.engine.attempt import HOP_BY_HOP, nominated, passed_on
 from sluice.upstream.http import HttpClient, UpstreamReply
-from sluice.upstream.pool import Origin
+from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamFailure
 from sluice.values.reply import Part, Reply, WholeBody
 from sluice.wire.http1 import field

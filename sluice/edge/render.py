@@ -1,7 +1,8 @@
 """Replies as bytes, for the client at hand."""
 
 from sluice.values.reply import Part, Reply
-from sluice.wire.http1 import LAST_CHUNK, RequestHead, chunk, status_line
+from sluice.wire.events import RequestHead
+from sluice.wire.http1 import LAST_CHUNK, chunk, status_line
 
 
 class Form:

@@ -7,13 +7,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sluice.engine.recorder import Record
+from sluice.engine.target import Target
 from sluice.providers.provider import Provider
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
-from sluice.upstream.pool import Origin, Pool
+from sluice.upstream.origin import Origin
 from sluice.values.reply import Reply
 from sluice.values.request import Step
-from sluice.wire.http1 import ReplyHead, field
+from sluice.wire.events import ReplyHead
+from sluice.wire.http1 import field
 
 HOP_BY_HOP: Final = frozenset(
     (
@@ -40,18 +42,6 @@ NOT_PASSED: Final = HOP_BY_HOP | {
 NONE: Final[frozenset[bytes]] = frozenset()
 MOST_TARGETS: Final = 4096
 LONGEST_TARGET: Final = 256
-
-
-class Target(msgspec.Struct, frozen=True):
-    """A provider's endpoint, found: where it is, and the path there."""
-
-    provider: Provider
-    pool: Pool
-    host_line: bytes
-    path: bytes
-    """With the path of the base URL before it."""
-    endpoint: str
-    """Without it, for the log."""
 
 
 class Attempts:

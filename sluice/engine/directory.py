@@ -4,13 +4,11 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Final, TypeVar
 
-import msgspec
-
 from sluice.storage.ports import ControlReader, Generations
 from sluice.values.errors import GatewayNotFound, Unauthorized
 from sluice.values.ids import wall_ms
 from sluice.values.request import Request
-from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway, Token
+from sluice.values.tenancy import DEFAULT_GATEWAY, Admission, Gateway, Token
 
 MOST_ENTRIES: Final = 65_536
 LONGEST_KEY: Final = 512
@@ -18,13 +16,6 @@ LONGEST_KEY: Final = 512
 
 K = TypeVar("K", bound=tuple[str | bytes | None, ...])
 V = TypeVar("V")
-
-
-class Admission(msgspec.Struct, frozen=True, gc=False):
-    """A request let in: to which gateway, and whether a token vouched for it."""
-
-    gateway: Gateway
-    authenticated: bool
 
 
 class Directory:

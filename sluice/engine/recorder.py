@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
-from sluice.engine.directory import Admission
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.reply import Part, Reply, ReplyBody, WholeBody
 from sluice.values.request import Body, Request, Step
+from sluice.values.tenancy import Admission
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from sluice.simulator.own import PREFIX, echo, own, wants_echo
 from sluice.simulator.script import Refused, Script
 from sluice.simulator.staging import Framing, Stage
 from sluice.simulator.vendor import Vendor
-from sluice.wire.http1 import RequestHead
+from sluice.wire.events import RequestHead
 
 SLUGS: Final = frozenset({
     "openai", "anthropic", "google-ai-studio", "google-vertex-ai", "workers-ai", "aws-bedrock", "azure-openai",

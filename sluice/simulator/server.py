@@ -13,7 +13,8 @@ from sluice.simulator.house import BODIES_BYTES, Cue, House
 from sluice.simulator.journal import Entry
 from sluice.simulator.own import PREFIX
 from sluice.simulator.staging import Send, Stop, Wait, perform
-from sluice.wire.http1 import CONTINUE, EndOfMessage, RequestEvent, RequestHead, RequestReader, field, status_line
+from sluice.wire.events import EndOfMessage, RequestEvent, RequestHead
+from sluice.wire.http1 import CONTINUE, RequestReader, field, status_line
 
 HEAD_BYTES: Final = 256 * 1024
 HEADERS: Final = 1000

@@ -10,7 +10,8 @@ from sluice.values.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from sluice.values.reply import Part
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
-from sluice.wire.http1 import END, LAST_CHUNK, ReplyHead, ReplyReader, chunk
+from sluice.wire.events import END, ReplyHead
+from sluice.wire.http1 import LAST_CHUNK, ReplyReader, chunk
 
 HEAD_BYTES: Final = 256 * 1024
 """The largest head taken from a provider; some send kilobytes of cookies and policies."""

@@ -5,12 +5,13 @@ import ssl
 
 from sluice.deadlines import Deadlines
 from sluice.upstream.connection import Connection
-from sluice.upstream.pool import Origin, Pool
+from sluice.upstream.origin import Origin
+from sluice.upstream.pool import Pool
 from sluice.values.errors import UpstreamBroken, UpstreamTimeout
 from sluice.values.reply import Part
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
-from sluice.wire.http1 import ReplyHead
+from sluice.wire.events import ReplyHead
 
 
 class HttpClient:

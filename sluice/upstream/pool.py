@@ -7,24 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import msgspec
-
 from sluice.deadlines import Deadlines
 from sluice.upstream.connection import Connection
+from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
 from sluice.values.settings import UpstreamSettings
 
 GRACE_S: Final = 0.1
 """How long a reply that was given up behind its terminal event may take to end and save its connection."""
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where to connect: a host and a port, with TLS or without, or a unix socket."""
-
-    host: str
-    port: int
-    tls: bool
-    unix: str = ""
 
 
 class Pool:

@@ -57,3 +57,10 @@ class TokenRecord(msgspec.Struct, frozen=True):
 def token_digest(text: str) -> bytes:
     """What is kept of a token, and what it is looked up by."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class Admission(msgspec.Struct, frozen=True, gc=False):
+    """A request let in: to which gateway, and whether a token vouched for it."""
+
+    gateway: Gateway
+    authenticated: bool

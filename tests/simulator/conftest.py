@@ -13,7 +13,8 @@ import pytest
 import uvloop
 
 from sluice.simulator.server import serve
-from sluice.wire.http1 import END, ReplyHead, ReplyReader
+from sluice.wire.events import END, ReplyHead
+from sluice.wire.http1 import ReplyReader
 
 
 @dataclass

@@ -6,7 +6,8 @@ import pytest
 from sluice.simulator.faults import NONE, Faults
 from sluice.simulator.script import DONE, Part, Script, bytes_script
 from sluice.simulator.staging import STALL_MS, Act, Framing, Send, Stage, Stop, Wait, perform
-from sluice.wire.http1 import END, ReplyHead, ReplyReader
+from sluice.wire.events import END, ReplyHead
+from sluice.wire.http1 import ReplyReader
 
 USUAL = Stage()
 

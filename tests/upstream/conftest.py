@@ -10,7 +10,8 @@ import uvloop
 
 from sluice.deadlines import Deadlines
 from sluice.upstream.http import HttpClient
-from sluice.upstream.pool import Origin, Pool
+from sluice.upstream.origin import Origin
+from sluice.upstream.pool import Pool
 from sluice.values.reply import Part
 from sluice.values.settings import UpstreamSettings
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from sluice.values.errors import GatewayError
-from sluice.wire.http1 import EndOfMessage, ReplyHead, ReplyReader, RequestHead, RequestReader
+from sluice.wire.events import EndOfMessage, ReplyHead, RequestHead
+from sluice.wire.http1 import ReplyReader, RequestReader
 
 Event = RequestHead | ReplyHead | bytes | EndOfMessage
 

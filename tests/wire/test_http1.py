@@ -7,14 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluice.wire.events import END, ReplyHead, RequestHead
 from sluice.wire.http1 import (
     CONTINUE,
-    END,
     LAST_CHUNK,
     Header,
-    ReplyHead,
     ReplyReader,
-    RequestHead,
     RequestReader,
     chunk,
     field,

@@ -16,16 +16,8 @@ from sluice.values.errors import (
     UnsupportedEncoding,
     UnsupportedVersion,
 )
-from sluice.wire.http1 import (
-    END,
-    EndOfMessage,
-    ReplyHead,
-    ReplyReader,
-    RequestHead,
-    RequestReader,
-    chunk,
-    field,
-)
+from sluice.wire.events import END, EndOfMessage, ReplyHead, RequestHead
+from sluice.wire.http1 import ReplyReader, RequestReader, chunk, field
 
 bounded = settings(max_examples=300, deadline=None, database=None)
 

@@ -1,0 +1,12 @@
+"""Where connections go."""
+
+import msgspec
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where to connect: a host and a port, with TLS or without, or a unix socket."""
+
+    host: str
+    port: int
+    tls: bool
+    unix: str = ""
