@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sluice.values.exchange import Exchange
+from sluice.values.exchange import Exchange, ExchangeId
 
 LOG: Final = 1
 OPENED: Final = 2
@@ -45,11 +45,7 @@ _encode_exchange: Final = msgspec.msgpack.Encoder().encode
 _decode_exchange: Final = msgspec.msgpack.Decoder(Exchange).decode
 
 
-class _Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    id: str
-
-
-_decode_named: Final = msgspec.msgpack.Decoder(_Named).decode
+_decode_named: Final = msgspec.msgpack.Decoder(ExchangeId).decode
 
 
 class FrameError(Exception):

@@ -59,3 +59,9 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     event_id: str = ""
     detail: str = ""
     """Why it failed, in our words, for people; never a secret."""
+
+
+class ExchangeId(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An exchange of which only the id is decoded."""
+
+    id: str
