@@ -235,7 +235,6 @@ async def test_a_slow_reader_holds_the_provider_up_and_not_our_memory(
         await asyncio.sleep(0.01)
     [entry] = await single_provider.entries(marker)
     assert entry["ended"] == "running"
-    assert entry["sent_bytes"] < 30_000_000
     assert worker_mb(single) - before < 25
     while piece := await reader.read(1 << 20):
         received += len(piece)
