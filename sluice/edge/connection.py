@@ -94,7 +94,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing or self._spoilt:
             return
-        if self._ahead or len(data) > PIECE_BYTES or (self._waiting and self._incoming is None):
+        if self._ahead or len(data) > PIECE_BYTES or (self._waiting and self._enough_waits):
             self._put_off(data)
         else:
             self._read(data)
@@ -230,11 +230,16 @@ class Downstream(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         """Parses what was put off, up to the next request that has to wait."""
-        while self._ahead and not self._spoilt and (self._incoming is not None or not self._waiting):
+        while self._ahead and not self._spoilt and not (self._waiting and self._enough_waits):
             piece = self._ahead.popleft()
             self._ahead_bytes -= len(piece)
             self._read(piece)
         self._flow()
+
+    @property
+    def _enough_waits(self) -> bool:
+        """Whether nothing more is to be parsed, some request waiting: the first to wait may still get its body."""
+        return self._incoming is None or len(self._waiting) > 1
 
     def _pause(self) -> None:
         if not self._paused:

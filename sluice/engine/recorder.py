@@ -114,6 +114,10 @@ class Record:
 
     # --- what happens to the step, in this order
 
+    def found(self, path: str) -> None:
+        """Where the attempt would go, should it fail before it begins."""
+        self._path = path
+
     def called(self, path: str, body: Body) -> Body:
         """An attempt begins: the request body as the provider is to read it. What passes is recorded."""
         self._path = path

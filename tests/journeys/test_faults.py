@@ -1,5 +1,6 @@
 """What the log says when something breaks: the truth, once, and nothing is left behind."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,3 +38,20 @@ def test_streams_that_outlast_the_drain_are_cut_and_logged(start_gateway: Any):
     for cut_off in (reply, large):
         assert again.log(cut_off.headers["cf-aig-log-id"])["ending"] == "abandoned"
     assert '"trace"' not in gateway.said()
+
+
+async def test_a_request_whose_body_follows_its_head_survives_a_stale_connection(gateway: Any):
+    body = b'{"model": "gpt-4o~drop-reused", "messages": [{"role": "user", "content": "hello"}]}'
+    head = (
+        "POST /v1/local/default/openai/v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        f"cf-aig-authorization: {gateway.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    for _ in range(3):
+        assert gateway.chat().status_code == 200  # leaves a connection to be reused
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(head.encode())
+        await asyncio.sleep(0.02)
+        writer.write(body)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+        await writer.wait_closed()

@@ -106,14 +106,14 @@ async def test_a_client_that_leaves_while_it_sends_ends_the_providers_work(
     single: Any, single_provider: Any, wire: Any, compose: Any, marker: str
 ):
     async with wire(single) as line:
-        sent = compose(single, "POST", "openai/files", b"x" * 1000, x_sluice_marker=marker, cf_aig_event_id=marker)
+        sent = compose(single, "POST", "openai/files", b"x" * 100_000, x_sluice_marker=marker, cf_aig_event_id=marker)
         await line.send(sent[:-1])
         await single_provider.arrived(marker)
         line.reset()
         [entry] = await single_provider.entries(marker, 1)
-    assert (entry["ended"], entry["body_bytes"]) == ("client gone", 999)
+    assert (entry["ended"], entry["body_bytes"]) == ("client gone", 99_999)
     log = log_named(single, marker)
-    assert (log["status_code"], log["path"], log["request_size"]) == (499, "v1/files", 999)
+    assert (log["status_code"], log["path"], log["request_size"]) == (499, "v1/files", 99_999)
 
 
 async def leave(line: Any, how: str) -> None:

@@ -108,7 +108,7 @@ async def test_a_body_that_was_streamed_is_not_sent_again(
 ):
     async with wire(gateway) as line:
         await line.ask(compose(gateway, x_sluice_echo="1"))
-        sent = compose(gateway, body=b"x" * 10, x_sluice_fault="drop-reused", x_sluice_marker=marker)
+        sent = compose(gateway, body=b"x" * 100_000, x_sluice_fault="drop-reused", x_sluice_marker=marker)
         await line.send(sent[:-1])
         await provider.arrived(marker)
         expect_failure(gateway, await line.ask(sent[-1:]), CLOSED)
