@@ -1,4 +1,4 @@
-"""Reads the Settings, once: a TOML file, then `SLUICE_SECTION__NAME` from the environment, then flags."""
+"""Reads the Settings, once: a TOML file, then `SLUICE_SECTION_NAME` from the environment, then flags."""
 
 import difflib
 import re
@@ -58,7 +58,8 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
 }
 """The least and the most that each number may be; beyond them it is a slip of the pen, or would break a promise."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What accounts and gateways may be called."""
 _EXPECTED: Final = re.compile(r"^(?:Expected )?(.*?)(?: - at `\$\.?(.*)`)?$")
 
 
@@ -211,7 +212,7 @@ def _check(settings: Settings) -> None:
         if host != host.lower() or not host or set(host) & set("/:@ "):
             raise ConfigError(f'hosts: "{host}" is no plain hostname: write it in lower case, without scheme or port')
         account, _, gateway = target.partition("/")
-        if not (_NAME.fullmatch(account) and _NAME.fullmatch(gateway)):
+        if not (NAME.fullmatch(account) and NAME.fullmatch(gateway)):
             raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
