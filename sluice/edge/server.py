@@ -62,11 +62,10 @@ class Server:
         await asyncio.gather(*[connection.cut() for connection in self._connections])
 
     async def _emptied(self, timeout_s: float, hastened: Awaitable[None]) -> None:
-        if not self._connections:
-            return
-        self._empty.clear()
         waits = {asyncio.ensure_future(self._empty.wait()), asyncio.ensure_future(hastened)}
-        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._connections:
+            self._empty.clear()
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
