@@ -1,6 +1,7 @@
 """What the log says when something breaks: the truth, once, and nothing is left behind."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,3 +56,13 @@ async def test_a_request_whose_body_follows_its_head_survives_a_stale_connection
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         writer.close()
         await writer.wait_closed()
+
+
+def test_a_terminals_signals_end_no_child_before_its_time(start_gateway: Any):
+    gateway = start_gateway("--simulate")
+    gateway.until(lambda: "sluice: prices" in gateway.processes(), "the process that knows the prices")
+    with stream(gateway, "gpt-4o~pace-20~words-50") as reply:
+        os.killpg(gateway.process.pid, signal.SIGINT)
+        assert not cut(reply)
+    assert gateway.process.wait(20) == 0
+    assert '"level":"error"' not in gateway.said()
