@@ -314,7 +314,7 @@ class Downstream(asyncio.Protocol):
         except GatewayError as error:
             return refusal(error, error.status)
         except Exception:  # a last resort: the client gets an answer, the process log the reason
-            _log.exception("request_failed")
+            _log.exception("request failed")
             return refusal(InternalFault(), InternalFault.status)
 
     async def _send(self, reply: Reply, head: RequestHead | None, stays: bool) -> bool:
@@ -336,7 +336,7 @@ class Downstream(asyncio.Protocol):
                 part = source.poll() or await source.read()
         except Exception as error:
             if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
-                _log.exception("reply_failed")
+                _log.exception("reply failed")
             source.close()
             self._break(form.delimited)
             return False
