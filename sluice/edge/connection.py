@@ -144,6 +144,8 @@ class Downstream(asyncio.Protocol):
             incoming.fail(RequestTimeout())
         elif self._within_head:
             self._spoil(RequestTimeout())
+        elif self._transport.get_write_buffer_size():
+            self._linger()  # mere closing waits without end for a client that reads no more
         else:
             self._transport.close()
 
