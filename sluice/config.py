@@ -1,4 +1,4 @@
-"""Reads the Settings, once: a TOML file, then `SLUICE_SECTION_NAME` from the environment, then flags."""
+"""Reads the Settings, once: a TOML file, then `SLUICE_SECTION__NAME` from the environment, then flags."""
 
 import difflib
 import re

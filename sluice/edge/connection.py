@@ -144,6 +144,8 @@ class Downstream(asyncio.Protocol):
             incoming.fail(RequestTimeout())
         elif self._within_head:
             self._spoil(RequestTimeout())
+        elif self._transport.get_write_buffer_size():
+            self._linger()  # mere closing waits without end for a client that reads no more
         else:
             self._transport.close()
 
@@ -314,7 +316,7 @@ class Downstream(asyncio.Protocol):
         except GatewayError as error:
             return refusal(error, error.status)
         except Exception:  # a last resort: the client gets an answer, the process log the reason
-            _log.exception("request_failed")
+            _log.exception("request failed")
             return refusal(InternalFault(), InternalFault.status)
 
     async def _send(self, reply: Reply, head: RequestHead | None, stays: bool) -> bool:
@@ -336,7 +338,7 @@ class Downstream(asyncio.Protocol):
                 part = source.poll() or await source.read()
         except Exception as error:
             if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
-                _log.exception("reply_failed")
+                _log.exception("reply failed")
             source.close()
             self._break(form.delimited)
             return False

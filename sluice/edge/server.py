@@ -58,7 +58,7 @@ class Server:
             connection.drain()
         await self._emptied(timeout_s, hastened)
         if self._connections:
-            _log.warning("drain_cut_short", extra=fields(connections=len(self._connections)))
+            _log.warning("drain cut short", extra=fields(connections=len(self._connections)))
         await asyncio.gather(*[connection.cut() for connection in self._connections])
 
     async def _emptied(self, timeout_s: float, hastened: Awaitable[None]) -> None:
