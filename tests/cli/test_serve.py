@@ -164,3 +164,24 @@ def test_the_simulator_alone_tells_where_it_is_and_ends_when_asked(number: int):
         assert httpx.get(f"{url}/openai/v1/models", trust_env=False).status_code == 200
         simulator.send_signal(number)
         assert simulator.wait(10) == 0
+
+
+def test_the_welcome_names_a_program_that_is_not_on_the_path_as_it_was_called(tmp_path: Path):
+    program = tmp_path / "bin" / "sluice"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{SLUICE[2]}\n")
+    program.chmod(0o755)
+    with subprocess.Popen(
+        [program, "serve", "--port", "0", "--simulate"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PATH": "/usr/bin:/bin"},
+    ) as serving:
+        assert serving.stdout is not None
+        printed = "".join(iter(serving.stdout.readline, "ready\n"))
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(20) == 0
+    assert re.search(r"^Then see it go by: +bin/sluice logs tail$", printed, re.MULTILINE)
