@@ -120,6 +120,19 @@ def test_tail_prints_each_log_as_it_is_stored(gateway: Started):
     assert re.findall(r"200  openai/(gpt-\d) +\d+ in \d+ out +\$", shown) == ["gpt-1", "gpt-2"]
 
 
+def test_tail_tells_why_a_call_was_refused_and_what_a_cheap_one_cost(start_gateway: StartGateway):
+    gateway = start_gateway("--simulate")
+    dropped = gateway.chat(model="\x1b[31mred~drop")
+    gateway.http.post(
+        f"{gateway.inference_url()}/v1/embeddings", json={"model": "text-embedding-3-small", "input": "x"}
+    )
+    gateway.log(dropped.headers["cf-aig-log-id"])
+    assert gateway.terminate() == 0
+    first, second = run("logs", "tail", "--no-follow", "--data", str(gateway.data)).stdout.splitlines()
+    assert re.search(r"  400  openai/\ufffd\[31mred~drop +-  +-  +\d+ ms  \S+  refused: \w", first)
+    assert "$0.000000020 " in second
+
+
 def test_show_prints_a_log_with_its_bodies(gateway: Started):
     reply = gateway.chat(model="gpt-4o-mini")
     log_id = reply.headers["cf-aig-log-id"]
