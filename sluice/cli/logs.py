@@ -108,25 +108,40 @@ def _print_body(side: str, body: Answer | None) -> None:
     coding = body.headers.get("content-encoding", "")
     click.echo(f"\n--- {side}: {len(body.body)} bytes, {kind} {coding}".rstrip())
     textual = not coding and (kind.startswith("text/") or "json" in kind or "xml" in kind)
-    if sys.stdout.isatty() and not textual:
+    if not sys.stdout.isatty():
+        click.echo(body.body)
+    elif textual:
+        click.echo(_printable(body.body.decode(errors="replace"), "\n\t"))
+    else:
         click.echo("(not text: send the output to a file or a pipe to have it)")
-        return
-    click.echo(body.body)
 
 
 def _line(entry: LogEntry) -> str:
-    """One log for a person: time, status, provider and model, tokens, cost, time taken, id."""
+    """One log for a person: time, status, provider and model, tokens, cost, time taken, id, and what went wrong."""
     clock = time.strftime("%H:%M:%S", time.localtime(entry.created_ms / 1000))
     status = click.style(str(entry.status_code), fg="green" if entry.success else "red")
     read, written = entry.usage.tokens_in, entry.usage.tokens_out
     metered = read is not None or written is not None
     tokens = f"{_count(read)} in {_count(written)} out" if metered else "-"
     unpriced = "$?" if metered else "-"
-    cost = unpriced if entry.cost_nano is None else f"${entry.cost_nano / 1e9:.6f}"
+    cost = unpriced if entry.cost_nano is None else _dollars(entry.cost_nano)
     ending = "" if entry.ending == "complete" else f"  {entry.ending}"
-    what = f"{entry.provider}/{entry.model or entry.path}"
-    return f"{clock}  {status}  {what:32}  {tokens:18}  {cost:10}  {entry.duration_ms:>6} ms  {entry.id}{ending}"
+    reason = f": {_printable(entry.detail)}" if ending and entry.detail else ""
+    what = _printable(f"{entry.provider}/{entry.model or entry.path}")
+    return (
+        f"{clock}  {status}  {what:32}  {tokens:18}  {cost:12}  {entry.duration_ms:>6} ms  {entry.id}{ending}{reason}"
+    )
 
 
 def _count(number: int | None) -> str:
     return "?" if number is None else str(number)
+
+
+def _dollars(nano: int) -> str:
+    """Six digits, and more where they would all be zero: an embedding costs little."""
+    return f"${nano / 1e9:.{9 if 0 < nano < 1000 else 6}f}"
+
+
+def _printable(text: str, besides: str = "") -> str:
+    """Without what would steer the terminal: clients choose models, paths and bodies."""
+    return "".join(letter if letter.isprintable() or letter in besides else "\ufffd" for letter in text)
