@@ -19,10 +19,18 @@ find_python() {
 # make_environment FOLDER LOCK: what the environment was made from is kept inside it, and written last, so that one
 # whose making was interrupted is made anew.
 make_environment() {
-    local folder="$root/$1" lock="$root/$2" python
+    local folder="$root/$1" lock="$root/$2"
     if cat "$lock" "$root/pyproject.toml" <(echo "$folder") | cmp -s - "$folder/made-from" && [ -x "$folder/bin/python" ]; then
         return
     fi
+    new_environment "$1" "$2"
+    install "$1" --no-deps --no-build-isolation -e "$root"
+    cat "$lock" "$root/pyproject.toml" <(echo "$folder") >"$folder/made-from"
+}
+
+# new_environment FOLDER LOCK: the libraries of the lock and nothing else.
+new_environment() {
+    local python
     python="$(find_python)"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         echo "$python cannot make virtual environments: its venv module is missing." >&2
@@ -30,8 +38,46 @@ make_environment() {
         return 1
     fi
     echo "Making $1 from $2 (once, and again when that file changes) ..." >&2
-    "$python" -m venv --clear "$folder"
-    "$folder/bin/python" -m pip -qq --disable-pip-version-check install --require-hashes -r "$lock"
-    "$folder/bin/python" -m pip -qq --disable-pip-version-check install --no-deps --no-build-isolation -e "$root"
-    cat "$lock" "$root/pyproject.toml" <(echo "$folder") >"$folder/made-from"
+    "$python" -m venv --clear "$root/$1"
+    install "$1" --require-hashes -r "$root/$2"
+}
+
+# install FOLDER ARGUMENT...: pip install.
+install() {
+    "$root/$1/bin/python" -m pip -qq --disable-pip-version-check install "${@:2}"
+}
+
+# All that a compiled build is made from: an edited source makes it a build of other sources, which nobody runs.
+compiled_from() {
+    cd "$root"
+    cat requirements.lock requirements-compile.lock pyproject.toml setup.py scripts/compile
+    find sluice -type f \( -name '*.py' -o -name '*.sql' \) | LC_ALL=C sort | xargs tail -n +1 # with their names
+    echo "$root"
+}
+
+# Whether .venv-compiled is of the present sources.
+is_compiled() {
+    (compiled_from 2>/dev/null) | cmp -s - "$root/.venv-compiled/made-from"
+}
+
+# Where the compiled build's packages lie.
+compiled_packages() {
+    "$root/.venv-compiled/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))'
+}
+
+# Whether an extension can be built here; says what is missing.
+can_compile() {
+    local python compiler include
+    python="$(find_python)"
+    compiler="${CC:-$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}"
+    include="$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')"
+    if ! command -v "${compiler%% *}" >/dev/null; then
+        echo "Compiling needs a C compiler, and there is no ${compiler%% *} (Debian, Ubuntu: apt install gcc libc6-dev)." >&2
+        return 1
+    fi
+    if ! echo '#include <Python.h>' | $compiler -I"$include" -x c -fsyntax-only - 2>/dev/null; then
+        echo "Compiling needs Python's headers, and $include/Python.h cannot be used" \
+            "(Debian, Ubuntu: apt install python3-dev)." >&2
+        return 1
+    fi
 }

@@ -14,7 +14,10 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-ROOT = Path(__file__).parent.parent
+import sluice
+
+SOURCE = str(Path(sluice.__file__).parents[1])
+"""Where the tested Sluice lies: this checkout, or the compiled build (`scripts/test --compiled`)."""
 SLUICE = [sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())"]
 DEADLINE_S = 20.0
 T = TypeVar("T")
@@ -25,7 +28,7 @@ class Gateway:
 
     def __init__(self, data: Path, *flags: str, env: Mapping[str, str]) -> None:
         self.data = data
-        self._env = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+        self._env = {**os.environ, "PYTHONPATH": SOURCE, **env}
         self._lines: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(

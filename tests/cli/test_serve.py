@@ -16,8 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
+import sluice
+
 SLUICE = [sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sluice.__file__).parents[1])}
 Started = Any  # tests/conftest.py: Gateway
 StartGateway = Callable[..., Started]
 

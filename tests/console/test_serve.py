@@ -158,7 +158,7 @@ def test_the_process_serves_until_its_link_is_closed(settings, admin, generation
     process = subprocess.Popen(
         [sys.executable, "-m", "sluice.processes", "console", str(theirs.fileno())],
         pass_fds=[theirs.fileno(), *fds],
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        env={**os.environ, "PYTHONPATH": str(Path(sluice.__file__).parents[1])},
         stderr=subprocess.PIPE,
     )
     theirs.close()

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+import sluice
 from sluice import metrics
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 QUICK = {"heartbeat_s": 2.5, "grace_s": 0.5, "hastened_s": 1.0}
 
@@ -50,7 +50,7 @@ class Server:
             text=True,
             start_new_session=True,
             preexec_fn=None if terminal < 0 else lambda: fcntl.ioctl(0, termios.TIOCSCTTY),
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(Path(sluice.__file__).parents[1])},
         )
 
     def say(self) -> str:

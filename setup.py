@@ -1,0 +1,55 @@
+"""Builds Sluice as it is, or, where SLUICE_COMPILE=1, with its request path compiled ahead of time by mypyc.
+
+The sources are the same; docs/performance.md tells how to do it and what it gives.
+"""
+
+import os
+import sys
+from typing import Final
+
+from setuptools import setup
+
+COMPILED: Final = (
+    "sluice/deadlines.py",
+    "sluice/edge/auth.py",
+    "sluice/edge/body.py",
+    "sluice/edge/connection.py",
+    "sluice/edge/native.py",
+    "sluice/edge/options.py",
+    "sluice/edge/paths.py",
+    "sluice/edge/render.py",
+    "sluice/engine/attempt.py",
+    "sluice/engine/directory.py",
+    "sluice/engine/engine.py",
+    "sluice/engine/planning.py",
+    "sluice/engine/recorder.py",
+    "sluice/engine/workflow.py",
+    "sluice/spool/frames.py",
+    "sluice/spool/tape.py",
+    "sluice/spool/writer.py",
+    "sluice/upstream/connection.py",
+    "sluice/upstream/http.py",
+    "sluice/upstream/pool.py",
+    "sluice/values/ids.py",
+    "sluice/wire/http1.py",
+)
+"""What a worker runs for every request: 52 us of its own time compiled, 77 us not (docs/performance.md).
+
+A module with a msgspec.Struct cannot be here, for mypyc drops the keywords of a class (`frozen`, `array_like`);
+tests/test_compiled.py watches over that.
+"""
+
+
+def extensions() -> list[object]:
+    """The compiled modules; none unless they are asked for."""
+    if os.environ.get("SLUICE_COMPILE") != "1":
+        return []
+    if {"editable_wheel", "develop", "build_ext"} & set(sys.argv):
+        # They would lie beside the sources, and be imported in their place however those change.
+        sys.exit("SLUICE_COMPILE=1 makes wheels only: `scripts/compile`.")
+    from mypyc.build import mypycify
+
+    return list(mypycify(list(COMPILED), group_name="sluice", opt_level="3", debug_level="0"))
+
+
+setup(ext_modules=extensions())
