@@ -49,3 +49,4 @@ async def run_console(child: Child) -> None:
             await serve(apps, draining_after_workers(child), drain_s=settings.console.request_timeout_s)
         finally:
             pricing.cancel()
+            await asyncio.wait((pricing,))  # it ends the price list's process
