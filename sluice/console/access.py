@@ -22,10 +22,6 @@ class Caller:
         self._token = token
         self.holds = _widened(token) if token else None
 
-    @property
-    def is_operator(self) -> bool:
-        return self._token is None
-
     def may(self, need: Permission) -> bool:
         return self.holds is None or need in self.holds
 

@@ -18,8 +18,7 @@ import msgspec
 from sluice.values.exchange import Exchange, ExchangeId
 
 LOG: Final = 1
-OPENED: Final = 2
-COMMAND: Final = 3
+"""The kind of frame there is; 2 is meant for exchanges that have begun, 3 for commands (storage.md 3.2)."""
 
 REQUEST_ASIDE: Final = 1
 RESPONSE_ASIDE: Final = 2

@@ -11,7 +11,6 @@ PERMISSIONS: tuple[Permission, ...] = ("run", "read", "edit", "metadata_read")
 DEFAULT_GATEWAY = "default"
 
 Plan = Literal["unlimited", "paid", "free"]
-PLANS: tuple[Plan, ...] = ("unlimited", "paid", "free")
 
 
 class Account(msgspec.Struct, frozen=True):

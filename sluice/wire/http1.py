@@ -63,11 +63,6 @@ class RequestReader:
         self._fields: dict[bytes, bytes] = {}
         self._head: RequestHead | None = None
 
-    @property
-    def in_head(self) -> bool:
-        """Whether the next event due is a head."""
-        return self._head is None
-
     def feed(self, data: bytes) -> list[RequestEvent]:
         """The events that these bytes complete; body pieces as they came."""
         if self._last or self.fault is not None:

@@ -322,15 +322,6 @@ def test_a_connection_that_closes_before_its_reply_leaves_a_fault_and_no_event()
     assert reader.fault is not None
 
 
-def test_a_request_head_is_due_until_it_is_read_and_again_after_its_end() -> None:
-    reader = RequestReader(65536, 100)
-    assert reader.in_head
-    reader.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
-    assert not reader.in_head
-    reader.feed(b"b")
-    assert reader.in_head
-
-
 def test_requests_after_one_that_asks_to_close_are_dropped(read_requests: Callable[..., Any]) -> None:
     last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     for after in (last, b"\x00 no HTTP", b"\r\n"):
