@@ -12,6 +12,7 @@ import msgspec
 
 from sluice.providers.registry import PROVIDERS
 from sluice.values.settings import GB, MB, Settings
+from sluice.values.tenancy import NAME_PATTERN
 
 Given = str | int | float | bool | Path
 Tree = dict[str, "Given | Tree"]
@@ -59,8 +60,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
 }
 """The least and the most that each number may be; beyond them it is a slip of the pen, or would break a promise."""
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-"""What accounts and gateways may be called."""
+NAME: Final = re.compile(NAME_PATTERN)
 _EXPECTED: Final = re.compile(r"^(?:Expected )?(.*?)(?: - at `\$\.?(.*)`)?$")
 
 

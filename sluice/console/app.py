@@ -1,7 +1,6 @@
 """The console's paths, and the way every request goes: who asks, may they, the handler, one last resort."""
 
 import logging
-import time
 from collections import defaultdict
 from typing import Final
 
@@ -26,6 +25,7 @@ from sluice.console.envelope import (
 from sluice.console.rest import accounts, gateways, internal, logs, plain, tokens
 from sluice.journal import fields
 from sluice.storage.ports import StoreFault
+from sluice.values.ids import wall_ms
 from sluice.values.tenancy import Token, token_digest
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class _Resource:
         return caller
 
     async def _token(self, request: Request) -> Token:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_ms()
         for text in offered_tokens(request.headers):
             token = await self._desk.ask(self._desk.control.token, token_digest(text))
             if token and (token.expires_ms is None or token.expires_ms > now_ms):

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-TOKEN_PREFIX: Final = b"sluice_"
-"""All our tokens begin so. What begins so never goes to a provider."""
+from sluice.values.tenancy import TOKEN_PREFIX
+
+PREFIX: Final = TOKEN_PREFIX.encode()
 PROVIDER_SLOTS: Final = (b"authorization", b"x-api-key", b"x-goog-api-key")
 
 
@@ -26,4 +27,4 @@ def bare(value: bytes) -> bytes:
 
 def is_ours(value: bytes) -> bool:
     """Whether a value in a provider's slot is meant for us."""
-    return TOKEN_PREFIX in value and bare(value).startswith(TOKEN_PREFIX)
+    return PREFIX in value and bare(value).startswith(PREFIX)

@@ -9,6 +9,10 @@ Permission = Literal["run", "read", "edit", "metadata_read"]
 PERMISSIONS: tuple[Permission, ...] = ("run", "read", "edit", "metadata_read")
 
 DEFAULT_GATEWAY = "default"
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+"""What accounts and gateways may be called."""
+TOKEN_PREFIX = "sluice_"
+"""All our tokens begin so: secret scanners look for it, and what begins so never goes to a provider."""
 
 Plan = Literal["unlimited", "paid", "free"]
 

@@ -11,9 +11,9 @@ from sluice.console.envelope import invalid, iso_ms, not_found, reply, reply_pag
 from sluice.console.paging import Paging
 from sluice.console.parsing import parse_body, parse_query
 from sluice.storage.ports import AlreadyThere, NotThere
-from sluice.values.tenancy import Account, Plan
+from sluice.values.tenancy import NAME_PATTERN, Account, Plan
 
-ACCOUNT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
+ACCOUNT_NAME = rf"^{NAME_PATTERN}\Z"
 
 
 class NewAccount(msgspec.Struct, frozen=True):

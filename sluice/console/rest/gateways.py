@@ -14,8 +14,9 @@ from sluice.console.parsing import merge_body, parse_body, parse_query
 from sluice.console.unbuilt import refuse_unbuilt_fields
 from sluice.storage.ports import AlreadyThere, NotThere
 from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
+from sluice.values.tenancy import NAME_PATTERN
 
-GATEWAY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
+GATEWAY_NAME = rf"^{NAME_PATTERN}\Z"
 UNIVERSAL = "universal"
 
 

@@ -21,6 +21,7 @@ from sluice.values.secret import Secret
 from sluice.values.tenancy import (
     DEFAULT_GATEWAY,
     PERMISSIONS,
+    TOKEN_PREFIX,
     Account,
     Gateway,
     Plan,
@@ -30,8 +31,6 @@ from sluice.values.tenancy import (
 )
 
 EDITION: Final = 1
-TOKEN_PREFIX: Final = "sluice_"
-"""Secret scanners look for it."""
 FIRST_ACCOUNT: Final = "local"
 ASKED_PRICES: Final = 10_000
 """How many models beside the price list's own names are remembered: theirs come from clients."""
