@@ -246,4 +246,5 @@ def _check_url(name: str, url: str, *, origin: bool) -> None:
         bad = True
     if bad or parts.query or parts.fragment or parts.username is not None or (origin and parts.path):
         example = "https://gateway.example.com" if origin else "https://api.example.com/v1"
-        raise ConfigError(f'{name}: "{url}" will not do: write an address like {example}')
+        shown = f'"{url}"' if not set(url) & set("@?#") else "this"  # a reload's errors are logged, a key must not be
+        raise ConfigError(f"{name}: {shown} will not do: write an address like {example}")

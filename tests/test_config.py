@@ -134,6 +134,15 @@ def test_what_cannot_be_is_refused_with_what_to_do(tmp_path: Path, toml: str, me
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("url", ["https://me:key@x/", "https://x/?api-key=key", "https://x/#key"])
+def test_an_address_with_a_key_in_it_is_refused_without_showing_it(tmp_path: Path, url: str):
+    with pytest.raises(ConfigError) as caught:
+        load(f"[providers.openai]\nbase_url = '{url}'", None, tmp_path)
+    assert str(caught.value) == (
+        "providers.openai.base_url: this will not do: write an address like https://api.example.com/v1"
+    )
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"There is no configuration file .*gone\.toml"):
         load_settings(tmp_path / "gone.toml", {}, {})

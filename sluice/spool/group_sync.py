@@ -96,7 +96,7 @@ class GroupSync:
         while self._retired:
             fd = self._retired.popleft()
             self._sync(fd)
-            os.close(fd)
+            self._close(fd)
             if fd == current:
                 current = -1
         if current >= 0:
@@ -112,6 +112,13 @@ class GroupSync:
         except OSError as error:
             self._failures.add()
             _log.error("spool file not synced", extra=fields(error=str(error)))
+
+    def _close(self, fd: int) -> None:
+        try:
+            os.close(fd)
+        except OSError as error:  # some file systems tell of a failed write as late as this
+            self._failures.add()
+            _log.error("spool file not closed", extra=fields(error=str(error)))
 
     def _sync_folder(self, folder: Path) -> None:
         try:

@@ -131,9 +131,9 @@ class SideFiles:
 
     def _remove(self, file: BodyFile) -> None:
         fd = self._open.pop(file, -1)
-        if fd >= 0:
-            os.close(fd)
         try:
+            if fd >= 0:
+                os.close(fd)  # which may tell of a write that failed late
             file.path.unlink(missing_ok=True)
         except OSError as error:
             _log.error("side file not removed", extra=fields(file=file.path.name, error=str(error)))
@@ -143,7 +143,11 @@ class SideFiles:
             self._retire(fd, self._folder)
             return
         self._fdatasync(file, fd)
-        os.close(fd)
+        try:
+            os.close(fd)
+        except OSError as error:  # as late as this: the thread must live on, for replies wait for it
+            self._failures.add()
+            _log.error("side file not closed", extra=fields(file=file.path.name, error=str(error)))
 
     def _sync(self, file: BodyFile) -> None:
         fd = self._open.get(file, -1)
