@@ -84,9 +84,11 @@ class Downstream(asyncio.Protocol):
         self.deadline = inf
         self._closing = True
         self._waiting.clear()
+        self._reader.close()
         self._server.left(self)
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # it ends with frames that hold on to this connection, and to what it wrote
+        if task is not None:
+            task.cancel()
 
     def eof_received(self) -> bool:
         return False  # a client that has left, or has nothing more to ask: either way it is over

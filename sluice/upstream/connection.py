@@ -167,6 +167,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._reader.cut()
             self._fault = self._reader.fault
+        self._reader.close()
         self._transport = None
         if self._room is not None and not self._room.done():
             self._room.set_result(None)

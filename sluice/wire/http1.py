@@ -85,6 +85,11 @@ class RequestReader:
                 self._fail(HeadTooLarge())
         return events
 
+    def close(self) -> None:
+        """Lets go of the parser, which holds on to this: the pieces last read are not left to the collector."""
+        self._events = []
+        del self._parser
+
     def on_url(self, piece: bytes) -> None:
         self._target += piece
 
@@ -298,6 +303,11 @@ class ReplyReader:
         """The connection was lost, which ends no reply properly: a fault, unless this one had ended before."""
         if not self.ended:
             self._fail("was cut short" if self._head else "did not come: the connection was closed")
+
+    def close(self) -> None:
+        """Lets go of the parser, which holds on to this: the pieces last read are not left to the collector."""
+        self._events = []
+        del self._parser
 
     def on_message_begin(self) -> None:
         if self.ended:

@@ -105,3 +105,22 @@ async def test_a_client_that_reads_all_and_never_closes_is_closed(start_gateway:
     await asyncio.to_thread(gateway.until, lambda: descriptors(gateway) <= before + 2, "the end of both connections")
     for ours in clients:
         ours.close()
+
+
+async def test_clients_that_leave_in_the_midst_of_large_replies_leave_nothing_behind(start_gateway: Any):
+    gateway = start_gateway("--simulate")
+    loop = asyncio.get_running_loop()
+    request = chat(gateway, "gpt-4o~huge-5")
+
+    async def leave() -> None:
+        ours = await connected(gateway, 4096)
+        await loop.sock_sendall(ours, request)
+        await loop.sock_recv(ours, 4096)
+        await asyncio.sleep(0.1)
+        ours.close()
+
+    before = descriptors(gateway)
+    for _ in range(15):
+        await asyncio.gather(*[leave() for _ in range(20)])
+    assert memory_mb(gateway, "VmHWM") < 90
+    await asyncio.to_thread(gateway.until, lambda: descriptors(gateway) <= before + 2, "the end of all connections")
