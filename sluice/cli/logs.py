@@ -107,7 +107,7 @@ def _print_body(side: str, body: Answer | None) -> None:
     kind = body.headers.get("content-type", "")
     coding = body.headers.get("content-encoding", "")
     click.echo(f"\n--- {side}: {len(body.body)} bytes, {kind} {coding}".rstrip())
-    textual = not coding and (kind.startswith("text/") or "json" in kind or "xml" in kind)
+    textual = not coding and (kind.startswith("text/") or any(word in kind for word in ("json", "xml", "urlencoded")))
     if not sys.stdout.isatty():
         click.echo(body.body)
     elif textual:
