@@ -13,6 +13,7 @@ import cloudflare
 import httpx
 import pytest
 
+import sluice
 from sluice.console.app import create_app
 from sluice.console.serve import serve
 from sluice.supervisor import orders

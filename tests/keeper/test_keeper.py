@@ -93,7 +93,7 @@ class House:
                 tape.hand_over()
         self.worker._sides.flush()
         exchange = Exchange(
-            log_id, log_id, log_id, gateway.account, provider, "v1/chat/completions", "POST", "provider", wall_ms(),
+            log_id, gateway.account, provider, "v1/chat/completions", "POST", "provider", wall_ms(),
             0, 0, 200, "complete", 0, 0, 1, True, payload, b"application/json", b"", b"application/json", b"", b"",
             b"", b"", len(request), len(response),
         )  # fmt: skip

@@ -271,7 +271,7 @@ while True:
     log_id = writer.mint.mint()
     request, response = writer.tape(log_id, "request"), writer.tape(log_id, "response")
     request.add(log_id.encode() * 20)
-    exchange = Exchange(log_id, "", "", "local", "openai", "p", "POST", "provider", 1, 2, 3, 200, "complete", 0, 0, 1,
+    exchange = Exchange(log_id, "local", "openai", "p", "POST", "provider", 1, 2, 3, 200, "complete", 0, 0, 1,
                         True, True, b"", b"", b"", b"", b"", b"", b"", 520, 0)
     writer.append(gateway, exchange, request, response)
     print(log_id, flush=True)
