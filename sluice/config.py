@@ -5,11 +5,12 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, get_args, get_origin
+from typing import Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
 
+from sluice.providers.registry import PROVIDERS
 from sluice.values.settings import GB, MB, Settings
 
 Given = str | int | float | bool | Path
@@ -58,7 +59,8 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
 }
 """The least and the most that each number may be; beyond them it is a slip of the pen, or would break a promise."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What accounts and gateways may be called."""
 _EXPECTED: Final = re.compile(r"^(?:Expected )?(.*?)(?: - at `\$\.?(.*)`)?$")
 
 
@@ -167,7 +169,8 @@ def _place(tree: Tree, keys: list[str], text: str, variable: str) -> None:
         else:
             value = msgspec.convert(text, kind, strict=False, dec_hook=_path)
     except msgspec.MsgspecError as error:
-        raise ConfigError(f"{variable}: {_plain(str(error)).removesuffix(', got str')}, got {text!r}") from error
+        plain = _plain(str(error), kind).removesuffix(", got str")
+        raise ConfigError(f"{variable}: {plain}, got {text!r}") from error
     for key in reversed(keys[1:]):
         value = {key: value}
     _lay_over(tree, {keys[0]: value})
@@ -188,11 +191,16 @@ def _path(kind: type, value: object) -> Path:
     raise ValueError(f"expected {kind.__name__}")
 
 
-def _plain(message: str) -> str:
-    """`Expected `int`, got `str` - at `$.server.port`` in a person's words."""
+def _plain(message: str, kind: object = Settings) -> str:
+    """`Expected `int`, got `str` - at `$.server.port`` in a person's words; `kind` is what was to be read."""
     found = _EXPECTED.match(message)
     what, where = found.groups() if found else (message, None)
-    text = f"expected {what}".replace("`", "") if message.startswith("Expected") else what.replace("`", "")
+    for key in (where or "").split("."):
+        kind = _kind_of(kind, key) or kind
+    if get_origin(kind) is Literal:
+        text = f"choose one of {', '.join(get_args(kind))}"
+    else:
+        text = f"expected {what}".replace("`", "") if message.startswith("Expected") else what.replace("`", "")
     return f"{where}: {text}" if where else text
 
 
@@ -206,12 +214,16 @@ def _check(settings: Settings) -> None:
     if settings.server.public_url:
         _check_url("server.public_url", settings.server.public_url, origin=True)
     for name, provider in settings.providers.items():
+        if name not in PROVIDERS:
+            near = _nearest(name, list(PROVIDERS))
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(PROVIDERS)}"
+            raise ConfigError(f"providers.{name}: there is no such provider: {hint}")
         _check_url(f"providers.{name}.base_url", provider.base_url, origin=False)
     for host, target in settings.hosts.items():
         if host != host.lower() or not host or set(host) & set("/:@ "):
             raise ConfigError(f'hosts: "{host}" is no plain hostname: write it in lower case, without scheme or port')
         account, _, gateway = target.partition("/")
-        if not (_NAME.fullmatch(account) and _NAME.fullmatch(gateway)):
+        if not (NAME.fullmatch(account) and NAME.fullmatch(gateway)):
             raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")

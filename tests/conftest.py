@@ -45,6 +45,7 @@ class Gateway:
         self.base_url = str(self.wait_for_event("serving")["url"])
         self.port = int(self.base_url.rpartition(":")[2])
         self.token = str(self.cli("token", "create", "--account", "local", "--permissions", "run,read,edit")["token"])
+        self.until(lambda: "sluice: keeper" in self.processes(), "the keeper, which starts last")
         self.auth = {"cf-aig-authorization": f"Bearer {self.token}"}
         self.http = httpx.Client(base_url=self.base_url, headers=self.auth, timeout=DEADLINE_S, trust_env=False)
 

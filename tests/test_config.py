@@ -51,13 +51,11 @@ base_url = "https://openai.example.com/v1"
         toml,
         None,
         tmp_path,
-        SLUICE_PROVIDERS__WORKERS_AI__BASE_URL="http://127.0.0.1:9",
         SLUICE_HOSTS='{"b.example.com": "local/other"}',
     )
-    assert settings.providers == {
-        "openai": ProviderSettings("https://openai.example.com/v1"),
-        "workers-ai": ProviderSettings("http://127.0.0.1:9"),
-    }
+    assert settings.providers == {"openai": ProviderSettings("https://openai.example.com/v1")}
+    there = load(SLUICE_PROVIDERS__OPENAI__BASE_URL="http://127.0.0.1:9")
+    assert there.providers == {"openai": ProviderSettings("http://127.0.0.1:9")}
     assert settings.hosts == {"aig.example.com": "local/default", "b.example.com": "local/other"}
 
 
@@ -71,7 +69,7 @@ base_url = "https://openai.example.com/v1"
         ("[providers.openai]\nurl = 'x'", "there is no setting providers.openai.url: did you mean"),
         ("[server.port]\nx = 1", "server.port is a single value and has no x"),
         ("[server]\nport = '1'", "server.port: expected int, got str"),
-        ("[spool]\nwhen_full = 'wait'", "spool.when_full: Invalid enum value 'wait'"),
+        ("[spool]\nwhen_full = 'wait'", "spool.when_full: choose one of drop, refuse"),
         ("providers = 3", "providers: expected object, got int"),
         ("[server", "sluice.toml is not TOML: "),
     ],
@@ -89,6 +87,12 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, toml: str, message: 
         ("SLUICE_SERVER__PORT", "many", "SLUICE_SERVER__PORT: expected int, got 'many'"),
         ("SLUICE_SERVER__PORT__X", "1", "SLUICE_SERVER__PORT__X: server.port is a single value and has no x"),
         ("SLUICE_SIMULAT", "1", "SLUICE_SIMULAT is no setting: did you mean SLUICE_SIMULATE?"),
+        ("SLUICE_SPOOL__WHEN_FULL", "wait", "SLUICE_SPOOL__WHEN_FULL: choose one of drop, refuse, got 'wait'"),
+        (
+            "SLUICE_PROVIDERS__WORKERS_AI__BASE_URL",
+            "http://x",
+            "providers.workers-ai: there is no such provider: known",
+        ),
         ("SLUICE_HOSTS", "nowhere", "SLUICE_HOSTS: JSON is malformed"),
         ("SLUICE_SERVER", '{"prot": 1}', "SLUICE_SERVER: there is no setting server.prot"),
     ],
@@ -111,6 +115,10 @@ def test_variables_of_other_programs_are_left_alone():
         ("[upstream]\nidle_timeout_s = nan", "upstream.idle_timeout_s is nan: choose"),
         ("[server]\npublic_url = 'gateway.example.com'", "server.public_url: "),
         ("[server]\npublic_url = 'https://gateway.example.com/x'", "server.public_url: "),
+        (
+            "[providers.opnai]\nbase_url = 'http://x'",
+            "providers.opnai: there is no such provider: did you mean openai?",
+        ),
         ("[providers.openai]\nbase_url = 'ftp://x'", "providers.openai.base_url: "),
         ("[providers.openai]\nbase_url = 'https://x:port/'", "providers.openai.base_url: "),
         ("[providers.openai]\nbase_url = 'https://me:key@x/'", "providers.openai.base_url: "),

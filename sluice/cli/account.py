@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from sluice.cli.operator import Operator, decoded
-from sluice.cli.options import common, folder_settings, print_json, print_table
+from sluice.cli.options import checked_name, common, folder_settings, missing_account, print_json, print_table
 
 PATH = "/internal/accounts"
 
@@ -24,7 +24,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", callback=checked_name)
 @common
 def create(name: str, data: Path | None, as_json: bool) -> None:
     """Make the account NAME."""
@@ -44,7 +44,11 @@ def listing(data: Path | None, as_json: bool) -> None:
         print_json([decoded(item) for item in items])
         return
     accounts = [msgspec.json.decode(item, type=ShownAccount) for item in items]
-    print_table([(account.id, account.plan, account.created_at) for account in accounts], ("ACCOUNT", "PLAN", "MADE"))
+    print_table(
+        [(account.id, account.plan, account.created_at) for account in accounts],
+        ("ACCOUNT", "PLAN", "MADE"),
+        empty="No accounts: `sluice account create NAME` makes one.",
+    )
 
 
 @command.command()
@@ -56,7 +60,7 @@ def delete(name: str, yes: bool, data: Path | None, as_json: bool) -> None:
     operator = Operator(folder_settings(data))
     if not yes:
         click.confirm(f"Delete account {name} with its gateways, tokens and logs?", abort=True, err=True)
-    result = operator.result("DELETE", f"{PATH}/{quote(name, safe='')}", missing=f"There is no account {name}.")
+    result = operator.result("DELETE", f"{PATH}/{quote(name, safe='')}", missing=missing_account(name))
     if as_json:
         print_json(decoded(result))
     else:

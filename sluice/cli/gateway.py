@@ -7,7 +7,15 @@ import click
 import msgspec
 
 from sluice.cli.operator import Operator, decoded
-from sluice.cli.options import account_option, common, folder_settings, print_json, print_table
+from sluice.cli.options import (
+    account_option,
+    checked_name,
+    common,
+    folder_settings,
+    missing_account,
+    print_json,
+    print_table,
+)
 
 
 class ShownGateway(msgspec.Struct):
@@ -24,7 +32,7 @@ def gateways_path(account: str, gateway: str = "") -> str:
 
 
 def missing_gateway(account: str, gateway: str) -> str:
-    return f"There is no gateway {gateway} in account {account}: `sluice gateway list` shows all."
+    return f"There is no gateway {gateway} in account {account}: `sluice gateway list --account {account}` shows all."
 
 
 @click.group("gateway")
@@ -33,7 +41,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", callback=checked_name)
 @account_option
 @click.option(
     "--authentication/--open",
@@ -54,7 +62,9 @@ def create(name: str, account: str, authentication: bool, collect_logs: bool, da
         "rate_limiting_interval": None,
         "rate_limiting_limit": None,
     }
-    result = Operator(folder_settings(data)).result("POST", gateways_path(account), wanted)
+    result = Operator(folder_settings(data)).result(
+        "POST", gateways_path(account), wanted, missing=missing_account(account)
+    )
     if as_json:
         print_json(decoded(result))
     else:
@@ -66,7 +76,7 @@ def create(name: str, account: str, authentication: bool, collect_logs: bool, da
 @common
 def listing(account: str, data: Path | None, as_json: bool) -> None:
     """List the gateways of an account."""
-    items = list(Operator(folder_settings(data)).pages(gateways_path(account)))
+    items = list(Operator(folder_settings(data)).pages(gateways_path(account), missing=missing_account(account)))
     if as_json:
         print_json([decoded(item) for item in items])
         return
@@ -74,6 +84,7 @@ def listing(account: str, data: Path | None, as_json: bool) -> None:
     print_table(
         [(one.id, _yes(one.authentication), _yes(one.collect_logs), one.created_at) for one in gateways],
         ("GATEWAY", "TOKEN NEEDED", "LOGGED", "MADE"),
+        empty=f"No gateways in account {account}: `sluice gateway create NAME --account {account}` makes one.",
     )
 
 

@@ -42,8 +42,11 @@ def command() -> None:
 def tail(account: str, gateway: str, lines: int, follow: bool, data: Path | None, as_json: bool) -> None:
     """Print logs in the order they are stored, and go on as they come. With --json, one object a line."""
     settings = folder_settings(data)
-    found = Operator(settings).result("GET", gateways_path(account, gateway), missing=missing_gateway(account, gateway))
+    operator = Operator(settings)
+    found = operator.result("GET", gateways_path(account, gateway), missing=missing_gateway(account, gateway))
     shard = ShardKey(account, UUID(msgspec.json.decode(found, type=KnownGateway).internal_id).hex)
+    if follow and not operator.serves:
+        click.echo("No server runs on this data folder: logs will come once one does. Ctrl-C ends this.", err=True)
     with closing(EmbeddedLogReader(settings.data / "shards")) as reader:
         try:
             _follow(reader, shard, lines, follow=follow, as_json=as_json)
@@ -55,6 +58,8 @@ def tail(account: str, gateway: str, lines: int, follow: bool, data: Path | None
 
 def _follow(reader: EmbeddedLogReader, shard: ShardKey, lines: int, *, follow: bool, as_json: bool) -> None:
     entries, after = reader.tail(shard, -lines, max(lines, 1)) if lines else ([], _end(reader, shard))
+    if not entries and not after:
+        click.echo("No logs yet.", err=True)
     while True:
         for entry in entries:
             click.echo(msgspec.json.encode(log_row(entry)).decode() if as_json else _line(entry))
@@ -69,7 +74,7 @@ def _end(reader: EmbeddedLogReader, shard: ShardKey) -> int:
     return reader.tail(shard, -1, 1)[1]
 
 
-@command.command()
+@command.command(short_help="Print one log in full, with its bodies.")
 @click.argument("log_id")
 @account_option
 @gateway_option
@@ -78,7 +83,8 @@ def show(log_id: str, account: str, gateway: str, data: Path | None, as_json: bo
     """Print one log in full, then the bodies of its request and its reply as they were sent."""
     operator = Operator(folder_settings(data))
     path = f"{gateways_path(account, gateway)}/logs/{quote(log_id, safe='')}"
-    detail = decoded(operator.result("GET", path, missing=f"There is no log {log_id} in gateway {gateway}."))
+    missing = f"There is no log {log_id} in gateway {gateway} of account {account}: see --gateway and --account."
+    detail = decoded(operator.result("GET", path, missing=missing))
     bodies = {side: operator.content(f"{path}/{side}") for side in ("request", "response")}
     if as_json:
         texts = {f"{side}_body": body.body.decode(errors="replace") if body else None for side, body in bodies.items()}
@@ -95,26 +101,47 @@ def _print_body(side: str, body: Answer | None) -> None:
     if body is None:
         click.echo(f"\n--- {side}: not kept")
         return
+    if not body.body:
+        click.echo(f"\n--- {side}: empty")
+        return
     kind = body.headers.get("content-type", "")
     coding = body.headers.get("content-encoding", "")
     click.echo(f"\n--- {side}: {len(body.body)} bytes, {kind} {coding}".rstrip())
     textual = not coding and (kind.startswith("text/") or "json" in kind or "xml" in kind)
-    if sys.stdout.isatty() and not textual:
+    if not sys.stdout.isatty():
+        click.echo(body.body)
+    elif textual:
+        click.echo(_printable(body.body.decode(errors="replace"), "\n\t"))
+    else:
         click.echo("(not text: send the output to a file or a pipe to have it)")
-        return
-    click.echo(body.body)
 
 
 def _line(entry: LogEntry) -> str:
-    """One log for a person: time, status, provider and model, tokens, cost, time taken, id."""
+    """One log for a person: time, status, provider and model, tokens, cost, time taken, id, and what went wrong."""
     clock = time.strftime("%H:%M:%S", time.localtime(entry.created_ms / 1000))
     status = click.style(str(entry.status_code), fg="green" if entry.success else "red")
-    tokens = f"{_count(entry.usage.tokens_in)} in {_count(entry.usage.tokens_out)} out"
-    cost = "$?" if entry.cost_nano is None else f"${entry.cost_nano / 1e9:.6f}"
+    read, written = entry.usage.tokens_in, entry.usage.tokens_out
+    metered = read is not None or written is not None
+    tokens = f"{_count(read)} in {_count(written)} out" if metered else "-"
+    unpriced = "$?" if metered else "-"
+    cost = unpriced if entry.cost_nano is None else _dollars(entry.cost_nano)
     ending = "" if entry.ending == "complete" else f"  {entry.ending}"
-    what = f"{entry.provider}/{entry.model or entry.path}"
-    return f"{clock}  {status}  {what:32}  {tokens:18}  {cost:10}  {entry.duration_ms:>6} ms  {entry.id}{ending}"
+    reason = f": {_printable(entry.detail)}" if ending and entry.detail else ""
+    what = _printable(f"{entry.provider}/{entry.model or entry.path}")
+    return (
+        f"{clock}  {status}  {what:32}  {tokens:18}  {cost:12}  {entry.duration_ms:>6} ms  {entry.id}{ending}{reason}"
+    )
 
 
 def _count(number: int | None) -> str:
     return "?" if number is None else str(number)
+
+
+def _dollars(nano: int) -> str:
+    """Six digits, and more where they would all be zero: an embedding costs little."""
+    return f"${nano / 1e9:.{9 if 0 < nano < 1000 else 6}f}"
+
+
+def _printable(text: str, besides: str = "") -> str:
+    """Without what would steer the terminal: clients choose models, paths and bodies."""
+    return "".join(letter if letter.isprintable() or letter in besides else "\ufffd" for letter in text)

@@ -1,5 +1,6 @@
 """`sluice`: finds the command and loads its file alone, so that `serve` starts at once."""
 
+import difflib
 import importlib
 from typing import Final
 
@@ -26,7 +27,8 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name, COMMANDS, 1)
+            ctx.fail(f"There is no command {cmd_name}" + (f": did you mean {near[0]}?" if near else "."))
         command = importlib.import_module(COMMANDS[cmd_name][1]).command
         return command if isinstance(command, click.Command) else None
 

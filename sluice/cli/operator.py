@@ -45,11 +45,10 @@ class Operator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        if not (settings.data / "control.db").exists():
-            raise click.ClickException(
-                f"There is no data folder {settings.data.absolute()} yet: start `sluice serve` once, or name "
-                "another folder with --data."
-            )
+        folder = settings.data.absolute()
+        if not (folder / "control.db").exists():
+            found = f"{folder} is no data folder of Sluice" if folder.exists() else f"There is no data folder {folder}"
+            raise click.ClickException(f"{found} yet: start `sluice serve` on it once, or name another with --data.")
 
     def result(self, method: str, path: str, body: object = None, *, missing: str = "") -> msgspec.Raw:
         """The `result` of a management call; its refusal ends the command with the reason, a 404 with `missing`."""
@@ -58,14 +57,20 @@ class Operator:
             raise click.ClickException(missing)
         return _opened(answer).result
 
-    def pages(self, path: str) -> Iterator[msgspec.Raw]:
-        """The items of a list, page after page up to the empty one."""
+    def pages(self, path: str, *, missing: str = "") -> Iterator[msgspec.Raw]:
+        """The items of a list, page after page up to the empty one; a 404 ends the command with `missing`."""
         number = 1
         while items := msgspec.json.decode(
-            self.result("GET", f"{path}?{urlencode({'page': number, 'per_page': 50})}"), type=list[msgspec.Raw]
+            self.result("GET", f"{path}?{urlencode({'page': number, 'per_page': 50})}", missing=missing),
+            type=list[msgspec.Raw],
         ):
             yield from items
             number += 1
+
+    @property
+    def serves(self) -> bool:
+        """Whether a server runs on the folder."""
+        return lock.is_held(self._settings.data / "sluice.lock")
 
     def content(self, path: str) -> Answer | None:
         """What is served outside the envelope, such as a stored body; None where there is none."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from sluice.config import ConfigError, Tree, load_settings
+from sluice.config import NAME, ConfigError, Tree, load_settings
 from sluice.values.settings import Settings
 
 CONFIG_VARIABLE = "SLUICE_CONFIG"
@@ -52,8 +52,22 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
-def print_table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
-    """Columns as wide as what is in them; the last one as it is."""
+def missing_account(account: str) -> str:
+    return f"There is no account {account}: `sluice account list` shows all."
+
+
+def checked_name(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
+    """For names that are to be made: the API says no more than that one is invalid."""
+    if not NAME.fullmatch(name):
+        raise click.BadParameter(f"{name!r}: up to 64 letters, digits, - and _, a letter or a digit first")
+    return name
+
+
+def print_table(rows: list[tuple[str, ...]], header: tuple[str, ...], *, empty: str) -> None:
+    """Columns as wide as what is in them; the last one as it is. `empty` is said to the person where there is none."""
+    if not rows:
+        click.echo(empty, err=True)
+        return
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header) - 1)]
     for row in [header, *rows]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,25 +103,38 @@ class _Front:
 
 
 def _welcome(started: Started, token: str | None) -> str:
+    sluice, simulated = _program(), started.simulator_url is not None
     folder = "" if started.data == DEFAULT_DATA else f" --data {shlex.quote(str(started.data))}"
     lines = [f"Sluice serves at {started.url}, with its data in {started.data.absolute()}", ""]
     if token:
         lines += ["Admin token, shown this once:", "", f"  {token}", ""]
     else:
         lines += ["With a token in SLUICE_TOKEN, or a new one:", ""]
-        lines += [f"  export SLUICE_TOKEN=$(sluice token create --permissions run,read,edit{folder})", ""]
-    lines += ["Try it" + ("; the simulator answers, no key is needed:" if started.simulator_url else ":"), ""]
+        lines += [f"  export SLUICE_TOKEN=$({sluice} token create --permissions run,read,edit{folder})", ""]
+    lines += ["Try it; the simulator answers, no key is needed:" if simulated else "Try it with a key of OpenAI's:", ""]
     bearer = token or "$SLUICE_TOKEN"
     lines += [
         f"  curl {started.url}/v1/local/default/openai/v1/chat/completions \\",
         f'    -H "cf-aig-authorization: Bearer {bearer}" \\',
-        *([] if started.simulator_url else ['    -H "authorization: Bearer $OPENAI_API_KEY" \\']),
+        *([] if simulated else ['    -H "authorization: Bearer $OPENAI_API_KEY" \\']),
         '    -H "content-type: application/json" \\',
         """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]}'""",
         "",
-        f"Then see it go by:      sluice logs tail{folder}",
-        f"Use it from an SDK:     base_url = {started.url}/v1/local/default/openai",
+        f"Then see it go by:      {sluice} logs tail{folder}",
+        f"Use it from an SDK:     base_url = {started.url}/v1/local/default/openai, as README.md shows",
+        'Try a failure:          "model": "gpt-4o-mini~status-429", and more in docs/simulator.md'
+        if simulated
+        else f"Try it without a key:   {sluice} serve --simulate{folder}",
     ]
-    if started.simulator_url:
-        lines += ['Try a failure:          "model": "gpt-4o-mini~status-429", and more in docs/simulator.md']
     return "\n".join([*lines, "Stop it:                Ctrl-C", "", "ready"])
+
+
+def _program() -> str:
+    """What to write for `sluice` in the shell that we were started from: a checkout's is not on its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("sluice")
+    if called.name != "sluice" or not called.exists() or (found and called.samefile(found)):
+        return "sluice"
+    with contextlib.suppress(ValueError):
+        called = called.absolute().relative_to(Path.cwd())
+    return shlex.quote(str(called))

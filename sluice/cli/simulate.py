@@ -19,7 +19,7 @@ from sluice.supervisor import listeners
 @click.option("--port", default=8788, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @common
 def command(host: str, port: int, data: Path | None, as_json: bool) -> None:
-    """Answer as every provider does, with made-up text and the faults that a model's name asks for.
+    """Answer as OpenAI does, with made-up text and the faults that a model's name asks for.
 
     It keeps nothing, so --data changes nothing. Point any client's base URL at it; see docs/simulator.md.
     """

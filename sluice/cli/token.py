@@ -1,5 +1,6 @@
 """`sluice token`: what lets clients in."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -7,7 +8,7 @@ import click
 import msgspec
 
 from sluice.cli.operator import Operator, decoded
-from sluice.cli.options import account_option, common, folder_settings, print_json, print_table
+from sluice.cli.options import account_option, common, folder_settings, missing_account, print_json, print_table
 from sluice.values.tenancy import PERMISSIONS
 
 
@@ -28,6 +29,20 @@ def _permissions(ctx: click.Context, parameter: click.Parameter, text: str) -> l
     return asked
 
 
+def _moment(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """A time as the API takes it; a mere day begins at midnight UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: write it as 2030-01-31T00:00:00Z or 2030-01-31") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment <= datetime.now(UTC):
+        click.echo(f"{text} is over: this token lets nobody in.", err=True)
+    return moment.isoformat()
+
+
 @click.group("token")
 def command() -> None:
     """Make, list and delete tokens. Clients send one as `cf-aig-authorization: Bearer ...`."""
@@ -45,7 +60,9 @@ def command() -> None:
 )
 @click.option("--gateway", help="The only gateway it is good for.  [default: all of the account]")
 @click.option("--name", default="", help="What it is for, to know it again in the list.")
-@click.option("--expires-at", metavar="TIME", help="When it ends, as 2030-01-31T00:00:00Z.  [default: never]")
+@click.option(
+    "--expires-at", metavar="TIME", callback=_moment, help="When it ends, as 2030-01-31T00:00:00Z.  [default: never]"
+)
 @common
 def create(
     account: str,
@@ -58,7 +75,7 @@ def create(
 ) -> None:
     """Make a token and print it, this once: only its hash is kept."""
     wanted = {"permissions": permissions, "gateway": gateway, "name": name, "expires_at": expires_at}
-    result = Operator(folder_settings(data)).result("POST", _path(account), wanted)
+    result = Operator(folder_settings(data)).result("POST", _path(account), wanted, missing=missing_account(account))
     if as_json:
         print_json(decoded(result))
     else:
@@ -70,7 +87,7 @@ def create(
 @common
 def listing(account: str, data: Path | None, as_json: bool) -> None:
     """List the tokens of an account, without their texts."""
-    items = list(Operator(folder_settings(data)).pages(_path(account)))
+    items = list(Operator(folder_settings(data)).pages(_path(account), missing=missing_account(account)))
     if as_json:
         print_json([decoded(item) for item in items])
         return
@@ -81,16 +98,19 @@ def listing(account: str, data: Path | None, as_json: bool) -> None:
             for one in tokens
         ],
         ("TOKEN", "GATEWAY", "PERMISSIONS", "EXPIRES", "NAME"),
+        empty=f"No tokens in account {account}: `sluice token create --account {account}` makes one.",
     )
 
 
-@command.command()
+@command.command(short_help="Delete a token by its id.")
 @click.argument("token_id")
 @account_option
 @common
 def delete(token_id: str, account: str, data: Path | None, as_json: bool) -> None:
     """Delete the token with this id: no request that starts after that is let in by it."""
-    missing = f"There is no token {token_id} in account {account}: `sluice token list` shows their ids."
+    missing = (
+        f"There is no token {token_id} in account {account}: `sluice token list --account {account}` shows their ids."
+    )
     path = f"{_path(account)}/{quote(token_id, safe='')}"
     result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
     if as_json:

@@ -24,6 +24,9 @@ class ArrivedBody:
         self._read = True
         return data
 
+    async def gather(self, most_bytes: int) -> None:
+        return None
+
 
 class IncomingBody:
     """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`.
@@ -89,17 +92,20 @@ class IncomingBody:
                 raise self.fault
             if self.ended:
                 return b""
-            if self._invite is not None:
-                invite, self._invite = self._invite, None
-                invite()
-            self._flow()
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            await self._more()
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._held = 0
         self._flow()
         return data
+
+    async def gather(self, most_bytes: int) -> None:
+        if self.length is None or self.length > min(most_bytes, self._buffer):
+            return
+        while not self.ended:
+            if self.fault is not None:
+                raise self.fault
+            await self._more()
 
     def push(self, data: bytes) -> None:
         """More of it has come."""
@@ -122,6 +128,14 @@ class IncomingBody:
         if self.fault is None:
             self.fault = fault
         self._wake()
+
+    async def _more(self) -> None:
+        if self._invite is not None:
+            invite, self._invite = self._invite, None
+            invite()
+        self._flow()
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

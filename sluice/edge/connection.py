@@ -94,7 +94,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing or self._spoilt:
             return
-        if self._ahead or len(data) > PIECE_BYTES or (self._waiting and self._incoming is None):
+        if self._ahead or len(data) > PIECE_BYTES or (self._waiting and self._enough_waits):
             self._put_off(data)
         else:
             self._read(data)
@@ -144,6 +144,8 @@ class Downstream(asyncio.Protocol):
             incoming.fail(RequestTimeout())
         elif self._within_head:
             self._spoil(RequestTimeout())
+        elif self._transport.get_write_buffer_size():
+            self._linger()  # mere closing waits without end for a client that reads no more
         else:
             self._transport.close()
 
@@ -230,11 +232,16 @@ class Downstream(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         """Parses what was put off, up to the next request that has to wait."""
-        while self._ahead and not self._spoilt and (self._incoming is not None or not self._waiting):
+        while self._ahead and not self._spoilt and not (self._waiting and self._enough_waits):
             piece = self._ahead.popleft()
             self._ahead_bytes -= len(piece)
             self._read(piece)
         self._flow()
+
+    @property
+    def _enough_waits(self) -> bool:
+        """Whether nothing more is to be parsed, some request waiting: the first to wait may still get its body."""
+        return self._incoming is None or len(self._waiting) > 1
 
     def _pause(self) -> None:
         if not self._paused:
@@ -309,7 +316,7 @@ class Downstream(asyncio.Protocol):
         except GatewayError as error:
             return refusal(error, error.status)
         except Exception:  # a last resort: the client gets an answer, the process log the reason
-            _log.exception("request_failed")
+            _log.exception("request failed")
             return refusal(InternalFault(), InternalFault.status)
 
     async def _send(self, reply: Reply, head: RequestHead | None, stays: bool) -> bool:
@@ -331,7 +338,7 @@ class Downstream(asyncio.Protocol):
                 part = source.poll() or await source.read()
         except Exception as error:
             if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
-                _log.exception("reply_failed")
+                _log.exception("reply failed")
             source.close()
             self._break(form.delimited)
             return False

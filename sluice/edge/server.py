@@ -58,15 +58,14 @@ class Server:
             connection.drain()
         await self._emptied(timeout_s, hastened)
         if self._connections:
-            _log.warning("drain_cut_short", extra=fields(connections=len(self._connections)))
+            _log.warning("drain cut short", extra=fields(connections=len(self._connections)))
         await asyncio.gather(*[connection.cut() for connection in self._connections])
 
     async def _emptied(self, timeout_s: float, hastened: Awaitable[None]) -> None:
-        if not self._connections:
-            return
         self._empty.clear()
         waits = {asyncio.ensure_future(self._empty.wait()), asyncio.ensure_future(hastened)}
-        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._connections:
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)

@@ -42,6 +42,8 @@ NOT_PASSED: Final = HOP_BY_HOP | {
 NONE: Final[frozenset[bytes]] = frozenset()
 MOST_TARGETS: Final = 4096
 LONGEST_TARGET: Final = 256
+GATHERED_BYTES: Final = 64 * 1024
+"""So long a body is waited for. Most clients send it after its head, and only a whole one can be sent a second time."""
 
 
 class Attempts:
@@ -64,6 +66,9 @@ class Attempts:
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))
+        if step.body.whole is None:
+            record.found(to.endpoint)
+            await step.body.gather(GATHERED_BYTES)
         body = record.called(to.endpoint, step.body)
         timeout_ms = step.options.request_timeout_ms
         if timeout_ms is None:

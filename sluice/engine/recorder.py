@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
@@ -114,6 +115,10 @@ class Record:
 
     # --- what happens to the step, in this order
 
+    def found(self, path: str) -> None:
+        """Where the attempt would go, should it fail before it begins."""
+        self._path = path
+
     def called(self, path: str, body: Body) -> Body:
         """An attempt begins: the request body as the provider is to read it. What passes is recorded."""
         self._path = path
@@ -161,6 +166,7 @@ class Record:
             self._ending, self._status = "abandoned", CLIENT_LEFT
         else:
             self._ending, self._status, self._error = "refused", InternalFault.status, InternalFault.code
+            _log.error("request crashed", extra=fields(request_id=self._id, error=type(error).__name__))
         self._end()
 
     # --- the body of the reply
@@ -248,7 +254,7 @@ class Record:
         try:
             self._recorder.spool.append(self._admission.gateway, self._exchange(), self._asked, self._told)
         except Exception:  # a last resort: a log that cannot be written must not break the reply
-            _log.exception("log_not_written", extra={"log_id": self._id})
+            _log.exception("log not written", extra=fields(log_id=self._id))
 
     def _exchange(self) -> Exchange:
         request, step, options = self._request, self._step, self._step.options

@@ -17,7 +17,9 @@ def form_field(body: bytes | bytearray | mmap, content_type: bytes, name: bytes)
     if not found:
         return None
     delimiter = b"--" + (found[1] or found[2])
-    at = body.find(delimiter)
+    at = 0 if body[: len(delimiter)] == delimiter else body.find(b"\r\n" + delimiter) + 2
+    if at == 1:
+        return None
     for _ in range(_MAX_PARTS):
         if at < 0:
             return None

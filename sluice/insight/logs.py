@@ -64,9 +64,11 @@ def log_detail(entry: LogEntry, request_head: bytes | None, response_head: bytes
         "request_head": request[0],
         "request_head_complete": request[1],
         "request_size": entry.request_bytes,
+        "request_truncated": entry.request_truncated,
         "response_head": response[0],
         "response_head_complete": response[1],
         "response_size": entry.response_bytes,
+        "response_truncated": entry.response_truncated,
     }
 
 

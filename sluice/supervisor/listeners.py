@@ -96,7 +96,9 @@ def _holder(port: int) -> str:
         try:
             if os.readlink(entry) in inodes:
                 process = entry.parent.parent
-                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+                title = (process / "cmdline").read_text().split("\0")[0]
+                name = "a Sluice server" if title.startswith("sluice: ") else (process / "comm").read_text().strip()
+                return f"{name} (process {process.name})"
         except OSError:
             continue
     return ""

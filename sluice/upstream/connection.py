@@ -161,10 +161,12 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._deadlines.forget(self)
         self.deadline = inf
-        if not self.idle:
-            self._reader.finish()  # the END of a reply that ends so, or a fault
-            if self._fault is None:
-                self._fault = self._reader.fault
+        if not self.idle and self._fault is None:
+            if error is None:
+                self._reader.finish()  # the END of a reply that ends so, or a fault
+            else:
+                self._reader.cut()
+            self._fault = self._reader.fault
         self._transport = None
         if self._room is not None and not self._room.done():
             self._room.set_result(None)

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from sluice.deadlines import Deadlines
@@ -131,6 +131,9 @@ class Pool:
             if turn.done() and not turn.cancelled():
                 self._called -= 1
                 self._let_in()  # it was our turn, but we are leaving
+            else:
+                with suppress(ValueError):  # called in vain meanwhile
+                    self._waiters.remove(turn)  # whoever has left takes no place in the queue
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeout("No connection to the provider became free in time") from error
             raise

@@ -24,6 +24,14 @@ class Body(Protocol):
         ...
 
 
+class ClientBody(Body, Protocol):
+    """A body that a client may still be sending."""
+
+    async def gather(self, most_bytes: int) -> None:
+        """Waits until it is whole, if it is known to be no longer than this. Raises as `read` does."""
+        ...
+
+
 class Options(msgspec.Struct, frozen=True, gc=False):
     """What a client asks in `cf-aig-*` headers. Raw values stay bytes: the keeper judges them (contract 7.5)."""
 
@@ -52,7 +60,7 @@ class Step(msgspec.Struct, frozen=True):
     headers: list[Header]
     content_type: bytes
     content_encoding: bytes
-    body: Body
+    body: ClientBody
     options: Options
 
 

@@ -203,9 +203,9 @@ class RequestReader:
 class ReplyReader:
     """Reads the replies of one upstream connection, one at a time.
 
-    Call `expect` with the request's method before its reply can come. Interim replies (1xx) are skipped. `feed` and
-    `finish` never raise: what is no HTTP, or is cut short, sets `fault`. Once `ended`, `reusable` tells whether the
-    connection may carry another request.
+    Call `expect` with the request's method before its reply can come. Interim replies (1xx) are skipped. `feed`,
+    `finish` and `cut` never raise: what is no HTTP, or is cut short, sets `fault`. Once `ended`, `reusable` tells
+    whether the connection may carry another request.
     """
 
     __slots__ = (
@@ -296,8 +296,13 @@ class ReplyReader:
         if self._head and self._by_close:
             self.ended = True
             return [END]
-        self._fail("was cut short" if self._head else "did not come: the connection was closed")
+        self.cut()
         return []
+
+    def cut(self) -> None:
+        """The connection was lost, which ends no reply properly: a fault, unless this one had ended before."""
+        if not self.ended:
+            self._fail("was cut short" if self._head else "did not come: the connection was closed")
 
     def on_message_begin(self) -> None:
         if self.ended:

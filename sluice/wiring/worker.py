@@ -50,7 +50,7 @@ async def run_worker(child: Child) -> None:
             management,
             settings.hosts,
             settings.server.cors,
-            ready=lambda: not server.draining and spool.writable,
+            ready=lambda: not server.draining and spool.writable and not spool.refusing,
         )
         server = Server(paths.answer, settings.limits, deadlines, metrics)
         for listener in child.listeners:

@@ -86,7 +86,7 @@ def test_lists_longer_than_a_page_are_whole(data: Path):
 
 def test_a_folder_without_logs_has_an_empty_tail(data: Path):
     done = sluice(data, "logs", "tail", "--no-follow")
-    assert (done.exit_code, done.output) == (0, "")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No logs yet.\n")
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,13 @@ def test_a_folder_without_logs_has_an_empty_tail(data: Path):
         (["gateway", "create", "default"], "Error: id: A gateway with this id exists already"),
         (["gateway", "get", "none"], "Error: There is no gateway none in account local"),
         (["gateway", "delete", "../x", "--yes"], "Error: There is no gateway ../x in account local"),
-        (["gateway", "list", "--account", "none"], "Error: There is no such account"),
+        (["gateway", "list", "--account", "none"], "Error: There is no account none: `sluice account list`"),
         (["token", "create", "--gateway", "none"], "Error: gateway: There is no such gateway"),
-        (["token", "create", "--expires-at", "soon"], "Error: expires_at: "),
+        (["token", "create", "--account", "none"], "Error: There is no account none: `sluice account list`"),
+        (["token", "list", "--account", "none"], "Error: There is no account none: `sluice account list`"),
+        (["gateway", "create", "new", "--account", "none"], "Error: There is no account none: `sluice account list`"),
         (["token", "delete", "none"], "Error: There is no token none in account local"),
-        (["account", "delete", "none", "--yes"], "Error: There is no account none."),
+        (["account", "delete", "none", "--yes"], "Error: There is no account none: `sluice account list`"),
         (["logs", "show", "01ARZ3NDEKTSV4RRFFQ69G5FAV"], "Error: There is no log 01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         (["logs", "tail", "--gateway", "none"], "Error: There is no gateway none in account local"),
     ],
@@ -108,15 +110,43 @@ def test_a_refusal_says_why_and_ends_with_status_one(data: Path, words: list[str
     assert refused(data, *words).startswith(message)
 
 
-def test_unknown_permissions_are_a_matter_of_usage(data: Path):
-    done = sluice(data, "token", "create", "--permissions", "fly")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["token", "create", "--permissions", "fly"], "fly: choose among run, read, edit, metadata_read"),
+        (["token", "create", "--expires-at", "soon"], "'soon': write it as 2030-01-31T00:00:00Z"),
+        (["gateway", "create", "my gateway"], "'my gateway': up to 64 letters, digits, - and _"),
+        (["account", "create", "a/b"], "'a/b': up to 64 letters, digits, - and _"),
+        (["gatway", "list"], "There is no command gatway: did you mean gateway?"),
+        (["nothing"], "There is no command nothing."),
+    ],
+)
+def test_a_slip_of_the_pen_is_a_matter_of_usage(data: Path, words: list[str], message: str):
+    done = sluice(data, *words)
     assert done.exit_code == 2
-    assert "fly: choose among run, read, edit, metadata_read" in done.stderr
+    assert message in done.stderr
+
+
+def test_a_day_will_do_for_a_tokens_end_and_one_that_is_over_is_told_so(data: Path):
+    assert told(data, "token", "create", "--expires-at", "2099-01-31")["expires_at"] == "2099-01-31T00:00:00.000Z"
+    over = sluice(data, "token", "create", "--expires-at", "2020-01-31T00:00:00Z")
+    assert (over.exit_code, over.stderr) == (0, "2020-01-31T00:00:00Z is over: this token lets nobody in.\n")
+
+
+def test_an_empty_list_says_how_to_fill_it(data: Path):
+    told(data, "account", "create", "acme")
+    for what in ("gateway", "token"):
+        listed = sluice(data, what, "list", "--account", "acme")
+        assert (listed.exit_code, listed.stdout) == (0, "")
+        assert f"`sluice {what} create" in listed.stderr
+        assert told(data, what, "list", "--account", "acme") == []
 
 
 def test_a_folder_that_is_none_yet_is_not_made(tmp_path: Path):
     assert "There is no data folder" in refused(tmp_path / "gone", "token", "list")
     assert not (tmp_path / "gone").exists()
+    assert f"{tmp_path} is no data folder of Sluice yet" in refused(tmp_path, "token", "list")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_setting_in_the_environment_stops_every_command(data: Path):

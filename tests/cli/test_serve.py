@@ -122,6 +122,19 @@ def test_tail_prints_each_log_as_it_is_stored(gateway: Started):
     assert re.findall(r"200  openai/(gpt-\d) +\d+ in \d+ out +\$", shown) == ["gpt-1", "gpt-2"]
 
 
+def test_tail_tells_why_a_call_was_refused_and_what_a_cheap_one_cost(start_gateway: StartGateway):
+    gateway = start_gateway("--simulate")
+    dropped = gateway.chat(model="\x1b[31mred~drop")
+    gateway.http.post(
+        f"{gateway.inference_url()}/v1/embeddings", json={"model": "text-embedding-3-small", "input": "x"}
+    )
+    gateway.log(dropped.headers["cf-aig-log-id"])
+    assert gateway.terminate() == 0
+    first, second = run("logs", "tail", "--no-follow", "--data", str(gateway.data)).stdout.splitlines()
+    assert re.search(r"  400  openai/\ufffd\[31mred~drop +-  +-  +\d+ ms  \S+  refused: \w", first)
+    assert "$0.000000020 " in second
+
+
 def test_show_prints_a_log_with_its_bodies(gateway: Started):
     reply = gateway.chat(model="gpt-4o-mini")
     log_id = reply.headers["cf-aig-log-id"]
@@ -166,3 +179,24 @@ def test_the_simulator_alone_tells_where_it_is_and_ends_when_asked(number: int):
         assert httpx.get(f"{url}/openai/v1/models", trust_env=False).status_code == 200
         simulator.send_signal(number)
         assert simulator.wait(10) == 0
+
+
+def test_the_welcome_names_a_program_that_is_not_on_the_path_as_it_was_called(tmp_path: Path):
+    program = tmp_path / "bin" / "sluice"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{SLUICE[2]}\n")
+    program.chmod(0o755)
+    with subprocess.Popen(
+        [program, "serve", "--port", "0", "--simulate"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PATH": "/usr/bin:/bin"},
+    ) as serving:
+        assert serving.stdout is not None
+        printed = "".join(iter(serving.stdout.readline, "ready\n"))
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(20) == 0
+    assert re.search(r"^Then see it go by: +bin/sluice logs tail$", printed, re.MULTILINE)

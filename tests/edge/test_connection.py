@@ -88,7 +88,7 @@ async def test_a_bug_in_a_reply_ends_it_and_its_connection(serve: Any, dial: Any
         received = await reader.read()
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert not received.endswith(b"0\r\n\r\n")
-    assert [record.message for record in caplog.records] == ["reply_failed"]
+    assert [record.message for record in caplog.records] == ["reply failed"]
 
 
 async def test_a_bug_behind_a_path_is_a_500_of_ours(serve: Any, dial: Any, caplog: pytest.LogCaptureFixture):
@@ -104,4 +104,4 @@ async def test_a_bug_behind_a_path_is_a_500_of_ours(serve: Any, dial: Any, caplo
         b'"errors":[{"code":2005,"message":"Internal error"}],"name":"AiGatewayError","httpCode":500,'
         b'"internalCode":2005,"message":"Internal error","description":"Internal error"}'
     )
-    assert [record.message for record in caplog.records] == ["request_failed"]
+    assert [record.message for record in caplog.records] == ["request failed"]

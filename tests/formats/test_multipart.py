@@ -76,4 +76,9 @@ def test_without_a_boundary_there_is_no_field():
 @given(st.lists(st.sampled_from([b"--abc", b"\r\n", b"--", MODEL[0], b"\r\n\r\n", b"x", b"\xff"]), max_size=20))
 def test_no_body_breaks_the_reader(pieces):
     value = form_field(b"".join(pieces), TYPE, b"model")
-    assert value is None or b"--abc" not in value
+    assert value is None or b"\r\n--abc" not in b"\r\n" + value
+
+
+def test_a_delimiter_stands_at_the_start_of_a_line():
+    assert form_field(b"x--abc\r\n" + form(MODEL), TYPE, b"model") == b"whisper-1"
+    assert form_field(b"a preamble\r\n" + form(MODEL), TYPE, b"model") == b"whisper-1"

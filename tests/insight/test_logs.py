@@ -122,6 +122,11 @@ def test_a_truncated_body_is_never_called_complete() -> None:
     assert head_of(b"begun", 100) == ("begun", False, 100)
 
 
+def test_a_body_stored_cut_off_is_marked_so() -> None:
+    detail = log_detail(msgspec.structs.replace(ENTRY, response_truncated=True), b"", b"begun")
+    assert (detail["request_truncated"], detail["response_truncated"]) == (False, True)
+
+
 def test_a_character_cut_at_the_end_is_left_out_and_bytes_that_are_no_text_are_marked() -> None:
     cut = ("ü" * HEAD_BYTES).encode()[: HEAD_BYTES - 1]
     assert head_of(cut, 1 << 20) == ("ü" * (HEAD_BYTES // 2 - 1), False, 1 << 20)

@@ -255,3 +255,43 @@ def stand() -> Iterator[Stand]:
     one = Stand()
     yield one
     one.close()
+
+
+def body_of(status: int, code: int, message: str) -> dict[str, Any]:
+    one = {"code": code, "message": message}
+    return {
+        "success": False,
+        "result": [],
+        "messages": [],
+        "error": [one],
+        "errors": [one],
+        "name": "AiGatewayError",
+        "httpCode": status,
+        "internalCode": code,
+        "message": message,
+        "description": message,
+    }
+
+
+@pytest.fixture(scope="session")
+def error_body() -> Callable[[int, int, str], dict[str, Any]]:
+    """The whole body of an error of ours (docs/errors.md)."""
+    return body_of
+
+
+@pytest.fixture(scope="session")
+def expect_failure() -> Callable[[Any, Reply, str], dict[str, Any]]:
+    """Compares all that a client is told of a provider's failure, and what only the log tells; returns that."""
+
+    def expect(gateway: Any, reply: Reply, detail: str) -> dict[str, Any]:
+        told = body_of(400, 2005, "Failed to get response from provider")
+        assert (reply.status, reply.json(), reply.fault) == (400, told, "")
+        assert (reply.header("content-type"), reply.header("cf-aig-step")) == ("application/json", "0")
+        log: dict[str, Any] = gateway.log(reply.header("cf-aig-log-id"))
+        assert (log["status_code"], log["error_code"], log["ending"], log["success"]) == (400, 2005, "refused", False)
+        assert (log["path"], log["tokens_in"], log["cost"]) == ("v1/chat/completions", None, None)
+        assert detail in log["error_message"]
+        assert json.loads(log["response_head"]) == told
+        return log
+
+    return expect

@@ -135,7 +135,7 @@ async def test_a_client_that_pipelines_without_end_is_held_up(tight: Any, wire: 
                 while accepted < 200_000_000:
                     await line.send(one)
                     accepted += len(one)
-        assert accepted < 40_000_000  # what the sockets of both sides hold
+        assert accepted < 120_000_000  # what the sockets of both sides hold, at their largest
         assert rss_mb(tight) - before < 20
         line.reset()
 
@@ -264,7 +264,7 @@ def narrow(gateway: Any) -> socket.socket:
 # --- limits
 
 
-async def test_one_connection_too_many_is_told_so(tight: Any, wire: Any, compose: Any):
+async def test_one_connection_too_many_is_told_so(tight: Any, wire: Any, compose: Any, error_body: Any):
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(40):
             line = await stack.enter_async_context(wire(tight))
@@ -280,22 +280,6 @@ async def test_one_connection_too_many_is_told_so(tight: Any, wire: Any, compose
         assert (await line.ask(compose(tight, "GET", "/healthz"))).status == 200
 
 
-def error_body(status: int, code: int, message: str) -> dict[str, Any]:
-    one = {"code": code, "message": message}
-    return {
-        "success": False,
-        "result": [],
-        "messages": [],
-        "error": [one],
-        "errors": [one],
-        "name": "AiGatewayError",
-        "httpCode": status,
-        "internalCode": code,
-        "message": message,
-        "description": message,
-    }
-
-
 async def test_a_connection_ends_behind_its_last_request(tight: Any, wire: Any, compose: Any):
     async with wire(tight) as line:
         replies = [await line.ask(compose(tight, "GET", "openai/models")) for _ in range(8)]
@@ -305,7 +289,7 @@ async def test_a_connection_ends_behind_its_last_request(tight: Any, wire: Any, 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_a_refusal_is_read_whole_by_a_client_that_is_still_sending(
-    tight: Any, wire: Any, compose: Any, framing: str
+    tight: Any, wire: Any, compose: Any, framing: str, error_body: Any
 ):
     """A reset would destroy the reply on its way: what still comes is read and discarded."""
     more = {"Content_Length": None, "Transfer_Encoding": "chunked"} if framing == "chunked" else {}
@@ -338,7 +322,7 @@ async def test_an_offer_to_speak_http_2_is_ignored(gateway: Any, wire: Any, comp
     [("openai/realtime?model=x", "WebSockets are"), ("/v1/local/default", "The universal endpoint is")],
 )
 async def test_a_websocket_is_refused_in_words_and_its_connection_closed(
-    gateway: Any, wire: Any, compose: Any, path: str, what: str
+    gateway: Any, wire: Any, compose: Any, path: str, what: str, error_body: Any
 ):
     offer = {
         "Connection": "Upgrade",

@@ -1,5 +1,6 @@
 """A stream that is under way when the server ends or begins anew is finished."""
 
+import json
 import os
 import signal
 
@@ -22,3 +23,11 @@ def test_a_stream_from_the_simulator_is_whole_whatever_comes_over_the_supervisor
         gateway.stop()
         gateway = start_gateway("--simulate")
     assert gateway.log(log_id)["ending"] == "complete"
+
+
+def test_a_server_that_nobody_uses_ends_without_a_warning(start_gateway):
+    gateway = start_gateway("--simulate")
+    gateway.http.close()
+    assert gateway.terminate() == 0
+    lines = [json.loads(line) for line in gateway.said().splitlines() if line.startswith("{")]
+    assert [line for line in lines if line["level"] != "info"] == []

@@ -251,7 +251,7 @@ def test_a_full_spool_that_must_not_drop_refuses_what_must_be_logged_and_nothing
         "1",
         spool={"max_bytes": 1_048_576, "file_bytes": 65_536, "when_full": "refuse"},
     )
-    keeper = own.processes()["sluice: keeper"]
+    keeper = own.until(lambda: own.processes().get("sluice: keeper"), "the keeper, which is started last")
     body = json.dumps(CHAT | {"user": "x" * 40_000}).encode()
     os.kill(keeper, signal.SIGSTOP)
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import socket
 import ssl
 import time
@@ -47,17 +46,6 @@ def behind_tls(start_shared_gateway: Any, stand: Any) -> Any:
     )
 
 
-@pytest.fixture(scope="module")
-def single(start_shared_gateway: Any) -> Any:
-    """One worker in front of the simulator."""
-    return start_shared_gateway("--simulate", "--workers", "1")
-
-
-@pytest.fixture(scope="module")
-def single_provider(single: Any, provider_of: Any) -> Any:
-    return provider_of(single)
-
-
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     """A request with a Content-Length or no body. Raises IncompleteReadError at the end of the connection."""
     head = await reader.readuntil(b"\r\n\r\n")
@@ -81,39 +69,10 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await reader.read()
 
 
-def failure(detail: str = "") -> dict[str, Any]:
-    one = {"code": 2005, "message": "Failed to get response from provider"}
-    return {
-        "success": False,
-        "result": [],
-        "messages": [],
-        "error": [one],
-        "errors": [one],
-        "name": "AiGatewayError",
-        "httpCode": 400,
-        "internalCode": 2005,
-        "message": one["message"],
-        "description": one["message"],
-    }
-
-
-def expect_failure(gateway: Any, reply: Any, detail: str) -> dict[str, Any]:
-    """Compares what the client is told, and what only the log tells."""
-    assert (reply.status, reply.json(), reply.fault) == (400, failure(), "")
-    assert reply.header("content-type") == "application/json"
-    assert reply.header("cf-aig-step") == "0"
-    log: dict[str, Any] = gateway.log(reply.header("cf-aig-log-id"))
-    assert (log["status_code"], log["error_code"], log["ending"], log["success"]) == (400, 2005, "refused", False)
-    assert (log["path"], log["tokens_in"], log["cost"]) == ("v1/chat/completions", None, None)
-    assert detail in log["error_message"]
-    assert json.loads(log["response_head"]) == failure()
-    return log
-
-
 # --- error 2005, by its causes
 
 
-async def test_a_provider_that_is_not_there(behind: Any, wire: Any, compose: Any):
+async def test_a_provider_that_is_not_there(behind: Any, wire: Any, compose: Any, expect_failure: Any):
     async with wire(behind) as line:
         for _ in range(2):
             expect_failure(behind, await line.ask(compose(behind, body=b"{}")), "127.0.0.1 cannot be reached: Conn")
@@ -134,7 +93,9 @@ def crowded(port: int) -> Iterator[None]:
         yield
 
 
-async def test_a_provider_that_does_not_take_the_connection(behind: Any, wire: Any, compose: Any, stand: Any):
+async def test_a_provider_that_does_not_take_the_connection(
+    behind: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any
+):
     with crowded(stand.port):
         async with wire(behind) as line:
             started = time.monotonic()
@@ -143,7 +104,9 @@ async def test_a_provider_that_does_not_take_the_connection(behind: Any, wire: A
     expect_failure(behind, reply, "127.0.0.1 could not be connected to in time")
 
 
-async def test_the_clients_own_timeout_counts_from_the_connecting_on(behind: Any, wire: Any, compose: Any, stand: Any):
+async def test_the_clients_own_timeout_counts_from_the_connecting_on(
+    behind: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any
+):
     with crowded(stand.port):
         async with wire(behind) as line:
             started = time.monotonic()
@@ -176,47 +139,21 @@ BAD_REPLIES = {
 
 
 @pytest.mark.parametrize("what", BAD_REPLIES)
-async def test_a_provider_that_answers_with(behind: Any, wire: Any, compose: Any, stand: Any, what: str):
+async def test_a_provider_that_answers_with(
+    behind: Any, wire: Any, compose: Any, stand: Any, what: str, expect_failure: Any
+):
     reply, detail = BAD_REPLIES[what]
     async with stand.serve(answering(reply)), wire(behind) as line:
         expect_failure(behind, await line.ask(compose(behind, body=b"{}")), detail)
 
 
-async def test_a_provider_that_stays_silent(behind: Any, wire: Any, compose: Any, stand: Any):
+async def test_a_provider_that_stays_silent(behind: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any):
     async with stand.serve(silent), wire(behind) as line:
         started = time.monotonic()
         log = expect_failure(behind, await line.ask(compose(behind, body=b"{}")), "The provider did not answer in time")
         assert 1.4 < time.monotonic() - started < 4
     assert log["timings"]["latency"] is None
     assert 1400 < log["duration"] < 4000
-
-
-async def test_a_provider_that_is_slower_than_its_client_allows(
-    single: Any, single_provider: Any, wire: Any, compose: Any, marker: str
-):
-    body = {"model": "gpt-4o~slow-head-5000", "messages": []}
-    async with wire(single) as line:
-        started = time.monotonic()
-        sent = compose(single, body=body, cf_aig_request_timeout="100", x_sluice_marker=marker)
-        expect_failure(single, await line.ask(sent), "The provider did not answer in time")
-        assert 0.09 < time.monotonic() - started < 1
-    [entry] = await single_provider.entries(marker, 1)
-    assert entry["ended"] == "client gone"
-
-
-@pytest.mark.parametrize("given", ["0", "-1", "soon", "1e9", "", "99999999999"])
-async def test_a_timeout_that_is_none_is_ignored(single: Any, wire: Any, compose: Any, given: str):
-    async with wire(single) as line:
-        reply = await line.ask(compose(single, "GET", "openai/models", cf_aig_request_timeout=given))
-    assert reply.status == 200
-
-
-async def test_a_reply_that_has_begun_is_not_cut_by_the_clients_timeout(single: Any, wire: Any, compose: Any):
-    body = {"model": "gpt-4o~slow-first-token-400", "stream": True, "messages": []}
-    async with wire(single) as line:
-        reply = await line.ask(compose(single, body=body, cf_aig_request_timeout="200"))
-    assert (reply.status, reply.fault) == (200, "")
-    assert reply.body.endswith(b"data: [DONE]\n\n")
 
 
 # --- TLS
@@ -234,7 +171,9 @@ async def test_a_provider_with_a_certificate_that_is_trusted(behind_tls: Any, wi
     assert [(reply.status, reply.body) for reply in replies] == [(200, b"ok")] * 2
 
 
-async def test_a_provider_with_a_certificate_of_another_name(behind_tls: Any, wire: Any, compose: Any, stand: Any):
+async def test_a_provider_with_a_certificate_of_another_name(
+    behind_tls: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any
+):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(HERE / "elsewhere.pem")
     async with stand.serve(answering(OK), ssl=context), wire(behind_tls) as line:
@@ -242,7 +181,7 @@ async def test_a_provider_with_a_certificate_of_another_name(behind_tls: Any, wi
     expect_failure(behind_tls, reply, "localhost cannot be reached: ")
 
 
-async def test_a_provider_that_speaks_no_tls(behind_tls: Any, wire: Any, compose: Any, stand: Any):
+async def test_a_provider_that_speaks_no_tls(behind_tls: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any):
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
 
@@ -251,7 +190,9 @@ async def test_a_provider_that_speaks_no_tls(behind_tls: Any, wire: Any, compose
     expect_failure(behind_tls, reply, "localhost cannot be reached: ")
 
 
-async def test_a_provider_that_never_finishes_the_handshake(behind_tls: Any, wire: Any, compose: Any, stand: Any):
+async def test_a_provider_that_never_finishes_the_handshake(
+    behind_tls: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any
+):
     async with stand.serve(silent), wire(behind_tls) as line:
         reply = await line.ask(compose(behind_tls, body=b"{}"))
     expect_failure(behind_tls, reply, "localhost could not be connected to in time")
@@ -260,84 +201,9 @@ async def test_a_provider_that_never_finishes_the_handshake(behind_tls: Any, wir
 # --- connections that are used again
 
 
-async def test_requests_in_turn_use_one_connection(single: Any, wire: Any, compose: Any):
-    async with wire(single) as line, wire(single) as other:
-        seen = {(await one.ask(compose(single, x_sluice_echo="1"))).connection for one in (line, other) * 5}
-    assert len(seen) == 1
-
-
-async def test_requests_at_once_use_as_many_connections_and_later_ones_the_same(single: Any, wire: Any, compose: Any):
-    async with AsyncExitStack() as stack:
-        lines = [await stack.enter_async_context(wire(single)) for _ in range(6)]
-        sent = compose(single, x_sluice_echo="1", x_sluice_fault="slow-head=150")
-        first = {reply.connection for reply in await asyncio.gather(*(line.ask(sent) for line in lines))}
-        second = {reply.connection for reply in await asyncio.gather(*(line.ask(sent) for line in lines))}
-    assert len(first) == 6
-    assert second == first
-
-
-@pytest.mark.parametrize("fault", ["close", "surplus"])
-async def test_a_connection_that_is_spoilt_behind_a_reply_is_not_used_again(
-    single: Any, wire: Any, compose: Any, fault: str
-):
-    async with wire(single) as line:
-        first = await line.ask(compose(single, x_sluice_echo="1", x_sluice_fault=fault))
-        second = await line.ask(compose(single, x_sluice_echo="1"))
-    assert (first.status, second.status) == (200, 200)
-    assert first.connection != second.connection
-
-
-async def test_an_interim_reply_is_skipped(single: Any, wire: Any, compose: Any):
-    async with wire(single) as line:
-        first = await line.ask(compose(single, x_sluice_echo="1", x_sluice_fault="interim"))
-        second = await line.ask(compose(single, x_sluice_echo="1"))
-    assert (first.status, second.status) == (200, 200)
-    assert first.connection == second.connection
-
-
-async def test_a_reused_connection_that_was_closed_in_silence_is_replaced_once(
-    single: Any, single_provider: Any, wire: Any, compose: Any, marker: str
-):
-    async with wire(single) as line:
-        warm = await line.ask(compose(single, x_sluice_echo="1"))
-        reply = await line.ask(
-            compose(single, body=b"once more", x_sluice_echo="1", x_sluice_fault="drop-reused", x_sluice_marker=marker)
-        )
-    entries = await single_provider.entries(marker, 2)
-    assert (reply.status, reply.seen_body) == (200, b"once more")
-    assert [entry["ended"] for entry in entries] == ["broken", "complete"]
-    assert entries[0]["connection"] == warm.connection != entries[1]["connection"] == reply.connection
-    assert gateway_log_bodies(single, reply)[0] == b"once more"
-
-
-def gateway_log_bodies(gateway: Any, reply: Any) -> tuple[bytes, bytes]:
-    log_id = reply.header("cf-aig-log-id")
-    return gateway.log_body(log_id, "request"), gateway.log_body(log_id, "response")
-
-
-async def test_nothing_is_sent_a_third_time(single: Any, single_provider: Any, wire: Any, compose: Any, marker: str):
-    async with wire(single) as line:
-        await line.ask(compose(single, x_sluice_echo="1"))
-        reply = await line.ask(compose(single, body=b"{}", x_sluice_fault="drop", x_sluice_marker=marker))
-    expect_failure(single, reply, CLOSED)
-    assert len(await single_provider.entries(marker, 2)) == 2
-
-
-async def test_a_body_that_was_streamed_is_not_sent_again(
-    single: Any, single_provider: Any, wire: Any, compose: Any, marker: str
-):
-    async with wire(single) as line:
-        await line.ask(compose(single, x_sluice_echo="1"))
-        sent = compose(single, body=b"x" * 10, x_sluice_fault="drop-reused", x_sluice_marker=marker)
-        await line.send(sent[:-1])
-        await single_provider.arrived(marker)
-        expect_failure(single, await line.ask(sent[-1:]), CLOSED)
-    assert len(await single_provider.entries(marker, 1)) == 1
-
-
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
 async def test_a_connection_that_was_closed_within_a_reply_is_not_replaced(
-    behind: Any, wire: Any, compose: Any, stand: Any, begun: bytes
+    behind: Any, wire: Any, compose: Any, stand: Any, begun: bytes, expect_failure: Any
 ):
     asked: list[bytes] = []
 
@@ -385,7 +251,9 @@ async def test_bytes_that_nobody_asked_for_close_an_idle_connection(behind: Any,
             assert await ended
 
 
-async def test_so_many_connections_so_many_waiters_and_no_more(behind: Any, wire: Any, compose: Any, stand: Any):
+async def test_so_many_connections_so_many_waiters_and_no_more(
+    behind: Any, wire: Any, compose: Any, stand: Any, error_body: Any
+):
     """Two connections, one waiter: the fourth is told at once, the third is served when one becomes free."""
     arrived: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
@@ -409,14 +277,7 @@ async def test_so_many_connections_so_many_waiters_and_no_more(behind: Any, wire
         leaves[1].set()
         replies = [await line.reply() for line in lines[:3]]
     assert [reply.body for reply in replies] == [b"ok"] * 3
-    one = {"code": 2005, "message": "The gateway is at its limit, try again"}
-    assert refused.json() == failure() | {
-        "error": [one],
-        "errors": [one],
-        "httpCode": 503,
-        "message": one["message"],
-        "description": one["message"],
-    }
+    assert refused.json() == error_body(503, 2005, "The gateway is at its limit, try again")
     assert behind.log(refused.header("cf-aig-log-id"))["status_code"] == 503
 
 
@@ -427,7 +288,9 @@ async def refused_for_want_of_room(gateway: Any, line: Any, compose: Any) -> Any
     return reply
 
 
-async def test_who_waits_too_long_for_a_connection_gets_2005(behind: Any, wire: Any, compose: Any, stand: Any):
+async def test_who_waits_too_long_for_a_connection_gets_2005(
+    behind: Any, wire: Any, compose: Any, stand: Any, expect_failure: Any
+):
     async with stand.serve(silent), AsyncExitStack() as stack:
         lines = [await stack.enter_async_context(wire(behind)) for _ in range(3)]
         for line in lines:
@@ -444,7 +307,7 @@ async def test_who_waits_too_long_for_a_connection_gets_2005(behind: Any, wire: 
 
 async def test_a_slow_provider_holds_the_client_up_and_not_our_memory(behind: Any, wire: Any, compose: Any, stand: Any):
     """Nothing is read for half a second; then all of it arrives."""
-    size, piece = 40_000_000, b"0123456789abcdef" * 4096
+    size, piece = 90_000_000, b"0123456789abcdef" * 4096
     whole = hashlib.sha256()
     go_on = asyncio.Event()
 
@@ -474,7 +337,7 @@ async def test_a_slow_provider_holds_the_client_up_and_not_our_memory(behind: An
                     await line.send(piece)
         except TimeoutError:
             pass
-        assert accepted < 30_000_000
+        assert accepted < 80_000_000  # what the sockets of both legs hold, at their largest
         assert worker_mb(behind) - before < 25
         go_on.set()
         rest = b"x" * (size - accepted)

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from sluice.deadlines import Deadlines
-from sluice.upstream.http import HttpClient
+from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
 from sluice.values.reply import Part
@@ -42,9 +42,13 @@ class Client:
     def pool(self, port: int, host: str = "127.0.0.1") -> Pool:
         return self.http.pool(Origin(host, port, False))
 
+    async def begin(self, pool: Pool) -> UpstreamReply:
+        """The reply, its body to be read."""
+        return await self.http.send(pool, b"GET", HEAD, Nothing())
+
     async def ask(self, pool: Pool) -> bytes:
         """The body of the reply."""
-        reply = await self.http.send(pool, b"GET", HEAD, Nothing())
+        reply = await self.begin(pool)
         body = b""
         part = Part(b"", False)
         while not part.last:

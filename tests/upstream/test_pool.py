@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sluice.values.errors import UpstreamTimeout, UpstreamUnreachable
+from sluice.values.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -102,6 +102,21 @@ async def test_waiting_for_a_connection_has_one_deadline_however_often_others_co
     assert await first == b"ok"
     turnstile.pass_one()
     assert await client.ask(pool) == b"ok"
+
+
+async def test_a_waiter_that_has_left_takes_no_place_in_the_queue(make_client: Any, stand: Any):
+    client = make_client(connections=1, waiters=1, connect_timeout_s=0.05)
+    pool = client.pool(await stand(ever_ok))
+    held = await pool.connect()
+    for _ in range(3):
+        with pytest.raises(UpstreamTimeout):
+            await client.ask(pool)
+    waiting = asyncio.create_task(client.ask(pool))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await client.ask(pool)
+    pool.give_up(held)
+    assert await waiting == b"ok"
 
 
 async def test_a_waiter_that_leaves_when_its_turn_has_come_passes_it_on(make_client: Any, stand: Any):
