@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Final
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 COMPILED: Final = (
     "sluice/deadlines.py",
@@ -40,16 +40,13 @@ tests/test_compiled.py watches over that.
 """
 
 
-def extensions() -> list[object]:
-    """The compiled modules; none unless they are asked for."""
-    if os.environ.get("SLUICE_COMPILE") != "1":
-        return []
+extensions: list[Extension] = []
+if os.environ.get("SLUICE_COMPILE") == "1":
     if {"editable_wheel", "develop", "build_ext"} & set(sys.argv):
         # They would lie beside the sources, and be imported in their place however those change.
         sys.exit("SLUICE_COMPILE=1 makes wheels only: `scripts/compile`.")
     from mypyc.build import mypycify
 
-    return list(mypycify(list(COMPILED), group_name="sluice", opt_level="3", debug_level="0"))
+    extensions += mypycify(list(COMPILED), group_name="sluice", opt_level="3", debug_level="0")
 
-
-setup(ext_modules=extensions())
+setup(ext_modules=extensions)

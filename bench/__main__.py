@@ -20,9 +20,10 @@ import bench.startup
 import bench.streams
 import bench.throughput
 from bench import machine, report
-from bench.contenders import ROOT, Name
+from bench.contenders import COMPILED, ROOT, Name
 from bench.exchange import reply_body
 from bench.machine import BenchFault, Cores
+from bench.startup import Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,26 @@ def start(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
         starts = bench.startup.measure(upstream, plan.cores, plan.folder / "data-start", plan.starts)
+        if "sluice-pure" in plan.contenders:
+            pure = bench.startup.measure(upstream, plan.cores, plan.folder / "data-pure", plan.starts, pure=True)
+            findings.raw["start, pure"] = [asdict(row) for row in pure]
+            print(f"\n## Start and rest, not compiled\n\n{at_rest(pure)}", flush=True)
     findings.raw["start"] = [asdict(row) for row in starts]
-    seconds = median(row.first_200_s for row in starts)
-    idle = {title: median(row.rss_mb[title] for row in starts if title in row.rss_mb) for title in starts[0].rss_mb}
-    print(f"\n## Start and rest\n\n{report.table(['what', 'figure'], [['start to first 200, s', seconds]])}")
-    print(report.table(["process", "MB at rest"], [[title, mb] for title, mb in idle.items()]), flush=True)
-    findings.judge("start to first 200, s", seconds, "at most", 1)
-    worker = [mb for title, mb in idle.items() if title.startswith("sluice: worker")]
+    print(f"\n## Start and rest\n\n{at_rest(starts)}", flush=True)
+    findings.judge("start to first 200, s", median(row.first_200_s for row in starts), "at most", 1)
+    worker = [mb for title, mb in resting(starts).items() if title.startswith("sluice: worker")]
     findings.judge("worker at rest, MB", max(worker, default=float("nan")), "at most", 60)
+
+
+def resting(starts: list[Start]) -> dict[str, float]:
+    """The median memory of each process by its title."""
+    return {title: median(row.rss_mb[title] for row in starts if title in row.rss_mb) for title in starts[0].rss_mb}
+
+
+def at_rest(starts: list[Start]) -> str:
+    lines: list[report.Line] = [["start to first 200, s", median(row.first_200_s for row in starts)]]
+    lines += [[f"{title} at rest, MB", mb] for title, mb in resting(starts).items()]
+    return report.table(["what", "figure"], lines)
 
 
 def keeper(plan: Plan, findings: Findings) -> None:
@@ -136,7 +149,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "start": start,
     "keeper": keeper,
 }
-EVERYONE = ("nginx", "prototype", "sluice", "sluice-one-core", "sluice-no-logs")
+EVERYONE = ("nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs")
 QUICK = ("nginx", "sluice")
 OF_SLUICE_ALONE = {"start", "keeper"}
 
@@ -144,7 +157,11 @@ OF_SLUICE_ALONE = {"start", "keeper"}
 def main() -> int:
     asked = arguments()
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
-        findings = Findings({"machine": machine.describe(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        built = "pure" if COMPILED is None else "compiled"
+        findings = Findings(
+            {"machine": machine.describe(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "build": built}
+        )
+        print(f"`sluice` is the {built} build.", flush=True)
         try:
             plan = plan_of(asked, Path(folder))
             parts = asked.parts or [
@@ -179,7 +196,8 @@ def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
     cores = Cores.choose()
     os.sched_setaffinity(0, {cores.load})
     quick: bool = asked.quick
-    contenders: str = asked.contenders or ",".join(QUICK if quick else EVERYONE)
+    everyone = [name for name in EVERYONE if COMPILED is not None or name != "sluice-pure"]
+    contenders: str = asked.contenders or ",".join(QUICK if quick else everyone)
     return Plan(
         contenders=[bench.contenders.NAMES[name] for name in contenders.split(",")],
         prototype=asked.prototype,

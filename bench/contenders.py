@@ -14,11 +14,14 @@ from typing import Literal, get_args
 from bench.machine import BenchFault, Cores, Program, free_port, pin
 
 ROOT = Path(__file__).parent.parent
-SLUICE = (sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
+SLUICE = (sys.executable, "-P", "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
+COMPILED = os.environ.get("SLUICE_COMPILED")
+"""Where the packages of the compiled build lie; the scripts tell, if there is one of the present sources."""
 
-Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-one-core", "sluice-no-logs"]
-"""sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say; sluice-one-core: all of
-it there; sluice-no-logs: nothing logged, as peers publish their figures."""
+Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs"]
+"""sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say, compiled if there is such
+a build; sluice-pure: the same, not compiled; sluice-one-core: all of it there; sluice-no-logs: nothing logged, as peers
+publish their figures."""
 NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
@@ -75,7 +78,8 @@ def start(
 def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack) -> Contender:
     """Sluice with one worker, as the name says."""
     port = free_port()
-    program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data))
+    pure = name == "sluice-pure"
+    program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data, pure=pure))
     program.wait_for_port(port)
     headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
     if name == "sluice-no-logs":
@@ -88,9 +92,11 @@ def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack
     return Contender(name, port, "/v1/local/default/openai/v1/chat/completions", headers, program, cores.gateway)
 
 
-def start_sluice(upstream: int, port: int, core: int | None, data: Path, workers: int = 1) -> Program:
+def start_sluice(
+    upstream: int, port: int, core: int | None, data: Path, workers: int = 1, *, pure: bool = False
+) -> Program:
     command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
-    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", "PYTHONPATH": str(ROOT)}
+    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", **build(pure=pure)}
     return Program(command, core, data.with_suffix(".log"), environment)
 
 
@@ -101,12 +107,17 @@ def make_token(data: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **build(pure=True)},
     )
     if done.returncode:
         raise BenchFault(f"no token could be made:\n{done.stderr}")
     token: str = json.loads(done.stdout)["token"]
     return token
+
+
+def build(*, pure: bool = False) -> dict[str, str]:
+    """The environment of a process that is to import Sluice, compiled if it may be and is."""
+    return {"PYTHONPATH": str(ROOT) if pure or COMPILED is None else COMPILED}
 
 
 NGINX = """

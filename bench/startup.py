@@ -18,17 +18,17 @@ class Start:
     """By the title of the process, two seconds after the first reply."""
 
 
-def measure(upstream: int, cores: Cores, data: Path, rounds: int) -> list[Start]:
+def measure(upstream: int, cores: Cores, data: Path, rounds: int, *, pure: bool = False) -> list[Start]:
     """Starts Sluice on a data folder that has been started before, again and again."""
     port = free_port()
-    with start_sluice(upstream, port, cores.gateway, data) as program:
+    with start_sluice(upstream, port, cores.gateway, data, pure=pure) as program:
         program.wait_for_port(port)
         token = make_token(data)
     starts = []
     for _ in range(rounds):
         port = free_port()
         began = time.monotonic()
-        with start_sluice(upstream, port, cores.gateway, data) as program:
+        with start_sluice(upstream, port, cores.gateway, data, pure=pure) as program:
             while not _answers(port, {"cf-aig-authorization": f"Bearer {token}"}):
                 if time.monotonic() - began > 30:
                     raise BenchFault(f"no reply 30 s after the start:\n{program.said()}")

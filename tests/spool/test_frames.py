@@ -87,7 +87,7 @@ def test_one_flipped_bit_is_never_taken_for_a_frame(frame_bytes: bytes, at: int,
 
 @pytest.fixture(scope="module")
 def frame_bytes() -> bytes:
-    exchange = Exchange(*["x"] * 3, "local", "openai", "p", "POST", "provider", 1, 2, 3, 200, "complete", *[0] * 3,
+    exchange = Exchange("x", "local", "openai", "p", "POST", "provider", 1, 2, 3, 200, "complete", *[0] * 3,
                         True, True, *[b""] * 7, 1, 2)  # fmt: skip
     return b"".join(encode_log_frame(GATEWAY, exchange, [b"asked"], [b"answered"], seed=SEED))
 
