@@ -16,7 +16,6 @@ from typing import Final, Protocol, cast
 from sluice.edge.body import ArrivedBody, IncomingBody
 from sluice.edge.call import Call
 from sluice.edge.render import Form
-from sluice.engine.recorder import refusal
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
 from sluice.values.reply import Part, Reply
 from sluice.values.settings import LimitSettings
@@ -49,6 +48,8 @@ class Host(Protocol):
     draining: bool
 
     def answer(self, call: Call, /) -> Awaitable[Reply]: ...
+
+    def refuse(self, error: GatewayError, event_id: bytes, /) -> Reply: ...
 
     def joined(self, connection: "Downstream") -> None: ...
 
@@ -277,7 +278,7 @@ class Downstream(asyncio.Protocol):
         while True:
             turn = self._waiting.popleft() if self._waiting else await self._rest()
             if isinstance(turn, GatewayError):
-                await self._send(refusal(turn, turn.status), None, stays=False)
+                await self._send(self._server.refuse(turn, b""), None, stays=False)
                 return
             head, body = turn
             reply = await self._reply(head, body)
@@ -316,10 +317,10 @@ class Downstream(asyncio.Protocol):
             path, _, query = target.partition(b"?")
             return await self._server.answer(Call(head, path, query, body))
         except GatewayError as error:
-            return refusal(error, error.status)
+            return self._server.refuse(error, head.fields.get(b"cf-aig-event-id", b""))
         except Exception:  # a last resort: the client gets an answer, the process log the reason
             _log.exception("request failed")
-            return refusal(InternalFault(), InternalFault.status)
+            return self._server.refuse(InternalFault(), head.fields.get(b"cf-aig-event-id", b""))
 
     async def _send(self, reply: Reply, head: RequestHead | None, stays: bool) -> bool:
         """Writes a reply as it comes. Whether the connection stays open behind it."""

@@ -13,6 +13,7 @@ from sluice.values.reply import Part, Reply, WholeBody
 from sluice.wire.http1 import field
 
 NOT_RELAYED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+GATHERED_BYTES: Final = 1024 * 1024
 
 
 class Management:
@@ -25,6 +26,7 @@ class Management:
 
     async def relay(self, call: Call) -> Reply:
         """The console's reply as it comes."""
+        await call.body.gather(GATHERED_BYTES)  # a slow sender must not hold one of the few places
         if self._running >= self._most:
             return unavailable("The console is busy, try again")
         self._running += 1

@@ -1,6 +1,6 @@
 """The table of every path, and the way from a request to its handler."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import unquote
 
@@ -8,9 +8,9 @@ from sluice.edge.call import Call, Place
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
 from sluice.engine.engine import Engine
-from sluice.engine.recorder import refusal
 from sluice.values.errors import GatewayError, GatewayNotFound, MalformedRequest, MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
+from sluice.values.settings import Settings
 
 INFERENCE: Final = b"/v1/"
 MANAGEMENT: Final = b"/client/v4/"
@@ -36,10 +36,16 @@ class Paths:
     """Sends each request to its handler."""
 
     def __init__(
-        self, engine: Engine, management: Management, hosts: Mapping[str, str], cors: bool, ready: Callable[[], bool]
+        self,
+        engine: Engine,
+        management: Management,
+        settings: Settings,
+        ready: Callable[[], bool],
+        refuse: Callable[[GatewayError, bytes], Reply],
     ) -> None:
-        self._engine, self._management, self._cors, self._ready = engine, management, cors, ready
-        self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in hosts.items()}
+        self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
+        self._cors = settings.server.cors
+        self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
         self._places: dict[bytes, Place] = {}
         self._names = Names()
 
@@ -75,7 +81,7 @@ class Paths:
         try:
             reply = await self._inference(call, path)
         except GatewayError as error:
-            reply = refusal(error, error.status)
+            reply = self._refuse(error, call.head.fields.get(b"cf-aig-event-id", b""))
         reply.lines = [line for line in reply.lines if line[:15].lower() != b"access-control-"]
         reply.lines.append(SHARED)
         return reply

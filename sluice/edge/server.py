@@ -15,7 +15,7 @@ from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
 from sluice.journal import fields
 from sluice.metrics import Metrics
-from sluice.values.errors import Overloaded
+from sluice.values.errors import GatewayError, Overloaded
 from sluice.values.reply import Reply
 from sluice.values.settings import LimitSettings
 
@@ -29,9 +29,14 @@ class Server:
     """Serves what `answer` answers on listening sockets, until it has drained."""
 
     def __init__(
-        self, answer: Callable[[Call], Awaitable[Reply]], limits: LimitSettings, deadlines: Deadlines, metrics: Metrics
+        self,
+        answer: Callable[[Call], Awaitable[Reply]],
+        refuse: Callable[[GatewayError, bytes], Reply],
+        limits: LimitSettings,
+        deadlines: Deadlines,
+        metrics: Metrics,
     ) -> None:
-        self.answer, self.limits = answer, limits
+        self.answer, self.refuse, self.limits = answer, refuse, limits
         self.loop = asyncio.get_running_loop()
         self.draining = False
         self._deadlines = deadlines

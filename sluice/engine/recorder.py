@@ -34,6 +34,17 @@ class Recorder:
     def open(self, request: Request) -> "Trace":
         return Trace(self, request)
 
+    def refuse(self, error: GatewayError, event_id: bytes = b"") -> Reply:
+        """The answer to what never became a request to a gateway: it has ids, for people to name it by, but no log."""
+        reply = refusal(error, error.status)
+        reply.lines.append(self.ids(event_id))
+        return reply
+
+    def ids(self, event_id: bytes) -> bytes:
+        """The field lines that name a request that is not logged."""
+        log_id = self.spool.mint.mint().encode()
+        return b"cf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (log_id, event_id or log_id)
+
 
 class Trace:
     """One request on its way: who was let in, and a record for the step that runs."""
@@ -72,9 +83,7 @@ class Trace:
         if self._record is not None:
             self._record.follow(reply)
         else:
-            event_id = self._request.options.event_id
-            log_id = self._recorder.spool.mint.mint().encode()
-            reply.lines.append(b"cf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (log_id, event_id or log_id))
+            reply.lines.append(self._recorder.ids(self._request.options.event_id))
         return reply
 
 

@@ -68,6 +68,9 @@ class Connection(asyncio.Protocol):
                 self.write(LAST_CHUNK)
         except GatewayError as error:
             self.fail(error)
+        except BaseException:
+            self.abort()  # nobody looks at this task: the exchange must not wait for the rest of its request
+            raise
 
     def write(self, data: bytes) -> None:
         """Sends a piece of the body."""

@@ -48,11 +48,11 @@ async def run_worker(child: Child) -> None:
         paths = Paths(
             engine,
             management,
-            settings.hosts,
-            settings.server.cors,
+            settings,
             ready=lambda: not server.draining and spool.writable and not spool.refusing,
+            refuse=recorder.refuse,
         )
-        server = Server(paths.answer, settings.limits, deadlines, metrics)
+        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, metrics)
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()

@@ -12,12 +12,18 @@ import uvloop
 from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.server import Server
+from sluice.engine.recorder import refusal
 from sluice.metrics import Metrics
+from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
 from sluice.values.settings import LimitSettings
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Answer = Callable[[Call], Awaitable[Reply]]
+
+
+def refuse(error: GatewayError, event_id: bytes) -> Reply:
+    return refusal(error, error.status)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -32,7 +38,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[int]]]:
     with closing(Deadlines(loop, tick_s=0.02)) as deadlines:
 
         async def start(answer: Answer, **limits: Any) -> int:
-            server = Server(answer, LimitSettings(**limits), deadlines, Metrics.unseen())
+            server = Server(answer, refuse, LimitSettings(**limits), deadlines, Metrics.unseen())
             listener = socket.create_server(("127.0.0.1", 0))
             await server.listen(listener)
             servers.append(server)

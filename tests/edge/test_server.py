@@ -8,9 +8,15 @@ from typing import Any
 from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.server import Server
+from sluice.engine.recorder import refusal
 from sluice.metrics import Metrics
+from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.settings import LimitSettings
+
+
+def refuse(error: GatewayError, event_id: bytes) -> Reply:
+    return refusal(error, error.status)
 
 
 async def answer(call: Call) -> Reply:
@@ -20,7 +26,7 @@ async def answer(call: Call) -> Reply:
 async def test_a_server_without_connections_drains_at_once():
     loop = asyncio.get_running_loop()
     with closing(Deadlines(loop)) as deadlines:
-        server = Server(answer, LimitSettings(), deadlines, Metrics.unseen())
+        server = Server(answer, refuse, LimitSettings(), deadlines, Metrics.unseen())
         await server.listen(socket.create_server(("127.0.0.1", 0)))
         async with asyncio.timeout(1):
             await server.drain(60, asyncio.sleep(60))
@@ -36,7 +42,7 @@ async def test_a_reply_at_the_drain_is_the_connections_last(serve: Any, dial: An
 
     loop = asyncio.get_running_loop()
     with closing(Deadlines(loop)) as deadlines:
-        server = Server(slowly, LimitSettings(), deadlines, Metrics.unseen())
+        server = Server(slowly, refuse, LimitSettings(), deadlines, Metrics.unseen())
         listener = socket.create_server(("127.0.0.1", 0))
         await server.listen(listener)
         reader, writer = await dial(listener.getsockname()[1])

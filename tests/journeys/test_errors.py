@@ -77,6 +77,8 @@ def expect(gateway: Any, sent: bytes, status: int, code: int, message: str | Non
     }
     assert message is not None or len(said) > len("Malformed request")
     assert b"\r\ncontent-type: application/json" in head.lower()
+    assert b"\r\ncf-aig-request-id: " in head
+    assert b"\r\ncf-aig-event-id: " in head
     return head
 
 
