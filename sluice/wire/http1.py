@@ -23,6 +23,8 @@ from sluice.wire.events import END, ReplyEvent, ReplyHead, RequestEvent, Request
 _BODILESS: Final = frozenset({204, 304})
 _START_LINE: Final = 256
 """What a head read in pieces may have beyond what `_size` counts: method, version and white space."""
+_SPENT_REQUESTS: Final = httptools.HttpRequestParser(object())
+_SPENT_REPLIES: Final = httptools.HttpResponseParser(object())
 _HOST: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
 """What RFC 3986 has in a host and a port."""
 
@@ -63,6 +65,11 @@ class RequestReader:
         self._fields: dict[bytes, bytes] = {}
         self._head: RequestHead | None = None
 
+    @property
+    def in_head(self) -> bool:
+        """Whether the next event due is a head."""
+        return self._head is None
+
     def feed(self, data: bytes) -> list[RequestEvent]:
         """The events that these bytes complete; body pieces as they came."""
         if self._last or self.fault is not None:
@@ -88,7 +95,7 @@ class RequestReader:
     def close(self) -> None:
         """Lets go of the parser, which holds on to this: the pieces last read are not left to the collector."""
         self._events = []
-        del self._parser
+        self._parser = _SPENT_REQUESTS
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
@@ -307,7 +314,7 @@ class ReplyReader:
     def close(self) -> None:
         """Lets go of the parser, which holds on to this: the pieces last read are not left to the collector."""
         self._events = []
-        del self._parser
+        self._parser = _SPENT_REPLIES
 
     def on_message_begin(self) -> None:
         if self.ended:
