@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.util
 from typing import Final
 
 import click
@@ -37,11 +38,17 @@ class Commands(click.Group):
             formatter.write_dl([(name, line) for name, (line, _) in COMMANDS.items()])
 
 
+def build() -> str:
+    """Whether the request path was compiled ahead of time (docs/performance.md)."""
+    found = importlib.util.find_spec("sluice.deadlines")
+    return "pure" if found is None or (found.origin or "").endswith(".py") else "compiled"
+
+
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Begin with `sluice serve --simulate`: it needs no key and prints a call to try.",
 )
-@click.version_option(__version__, prog_name="sluice")
+@click.version_option(f"{__version__} ({build()})", prog_name="sluice")
 def main() -> None:
     """A self-hosted AI gateway: one server in front of every LLM provider."""
