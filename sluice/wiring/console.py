@@ -22,10 +22,11 @@ PRICES: Final = (
     sys.executable,
     "-P",
     "-c",
-    "import sys; sys.path.append(sys.argv[1]); from sluice.wiring.prices import main; main()",
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    "sys.path.append(sys.argv[1]); from sluice.wiring.prices import main; main()",
     str(Path(sluice.__file__).parent.parent),
 )
-"""The program that knows the price list, as the supervisor starts its own."""
+"""The program that knows the price list, as the supervisor starts its own. No terminal ends it."""
 
 
 async def run_console(child: Child) -> None:
