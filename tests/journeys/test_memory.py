@@ -1,11 +1,17 @@
-"""What a worker holds is bounded, whatever clients do: send ahead, read late, leave, or never leave."""
+"""What a worker holds is bounded, whatever clients do: come in numbers, send ahead, read late, leave, or never do."""
 
 import asyncio
+import hashlib
 import os
 import socket
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+MB = 1024 * 1024
 TINY = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -56,6 +62,57 @@ async def healthy(gateway: Any, deadline_s: float = 2) -> None:
         writer.write(TINY)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
+
+
+@pytest.fixture(scope="module")
+def busy(start_shared_gateway: Any) -> Any:
+    return start_shared_gateway("--simulate", "--workers", "1")
+
+
+async def test_a_thousand_slow_streams_take_little_memory(busy: Any):
+    request = chat(busy, "gpt-4o~pace-150~words-20", "Connection: close", stream=True)
+
+    async def whole() -> bool:
+        reader, writer = await asyncio.open_connection("127.0.0.1", busy.port)
+        writer.write(request)
+        reply = await reader.read()
+        writer.close()
+        return reply.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+    async with asyncio.timeout(30):
+        assert all(await asyncio.gather(*[whole() for _ in range(1000)]))
+    assert memory_mb(busy, "VmHWM") < 150
+    assert {log["ending"] for log in await asyncio.to_thread(busy.logs, 1000)} == {"complete"}
+
+
+def test_four_large_calls_at_once_are_logged_whole_within_little_memory(busy: Any):
+    blocks = [hashlib.sha256(str(number).encode()).digest() * 32768 for number in range(60)]
+    asked = sha256(blocks)
+
+    def call(number: int) -> tuple[str, tuple[int, str]]:
+        headers = {"content-length": str(60 * MB)} if number % 2 else {}
+        headers["x-sluice-fault"] = "huge=60"
+        url = f"{busy.inference_url()}/v1/files"
+        with busy.http.stream("POST", url, content=iter(blocks), headers=headers) as reply:
+            return reply.headers["cf-aig-log-id"], sha256(reply.iter_raw())
+
+    with ThreadPoolExecutor(4) as threads:
+        for log_id, told in threads.map(call, range(4)):
+            busy.log(log_id)
+            for side, sent in (("request", asked), ("response", told)):
+                path = f"/client/v4/accounts/local/ai-gateway/gateways/default/logs/{log_id}/{side}"
+                with busy.http.stream("GET", path, headers={"authorization": f"Bearer {busy.token}"}) as stored:
+                    assert sha256(stored.iter_raw()) == sent
+    for role in ("worker 1", "keeper", "console"):
+        assert memory_mb(busy, "VmHWM", f"sluice: {role}") < 250
+
+
+def sha256(pieces: Iterable[bytes]) -> tuple[int, str]:
+    digest, length = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        length += len(piece)
+    return length, digest.hexdigest()
 
 
 async def test_requests_sent_ahead_and_never_read_cost_little_and_hold_up_nobody(start_gateway: Any):
