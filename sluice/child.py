@@ -174,10 +174,14 @@ class _Vitals:
         self._cpu_seen_ns = spent_ns
         self._processes.set(1)
         if sys.platform == "linux":
-            with open("/proc/self/statm", "rb") as file:
-                self._resident.set(int(file.read().split()[1]) * self._page_bytes)
-            # The size of this folder is the count since Linux 6.2; listing 16,000 entries would hold the loop for 5 ms.
-            self._descriptors.set(os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")))
+            with contextlib.suppress(OSError):  # no descriptor may be left to look with: we live all the same
+                self._look()
+
+    def _look(self) -> None:
+        # The size of this folder is the count since Linux 6.2; listing 16,000 entries would hold the loop for 5 ms.
+        self._descriptors.set(os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")))
+        with open("/proc/self/statm", "rb") as file:
+            self._resident.set(int(file.read().split()[1]) * self._page_bytes)
 
 
 def _open_metrics(path: Path) -> Metrics:

@@ -1,6 +1,7 @@
 """A child's side of the supervisor, over a real socketpair."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -70,6 +71,17 @@ def test_a_supervisor_that_dies_before_its_orders_leaves_no_child(line: Line):
     line.ours.close()
     with pytest.raises(SystemExit):
         line.receive()
+
+
+def test_it_beats_on_without_a_descriptor_to_spare(line: Line, tmp_path: Path):
+    child = line.begin(orders.encode(given(tmp_path)))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        child.beat()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert line.ours.recv(4096) == BEAT
 
 
 async def test_it_beats_on_its_loop_and_shows_what_it_uses(line: Line, tmp_path: Path):
