@@ -85,4 +85,4 @@ async def open_price_list(program: Sequence[str]) -> AsyncIterator[PriceList]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()  # it has nothing to lose
-        await process.wait()
+        await process.communicate()  # not wait(): that hangs where an answer too long has held up the pipe

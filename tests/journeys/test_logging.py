@@ -83,9 +83,11 @@ def test_a_plain_call_in_full(gateway: Any):
         "request_head": CONTENT.decode(),
         "request_head_complete": True,
         "request_size": len(CONTENT),
+        "request_truncated": False,
         "response_head": reply.text,
         "response_head_complete": True,
         "response_size": len(reply.content),
+        "response_truncated": False,
     }
     assert before - 1 < datetime.fromisoformat(told["created_at"]).timestamp() < time.time() + 1
     assert 0 <= told["timings"]["latency"] <= told["timings"]["total"] == told["duration"] < 20_000
