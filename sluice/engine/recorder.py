@@ -93,7 +93,7 @@ NO_BODY: Final = Whole(b"")
 class Record:
     """The record of one step, and the body of its reply as the edge pulls it. Only its first ending counts."""
 
-    # What most requests never change is said once here: it saves 1 us of 50 a request over setting it on each.
+    # What most requests never change is said once here, not set on each.
     _latency_s: float | None = None
     _ending: Ending = "complete"
     _status: int = 0

@@ -27,7 +27,7 @@ class Desk:
 
 
 class Whole:
-    """A body that came in one piece, small enough for its frame: recorded without a tape (2 us less each, of 50)."""
+    """A body that came in one piece, small enough for its frame: recorded without a tape."""
 
     __slots__ = ("length", "parts")
 

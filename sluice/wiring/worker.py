@@ -22,7 +22,7 @@ from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Requests leave few reference cycles, so the collector may run rarely (docs/performance.md)."""
+"""Requests leave few reference cycles, so the collector may run rarely."""
 
 
 async def run_worker(child: Child) -> None:
