@@ -54,6 +54,8 @@ base_url = "https://openai.example.com/v1"
         SLUICE_HOSTS='{"b.example.com": "local/other"}',
     )
     assert settings.providers == {"openai": ProviderSettings("https://openai.example.com/v1")}
+    hyphened = load(SLUICE_PROVIDERS__WORKERS_AI__BASE_URL="http://127.0.0.1:9/ai")
+    assert hyphened.providers == {"workers-ai": ProviderSettings("http://127.0.0.1:9/ai")}
     there = load(SLUICE_PROVIDERS__OPENAI__BASE_URL="http://127.0.0.1:9")
     assert there.providers == {"openai": ProviderSettings("http://127.0.0.1:9")}
     assert settings.hosts == {"aig.example.com": "local/default", "b.example.com": "local/other"}
@@ -89,9 +91,9 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, toml: str, message: 
         ("SLUICE_SIMULAT", "1", "SLUICE_SIMULAT is no setting: did you mean SLUICE_SIMULATE?"),
         ("SLUICE_SPOOL__WHEN_FULL", "wait", "SLUICE_SPOOL__WHEN_FULL: choose one of drop, refuse, got 'wait'"),
         (
-            "SLUICE_PROVIDERS__WORKERS_AI__BASE_URL",
+            "SLUICE_PROVIDERS__NO_BODY__BASE_URL",
             "http://x",
-            "providers.workers-ai: there is no such provider: known",
+            "providers.no-body: there is no such provider: known",
         ),
         ("SLUICE_HOSTS", "nowhere", "SLUICE_HOSTS: JSON is malformed"),
         ("SLUICE_SERVER", '{"prot": 1}', "SLUICE_SERVER: there is no setting server.prot"),

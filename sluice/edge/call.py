@@ -21,5 +21,5 @@ class Place(msgspec.Struct, frozen=True):
     account: str
     gateway: str
     provider: str
-    """In lower case; empty for the gateway itself."""
+    """In lower case and no alias; empty for the gateway itself."""
     endpoint: bytes

@@ -8,6 +8,7 @@ from sluice.edge.call import Call, Place
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
 from sluice.engine.engine import Engine
+from sluice.providers.registry import canonical
 from sluice.values.errors import GatewayError, GatewayNotFound, MalformedRequest, MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.settings import Settings
@@ -105,7 +106,7 @@ class Paths:
         if len(account) > LONGEST_NAME or len(gateway) > LONGEST_NAME:
             raise GatewayNotFound
         provider, _, endpoint = rest.lstrip(b"/").partition(b"/")  # a base URL may end with a slash, and so double it
-        place = Place(segment(account), segment(gateway), segment(provider).lower(), endpoint.lstrip(b"/"))
+        place = Place(segment(account), segment(gateway), canonical(segment(provider)), endpoint.lstrip(b"/"))
         if len(self._places) >= MOST_PLACES:
             self._places.clear()
         if len(path) <= LONGEST_PLACE:

@@ -147,6 +147,11 @@ class Record:
         self._started_ms, self._started_s = spool.mint.last_ms, time.monotonic()
         self._collect = collect
 
+    @property
+    def account(self) -> str:
+        """Whose gateway was called."""
+        return self._admission.gateway.account
+
     # --- what happens to the step, in this order
 
     def found(self, path: str) -> None:

@@ -1,8 +1,11 @@
 """A provider is data: what most share is a default, what differs is a function."""
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
+
+from sluice.values.request import Header
 
 
 def as_given(endpoint: bytes) -> bytes:
@@ -10,11 +13,53 @@ def as_given(endpoint: bytes) -> bytes:
     return endpoint
 
 
-def versioned(endpoint: bytes) -> bytes:
-    """Under `v1/`, which clients send once, twice or not at all (contract 1.2, column prefix)."""
+def unversioned(endpoint: bytes) -> bytes:
+    """Without the `v1/` that clients send once, twice or not at all: the base URL ends with it."""
     while endpoint.startswith(b"v1/"):
         endpoint = endpoint[3:]
-    return b"v1/" + endpoint
+    return endpoint
+
+
+def versioned(endpoint: bytes) -> bytes:
+    """Under `v1/`, which clients send once, twice or not at all (contract 1.2, column prefix)."""
+    return b"v1/" + unversioned(endpoint)
+
+
+def once(endpoint: bytes) -> bytes:
+    """As the client gave it, but for a doubled `v1/`."""
+    return versioned(endpoint) if endpoint.startswith(b"v1/v1/") else endpoint
+
+
+def bearer(key: bytes) -> tuple[Header, ...]:
+    """A key as most vendors take it."""
+    return ((b"authorization", b"Authorization", b"Bearer " + key),)
+
+
+def in_x_api_key(key: bytes) -> tuple[Header, ...]:
+    """A key in the header `x-api-key`."""
+    return ((b"x-api-key", b"x-api-key", key),)
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where an endpoint is: `path` under the vendor's own `base_url`."""
+
+    base_url: str
+    path: bytes
+    endpoint: bytes
+    """The path under a base URL of the operator's, which tells what the vendor's host may tell too; so it is logged."""
+
+
+class Compat(msgspec.Struct, frozen=True):
+    """The vendor's own endpoints in OpenAI's shape, as a client calls them behind the slug; None where it has none."""
+
+    chat: bytes | None = b"v1/chat/completions"
+    responses: bytes | None = b"v1/responses"
+    embeddings: bytes | None = b"v1/embeddings"
+    models: bytes | None = b"v1/models"
+
+
+OPENAI_SHAPED: Final = Compat()
+NOT_COMPATIBLE: Final = Compat(chat=None, responses=None, embeddings=None, models=None)
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -22,6 +67,28 @@ class Provider(msgspec.Struct, frozen=True):
 
     name: str
     base_url: str
+    """May name the client's `{account}`; what else stands in braces, `locate` fills in."""
     endpoint: Callable[[bytes], bytes] = as_given
-    terminal_line: bytes = b""
+    locate: Callable[[bytes], Address] | None = None
+    """Where the path chooses the host too. Raises MalformedRequest for a path that names none."""
+    sign: Callable[[bytes], tuple[Header, ...]] = bearer
+    """A provider key as header fields of the vendor's own."""
+    key_headers: tuple[bytes, ...] = (b"authorization",)
+    """Every header, in lower case, in which a client may send its key."""
+    compat: Compat = OPENAI_SHAPED
+    default_headers: tuple[Header, ...] = ()
+    """What the vendor demands beside the key, for requests that a translation makes."""
+    terminal_line: bytes = b"data: [DONE]"
     """The line of an event stream behind which nothing follows; clients may hang up at it, before the HTTP end."""
+
+    @property
+    def per_account(self) -> bool:
+        """Whether its own base URL depends on who asks."""
+        return "{account}" in self.base_url
+
+    def address(self, endpoint: bytes, account: str) -> Address:
+        """Where a client's endpoint is. Raises MalformedRequest."""
+        if self.locate is not None:
+            return self.locate(endpoint)
+        path = self.endpoint(endpoint)
+        return Address(self.base_url.replace("{account}", account), path, path)

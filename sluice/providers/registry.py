@@ -3,7 +3,68 @@
 from collections.abc import Mapping
 from typing import Final
 
+from sluice.providers.anthropic import ANTHROPIC
+from sluice.providers.azure import AZURE_OPENAI
+from sluice.providers.baseten import BASETEN
+from sluice.providers.cohere import COHERE
+from sluice.providers.google import GOOGLE_AI_STUDIO
+from sluice.providers.huggingface import HUGGINGFACE
 from sluice.providers.openai import OPENAI
+from sluice.providers.openai_shaped import (
+    CEREBRAS,
+    DEEPSEEK,
+    FIREWORKS,
+    GROK,
+    GROQ,
+    MISTRAL,
+    OPENROUTER,
+    PARALLEL,
+    PERPLEXITY,
+)
 from sluice.providers.provider import Provider
+from sluice.providers.replicate import REPLICATE
+from sluice.providers.workers_ai import WORKERS_AI
 
-PROVIDERS: Final[Mapping[str, Provider]] = {provider.name: provider for provider in (OPENAI,)}
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    provider.name: provider
+    for provider in (
+        OPENAI,
+        ANTHROPIC,
+        GOOGLE_AI_STUDIO,
+        WORKERS_AI,
+        AZURE_OPENAI,
+        GROQ,
+        MISTRAL,
+        COHERE,
+        PERPLEXITY,
+        GROK,
+        DEEPSEEK,
+        OPENROUTER,
+        CEREBRAS,
+        FIREWORKS,
+        BASETEN,
+        HUGGINGFACE,
+        REPLICATE,
+        PARALLEL,
+    )
+}
+ALIASES: Final[Mapping[str, str]] = {
+    "google": "google-ai-studio",
+    "azure": "azure-openai",
+    "perplexity": "perplexity-ai",
+    "xai": "grok",
+}
+"""Further slugs that clients use, and whose they are (contract 1.2)."""
+SLUGS: Final = frozenset((*PROVIDERS, *ALIASES))
+"""All that a client may call a provider, in lower case."""
+
+
+def canonical(slug: str) -> str:
+    """A slug as logs and settings have it, were it written in another case or an alias."""
+    lower = slug.lower()
+    return ALIASES.get(lower, lower)
+
+
+def find(slug: str) -> Provider | None:
+    """The provider that a client names, None where there is no such."""
+    return PROVIDERS.get(canonical(slug))

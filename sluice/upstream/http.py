@@ -30,6 +30,13 @@ class HttpClient:
             pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines)
         return pool
 
+    def forget(self, pool: Pool) -> bool:
+        """Gives a pool up, if no connection is open in it; whether it did."""
+        if pool.size:
+            return False
+        self._pools.pop(pool.origin, None)
+        return True
+
     async def send(self, pool: Pool, method: bytes, head: bytes, body: Body) -> "UpstreamReply":
         """Sends a request and returns its reply as soon as the head is in.
 

@@ -21,7 +21,7 @@ class Pool:
     """Connections to one origin. At most `upstream.connections` exist; past that callers queue, boundedly."""
 
     def __init__(self, origin: Origin, settings: UpstreamSettings, trust: ssl.SSLContext, deadlines: Deadlines) -> None:
-        self._origin, self._settings, self._trust, self._deadlines = origin, settings, trust, deadlines
+        self.origin, self._settings, self._trust, self._deadlines = origin, settings, trust, deadlines
         self._loop = asyncio.get_running_loop()
         self._free: dict[Connection, None] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -53,7 +53,7 @@ class Pool:
         """A new connection."""
         self._reserved += 1
         try:
-            with upstream_faults(self._origin.host or "the console"):
+            with upstream_faults(self.origin.host or "the console"):
                 async with asyncio.timeout(self._settings.connect_timeout_s):
                     connection = await self._dial()
         except BaseException:
@@ -107,7 +107,7 @@ class Pool:
         self._let_in()
 
     async def _dial(self) -> Connection:
-        origin = self._origin
+        origin = self.origin
 
         def protocol() -> Connection:
             return Connection(self._settings, self._deadlines, self._forget)

@@ -12,7 +12,7 @@ from sluice.console.app import create_app
 from sluice.console.desk import Desk
 from sluice.console.repricing import keep_prices
 from sluice.console.serve import serve
-from sluice.providers.registry import PROVIDERS
+from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -36,7 +36,7 @@ async def run_console(child: Child) -> None:
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS))) as desk,
+        closing(Desk(control, logs, settings=settings, providers=SLUGS)) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sluice.console.app import create_app
 from sluice.console.desk import Desk
-from sluice.providers.registry import PROVIDERS
+from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -22,7 +22,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(Desk(control, logs, settings=settings, providers=frozenset(PROVIDERS))) as desk,
+        closing(Desk(control, logs, settings=settings, providers=SLUGS)) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

@@ -10,6 +10,7 @@ import pytest
 
 from sluice.console.app import create_app
 from sluice.console.desk import Desk
+from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
@@ -76,7 +77,7 @@ def control(settings: Settings, generations: MappedGenerations) -> Iterator[Embe
 def desk(settings: Settings, control: EmbeddedControlStore) -> Iterator[Desk]:
     with (
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
-        closing(Desk(control, logs, settings=settings, providers=frozenset({"openai"}))) as opened,
+        closing(Desk(control, logs, settings=settings, providers=SLUGS)) as opened,
     ):
         yield opened
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from sluice.providers.registry import SLUGS
 from sluice.values.settings import ServerSettings, Settings
 
 REQUIRED = {
@@ -253,6 +254,12 @@ async def test_what_is_not_built_cannot_be_turned_on(console, problem, field):
         assert (status, code, path) == (400, 7001, ["body", field])
         assert field in message
         assert "is not available in this version" in message
+
+
+@pytest.mark.parametrize("slug", sorted(SLUGS))
+async def test_every_provider_has_a_url_by_each_of_its_names(console, slug):
+    url = (await console.operator.get(f"/gateways/default/url/{slug}")).json()["result"]
+    assert url == f"https://ai.example.com/v1/local/default/{slug}"
 
 
 async def test_provider_urls_stand_under_the_public_origin(console, problem):

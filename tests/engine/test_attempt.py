@@ -6,7 +6,8 @@ from contextlib import closing
 import pytest
 
 from sluice.deadlines import Deadlines
-from sluice.engine.attempt import nominated, root_of
+from sluice.engine.attempt import nominated
+from sluice.engine.targets import root_of
 from sluice.providers.openai import OPENAI
 from sluice.providers.provider import Provider
 from sluice.upstream.http import HttpClient

@@ -1,0 +1,227 @@
+"""Where each provider is called, by every form of path that clients use (contract 1.2), and how it takes a key."""
+
+import pytest
+
+from sluice.providers.provider import Address
+from sluice.providers.registry import ALIASES, PROVIDERS, SLUGS, canonical, find
+from sluice.values.errors import MalformedRequest
+
+CHAT = "v1/chat/completions"
+ACCOUNT = "https://api.cloudflare.com/client/v4/accounts/3ebb/ai"
+URLS = [
+    ("openai", "chat/completions", "https://api.openai.com/v1/chat/completions"),
+    ("openai", CHAT, "https://api.openai.com/v1/chat/completions"),
+    ("openai", "v1/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+    ("anthropic", "messages", "https://api.anthropic.com/v1/messages"),
+    ("anthropic", "v1/messages", "https://api.anthropic.com/v1/messages"),
+    ("anthropic", "v1/v1/messages/count_tokens", "https://api.anthropic.com/v1/messages/count_tokens"),
+    (
+        "google-ai-studio",
+        "v1beta/models/gemini-2.5-pro:streamGenerateContent",
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:streamGenerateContent",
+    ),
+    (
+        "google-ai-studio",
+        "v1/models/gemini-2.5-pro:generateContent",
+        "https://generativelanguage.googleapis.com/v1/models/gemini-2.5-pro:generateContent",
+    ),
+    ("workers-ai", "@cf/meta/llama-3.1-8b-instruct", f"{ACCOUNT}/run/@cf/meta/llama-3.1-8b-instruct"),
+    ("workers-ai", "%40cf/meta/llama-3.1-8b-instruct", f"{ACCOUNT}/run/%40cf/meta/llama-3.1-8b-instruct"),
+    ("workers-ai", "@hf/mistral/mistral-7b", f"{ACCOUNT}/run/@hf/mistral/mistral-7b"),
+    ("workers-ai", "run/@cf/meta/llama-3.1-8b-instruct", f"{ACCOUNT}/run/@cf/meta/llama-3.1-8b-instruct"),
+    ("workers-ai", CHAT, f"{ACCOUNT}/v1/chat/completions"),
+    ("workers-ai", "v1/v1/embeddings", f"{ACCOUNT}/v1/embeddings"),
+    (
+        "azure-openai",
+        "my-res/gpt-4o/chat/completions",
+        "https://my-res.openai.azure.com/openai/deployments/gpt-4o/chat/completions",
+    ),
+    (
+        "azure-openai",
+        "My-Res/openai/deployments/gpt-4o/embeddings",
+        "https://my-res.openai.azure.com/openai/deployments/gpt-4o/embeddings",
+    ),
+    ("azure-openai", "r/openai/v1/responses", "https://r.openai.azure.com/openai/v1/responses"),
+    (
+        "azure-openai",
+        "r/openai/chat/completions",
+        "https://r.openai.azure.com/openai/deployments/openai/chat/completions",
+    ),
+    ("groq", "chat/completions", "https://api.groq.com/openai/v1/chat/completions"),
+    ("groq", CHAT, "https://api.groq.com/openai/v1/chat/completions"),
+    ("groq", "openai/v1/chat/completions", "https://api.groq.com/openai/v1/chat/completions"),
+    ("groq", "openai/v1/v1/models", "https://api.groq.com/openai/v1/models"),
+    ("mistral", "chat/completions", "https://api.mistral.ai/v1/chat/completions"),
+    ("mistral", CHAT, "https://api.mistral.ai/v1/chat/completions"),
+    ("mistral", "v1/v1/ocr", "https://api.mistral.ai/v1/ocr"),
+    ("cohere", "chat", "https://api.cohere.com/v1/chat"),
+    ("cohere", "v1/chat", "https://api.cohere.com/v1/chat"),
+    ("cohere", "v2/chat", "https://api.cohere.com/v2/chat"),
+    ("cohere", "v1/v1/rerank", "https://api.cohere.com/v1/rerank"),
+    ("cohere", f"compatibility/{CHAT}", "https://api.cohere.com/compatibility/v1/chat/completions"),
+    ("perplexity-ai", "chat/completions", "https://api.perplexity.ai/chat/completions"),
+    ("grok", "chat/completions", "https://api.x.ai/v1/chat/completions"),
+    ("grok", "v1/messages", "https://api.x.ai/v1/messages"),
+    ("deepseek", "chat/completions", "https://api.deepseek.com/chat/completions"),
+    ("deepseek", CHAT, "https://api.deepseek.com/v1/chat/completions"),
+    ("deepseek", "anthropic/v1/messages", "https://api.deepseek.com/anthropic/v1/messages"),
+    ("openrouter", "chat/completions", "https://openrouter.ai/api/v1/chat/completions"),
+    ("openrouter", CHAT, "https://openrouter.ai/api/v1/chat/completions"),
+    ("cerebras", "chat/completions", "https://api.cerebras.ai/v1/chat/completions"),
+    ("cerebras", CHAT, "https://api.cerebras.ai/v1/chat/completions"),
+    ("fireworks", "chat/completions", "https://api.fireworks.ai/inference/v1/chat/completions"),
+    ("fireworks", CHAT, "https://api.fireworks.ai/inference/v1/chat/completions"),
+    ("fireworks", "inference/v1/models", "https://api.fireworks.ai/inference/v1/models"),
+    ("baseten", CHAT, "https://inference.baseten.co/v1/chat/completions"),
+    ("baseten", "chat/completions", "https://inference.baseten.co/v1/chat/completions"),
+    ("baseten", "model/abc123", "https://model-abc123.api.baseten.co/production/predict"),
+    ("baseten", "model/abc123/", "https://model-abc123.api.baseten.co/production/predict"),
+    (
+        "baseten",
+        "model/abc123/environments/staging/predict",
+        "https://model-abc123.api.baseten.co/environments/staging/predict",
+    ),
+    ("huggingface", "bigcode/starcoder", "https://api-inference.huggingface.co/models/bigcode/starcoder"),
+    ("replicate", "predictions", "https://api.replicate.com/v1/predictions"),
+    ("replicate", "v1/predictions", "https://api.replicate.com/v1/predictions"),
+    ("parallel", "v1/tasks/runs", "https://api.parallel.ai/v1/tasks/runs"),
+    ("parallel", "v1beta/search", "https://api.parallel.ai/v1beta/search"),
+]
+UNDER_ANOTHER_BASE = [
+    ("azure-openai", "my-res/gpt-4o/chat/completions", "my-res/openai/deployments/gpt-4o/chat/completions"),
+    ("azure-openai", "My-Res/openai/v1/responses", "My-Res/openai/v1/responses"),
+    ("workers-ai", "@cf/meta/llama-3.1-8b-instruct", "run/@cf/meta/llama-3.1-8b-instruct"),
+    ("workers-ai", CHAT, CHAT),
+    ("baseten", "model/abc123", "model/abc123"),
+    ("baseten", "model/abc123/", "model/abc123"),
+    ("baseten", "model/abc123/development/predict", "model/abc123/development/predict"),
+    ("baseten", "chat/completions", CHAT),
+    ("groq", "openai/v1/chat/completions", "chat/completions"),
+]
+
+
+def address(slug: str, endpoint: str) -> Address:
+    return PROVIDERS[slug].address(endpoint.encode(), "3ebb")
+
+
+@pytest.mark.parametrize(("slug", "endpoint", "url"), URLS)
+def test_every_form_of_a_path_leads_to_the_vendors_own(slug: str, endpoint: str, url: str):
+    found = address(slug, endpoint)
+    assert f"{found.base_url}/{found.path.decode()}" == url
+
+
+@pytest.mark.parametrize(("slug", "endpoint", "path"), UNDER_ANOTHER_BASE)
+def test_under_a_base_url_of_the_operators_the_path_tells_what_the_host_did(slug: str, endpoint: str, path: str):
+    assert address(slug, endpoint).endpoint.decode() == path
+
+
+@pytest.mark.parametrize(
+    ("slug", "endpoint"),
+    [
+        ("azure-openai", ""),
+        ("azure-openai", "res"),
+        ("azure-openai", "res/"),
+        ("azure-openai", "/gpt-4o/chat/completions"),
+        ("azure-openai", "evil.example.com/gpt-4o/chat"),
+        ("azure-openai", "evil.example.com%2f/gpt-4o/chat"),
+        ("azure-openai", "evil.example.com#/gpt-4o/chat"),
+        ("azure-openai", "a@b/gpt-4o/chat"),
+        ("azure-openai", "-res/gpt-4o/chat"),
+        ("azure-openai", "r" * 64 + "/gpt-4o/chat"),
+        ("azure-openai", "r\n/gpt-4o/chat"),
+        ("baseten", "model/"),
+        ("baseten", "model/evil.example.com"),
+        ("baseten", "model/a@b/predict"),
+        ("baseten", "model/a%2f/predict"),
+    ],
+)
+def test_a_path_cannot_choose_a_host_outside_the_vendors_domain(slug: str, endpoint: str):
+    with pytest.raises(MalformedRequest, match=slug):
+        address(slug, endpoint)
+
+
+def test_every_provider_is_tried_here():
+    assert {slug for slug, _, _ in URLS} == PROVIDERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("said", "slug"),
+    [
+        ("google", "google-ai-studio"),
+        ("Google", "google-ai-studio"),
+        ("azure", "azure-openai"),
+        ("perplexity", "perplexity-ai"),
+        ("xai", "grok"),
+        ("OpenAI", "openai"),
+        ("WORKERS-AI", "workers-ai"),
+    ],
+)
+def test_a_provider_is_found_by_its_aliases_in_any_case(said: str, slug: str):
+    found = find(said)
+    assert found is not None
+    assert found.name == canonical(said) == slug
+
+
+@pytest.mark.parametrize("said", ["", "nobody", "open ai", "openai/", "custom-x", "ſ"])
+def test_nobody_is_no_provider(said: str):
+    assert find(said) is None
+
+
+def test_aliases_lead_to_providers_and_hide_none():
+    assert set(ALIASES.values()) <= PROVIDERS.keys()
+    assert not ALIASES.keys() & PROVIDERS.keys()
+    assert {canonical(slug) for slug in SLUGS} == PROVIDERS.keys()
+
+
+KEYS = [
+    ("anthropic", b"sk-ant-api03-x", b"x-api-key", b"sk-ant-api03-x"),
+    ("anthropic", b"sk-ant-oat01-x", b"authorization", b"Bearer sk-ant-oat01-x"),
+    ("google-ai-studio", b"AIza", b"x-goog-api-key", b"AIza"),
+    ("azure-openai", b"k", b"api-key", b"k"),
+    ("parallel", b"k", b"x-api-key", b"k"),
+] + [
+    (slug, b"k", b"authorization", b"Bearer k")
+    for slug in PROVIDERS
+    if slug not in ("anthropic", "google-ai-studio", "azure-openai", "parallel")
+]
+
+
+@pytest.mark.parametrize(("slug", "key", "name", "value"), KEYS)
+def test_a_key_is_expressed_in_the_vendors_own_header(slug: str, key: bytes, name: bytes, value: bytes):
+    provider = PROVIDERS[slug]
+    ((lower, sent, signed),) = provider.sign(key)
+    assert (lower, sent.lower(), signed) == (name, name, value)
+    assert name in provider.key_headers
+    assert provider.sign(b"ordinary")[0][0] == provider.key_headers[0]
+
+
+@pytest.mark.parametrize(
+    ("slug", "url"),
+    [
+        ("openai", "https://api.openai.com/v1/chat/completions"),
+        ("google-ai-studio", "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"),
+        ("cohere", "https://api.cohere.com/compatibility/v1/chat/completions"),
+        ("workers-ai", f"{ACCOUNT}/v1/chat/completions"),
+        ("groq", "https://api.groq.com/openai/v1/chat/completions"),
+        ("mistral", "https://api.mistral.ai/v1/chat/completions"),
+        ("perplexity-ai", "https://api.perplexity.ai/chat/completions"),
+        ("grok", "https://api.x.ai/v1/chat/completions"),
+        ("deepseek", "https://api.deepseek.com/v1/chat/completions"),
+        ("cerebras", "https://api.cerebras.ai/v1/chat/completions"),
+        ("baseten", "https://inference.baseten.co/v1/chat/completions"),
+        ("openrouter", "https://openrouter.ai/api/v1/chat/completions"),
+        ("fireworks", "https://api.fireworks.ai/inference/v1/chat/completions"),
+        ("parallel", "https://api.parallel.ai/chat/completions"),
+    ],
+)
+def test_the_unified_endpoint_has_a_path_at_every_vendor_in_openais_shape(slug: str, url: str):
+    chat = PROVIDERS[slug].compat.chat
+    assert chat is not None
+    found = PROVIDERS[slug].address(chat, "3ebb")
+    assert f"{found.base_url}/{found.path.decode()}" == url
+
+
+@pytest.mark.parametrize("slug", ["anthropic", "azure-openai", "huggingface", "replicate"])
+def test_vendors_without_openais_shape_have_no_such_path(slug: str):
+    compat = PROVIDERS[slug].compat
+    assert (compat.chat, compat.responses, compat.embeddings, compat.models) == (None, None, None, None)
