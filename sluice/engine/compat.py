@@ -84,6 +84,14 @@ def model_in(body: bytes) -> str | None:
         raise MalformedRequest("The body is not valid JSON") from error
 
 
+def model_or_none(body: bytes) -> str | None:
+    """The same where nothing depends on it."""
+    try:
+        return _ASKED.decode(body).model if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def with_model(body: bytes, model: str) -> bytes:
     """The body with this model in the place of its own; every other byte stays what it was."""
     found = list(islice(_MODEL.finditer(body), 2))

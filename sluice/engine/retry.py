@@ -17,7 +17,7 @@ def next_delay_ms(policy: RetryPolicy, attempt: int, failure: Failure | None) ->
     """The wait before the next try, counted from 1; None where the step has succeeded or is to be given up."""
     if failure is None or attempt >= policy.max_attempts or not may_pass(failure):
         return None
-    factor = {"constant": 1, "linear": attempt, "exponential": 2 ** (attempt - 1)}[policy.backoff]
+    factor = {"constant": 1, "linear": attempt, "exponential": 1 << (attempt - 1)}[policy.backoff]
     return min(policy.delay_ms * factor, LONGEST_DELAY_MS)
 
 

@@ -1,4 +1,4 @@
-"""Replies of a provider that does not speak the unified schema, told in it: behind the log, which has the provider's."""
+"""Replies of a provider that does not speak the unified schema, told in it; the log has the provider's own words."""
 
 import time
 from collections.abc import Callable
