@@ -414,8 +414,10 @@ def test_an_unknown_format_of_the_answer_is_refused(wanted: dict[str, Any], plac
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
         ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, "messages[0].audio"),
-        ({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
-         "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
+            "messages[0].content[0]",
+        ),
     ],
 )
 def test_what_would_bring_another_kind_of_answer_is_refused(fields: dict[str, Any], place: str):
