@@ -137,8 +137,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    content: str | None = None
     role: str = "assistant"
+    content: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | msgspec.UnsetType | None = msgspec.UNSET
 
@@ -147,7 +147,7 @@ class Choice(msgspec.Struct, frozen=True):
     message: Answer
     finish_reason: str | None = None
     index: int = 0
-    logprobs: None = None
+    logprobs: object = None
 
 
 class Completion(msgspec.Struct, frozen=True, omit_defaults=True):

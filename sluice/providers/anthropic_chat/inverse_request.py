@@ -73,7 +73,9 @@ def _user(blocks: Sequence[messages.Block], where: str) -> Iterator[chat.Message
     told: list[_Told] = []
     for place, block in enumerate(blocks):
         if isinstance(block, messages.ToolResult):
-            yield chat.Message("tool", _content(block.content or ""), tool_call_id=block.tool_use_id)
+            given = block.content or ""
+            content = given if isinstance(given, str) else [_part(inner) for inner in given]
+            yield chat.Message("tool", content, tool_call_id=block.tool_use_id)
         elif isinstance(block, messages.Text | messages.Image | messages.Document):
             told.append(block)
         else:
@@ -82,9 +84,7 @@ def _user(blocks: Sequence[messages.Block], where: str) -> Iterator[chat.Message
         yield chat.Message("user", _content(told))
 
 
-def _content(told: str | Sequence[_Told]) -> str | list[chat.Part]:
-    if isinstance(told, str):
-        return told
+def _content(told: Sequence[_Told]) -> str | list[chat.Part]:
     if len(told) == 1 and isinstance(told[0], messages.Text):
         return told[0].text
     return [_part(block) for block in told]

@@ -7,6 +7,7 @@ from sluice.providers.anthropic_chat.decoding import refused
 from sluice.providers.anthropic_chat.messages import Base64Source, Document, Image, UrlSource
 
 _IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_MISNAMED: Final = {"image/jpg": "image/jpeg"}
 _DOCUMENTS: Final = frozenset({"application/pdf"})
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SHAPE: Final = "data:<media type>;base64,<data>"
@@ -35,6 +36,7 @@ def _from_data_url(url: str, known: frozenset[str], place: str) -> Base64Source:
     if not comma or head[:5].lower() != "data:" or not head.lower().endswith(";base64"):
         raise refused(place, f"neither http(s) nor {_SHAPE}" if known is _IMAGES else f"not {_SHAPE}")
     media_type = head[5:].partition(";")[0].lower()
+    media_type = _MISNAMED.get(media_type, media_type)
     if media_type not in known:
         raise refused(place, f"the media type is none of {', '.join(sorted(known))}")
     if not _is_base64(data):

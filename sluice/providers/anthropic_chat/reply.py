@@ -28,7 +28,7 @@ def from_message(body: bytes, created_s: int) -> bytes:
         raise OutputUnreadable(f"not a message of Anthropic: {error}") from None
     text = "".join(block.text for block in message.content if block.type == "text")
     calls = [_call(block) for block in message.content if block.type == "tool_use"]
-    answer = chat.Answer(None if calls and not text else text, tool_calls=calls or msgspec.UNSET)
+    answer = chat.Answer(content=None if calls and not text else text, tool_calls=calls or msgspec.UNSET)
     choice = chat.Choice(answer, finish_reason(message.stop_reason))
     usage = None if message.usage is None else to_usage(message.usage)
     return ENCODER.encode(chat.Completion(message.id, "chat.completion", created_s, message.model, [choice], usage))

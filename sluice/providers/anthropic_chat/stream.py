@@ -14,6 +14,7 @@ from sluice.providers.usage import UNREADABLE
 from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
 
 _DONE: Final = b"data: [DONE]\n\n"
+_MOST_SAID: Final = 1000
 _OPENING: Final = b'{"role":"assistant","content":"","refusal":null}'
 
 
@@ -207,7 +208,7 @@ class ChunkStream:
 
     def _error(self, event: _Event) -> bytes:
         found = event.error or messages.Problem("api_error", "the stream ended with an error")
-        self.fault = UpstreamBroken(f"the stream ended with {found.type}: {found.message}")
+        self.fault = UpstreamBroken(f"the stream ended with {found.type}: {found.message[:_MOST_SAID]}")
         return b"data: %b\n\n" % ENCODER.encode(chat.Failure(chat.Problem(found.message, found.type)))
 
 
