@@ -27,6 +27,7 @@ class Cue(NamedTuple):
     script: Script
     stage: Stage
     faults: Faults
+    provider: str
 
 
 class House:
@@ -47,14 +48,14 @@ class House:
         call = Call(head.method.decode("latin-1"), target, slug, path, head.headers, body, model, NONE)
         stage = self._stage(head, call, number, vendor)
         if target.startswith(PREFIX) or target.partition("?")[0] in ("", "/"):
-            return Cue(await own(call, self.journal), stage, NONE)
+            return Cue(await own(call, self.journal), stage, NONE, slug)
         try:
             call = call._replace(faults=self._faults(call))
-            return Cue(self._script(vendor, call, connection, number), stage, call.faults)
+            return Cue(self._script(vendor, call, connection, number), stage, call.faults, slug)
         except FaultError as error:
-            return Cue(vendor.refusal(call, 400, str(error)), stage, NONE)
+            return Cue(vendor.refusal(call, 400, str(error)), stage, NONE, slug)
         except Refused as refused:
-            return Cue(vendor.refusal(call, refused.status, refused.message), stage, call.faults)
+            return Cue(vendor.refusal(call, refused.status, refused.message), stage, call.faults, slug)
 
     def _script(self, vendor: Vendor, call: Call, connection: int, number: int) -> Script:
         faults = call.faults
