@@ -24,9 +24,9 @@ PATHS: Final[dict[bytes, Callable[[Compat], bytes | None]]] = {
 """What is served under it, and where a vendor that speaks it has the same."""
 MESSAGES: Final = b"v1/messages"
 _NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
-_MODEL: Final = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
-_VALUE: Final = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*")')
+_MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
+_VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 
 
 class _Asked(msgspec.Struct, frozen=True):

@@ -17,8 +17,8 @@ from sluice.values.request import BytesBody, Header, Step
 TAG: Final = re.compile(r"<prompt-response\s+id\s*=\s*(?:'([^']*)'|\"([^\"]*)\")\s*/>")
 MOST_FILLED_BYTES: Final = 32 * 1024 * 1024
 """No step grows past this by what is put into it: ten tags may each ask for the same ten megabytes."""
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"(?!\s*:)')
-"""A string of a JSON text that is no name of a field."""
+_STRING: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
+"""A string of a JSON text; with a colon behind it, it is the name of a field."""
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _encode_text: Final = msgspec.json.Encoder().encode
 
@@ -69,8 +69,8 @@ def _tagged_strings(body: bytes) -> Iterator[tuple[re.Match[bytes], str]]:
     if b"prompt-response" not in body and b"\\u" not in body:
         return
     for found in _STRING.finditer(body):
-        token = found[0]
-        if b"prompt-response" in token or b"\\u" in token:
+        token = found[1]
+        if not found[2] and (b"prompt-response" in token or b"\\u" in token):
             try:
                 text = _decode_text(token)
             except msgspec.DecodeError:  # half of a character: a provider may make sense of it
