@@ -21,8 +21,8 @@ class Config(msgspec.Struct, frozen=True, rename="camel"):
     retry_delay: Amount | None = None
     backoff: Backoff | None = None
     collect_log: bool | None = None
-    metadata: Raw | None = None
-    custom_cost: Raw | None = None
+    metadata: Raw = Raw()
+    custom_cost: Raw = Raw()
     event_id: str | None = None
 
 
@@ -34,7 +34,7 @@ class Option(msgspec.Struct, frozen=True, rename="camel"):
     backoff: Backoff | None = None
     timeout: Amount | None = None
     on_complete: "StepShape | list[StepShape] | None" = None
-    when: Raw | None = None
+    when: Raw = Raw()
 
 
 class StepShape(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,14 +88,20 @@ def told(text: str) -> MalformedRequest:
     if wrong is None:
         said = said.replace("`", "")
         return MalformedRequest(f"{place}: {said}" if place else said)
-    kinds = " or ".join(_kinds(wrong[1]))
-    return MalformedRequest(f"{place or 'The body'} must be {wrong[2] or ''}{' or more' if wrong[2] else kinds}")
+    kinds = f"{float(wrong[2]):g} or more" if wrong[2] else " or ".join(_kinds(wrong[1]))
+    return MalformedRequest(f"{place or 'The body'} must be {kinds}")
 
 
 def _kinds(expected: str) -> Iterator[str]:
     """What was wanted; that nothing would have done too is left out."""
     names = [name for name in expected.split(" | ") if name != "null"] or ["null"]
     return (_WORDS.get(name, name) for name in names)
+
+
+def given(raw: Raw) -> bytes:
+    """The JSON of a field that may be left out, or null, which is the same."""
+    text = bytes(raw)
+    return b"" if text == b"null" else text
 
 
 def joined(place: str, name: str) -> str:

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from sluice.edge.native import Names, forwardable
 from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
-from sluice.edge.shapes import Config, Option, StepShape, decode_steps, joined
+from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_or_none
 from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.engine.template import TAG, ids_in
@@ -29,7 +29,6 @@ LONGEST_ENDPOINT: Final = 16 * 1024
 MOST_HEADER_BYTES: Final = 64 * 1024
 LONGEST_ID: Final = 256
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
-NULL: Final = b"null"
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
 """As some pages have it."""
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -75,7 +74,7 @@ class _Parser:
     def _following(self, option: Option | None, place: str, index: int, depth: int) -> tuple[Step, ...]:
         if option is None:
             return ()
-        if option.when is not None:
+        if given(option.when):
             raise MalformedRequest(f"{joined(place, 'option.when')} is not available in this version of Sluice")
         shapes, where = option.on_complete, joined(place, "option.onComplete")
         if isinstance(shapes, StepShape):
@@ -88,9 +87,7 @@ class _Parser:
         provider = provider_of(shape.provider)
         headers, fields = headers_of(shape, place)
         endpoint, query = endpoint_of(shape, place, provider)
-        body = bytes(shape.query)
-        if body == NULL:
-            body = b""
+        body = given(shape.query)
         if body and b"content-type" not in fields:
             headers.append((b"content-type", b"Content-Type", b"application/json"))
         if len(shape.id or "") > LONGEST_ID:
@@ -204,14 +201,14 @@ def header_value(text: str, where: str) -> bytes:
 
 def options_of(shape: StepShape, options: Options, place: str) -> Options:
     """Over what the headers ask for stands the step's `config`, and over that its `option` (contract 2.4, 2.6)."""
-    given: dict[str, object] = {}
+    said: dict[str, object] = {}
     if shape.event_id:
-        given["event_id"] = header_value(shape.event_id, joined(place, "eventId"))
+        said["event_id"] = header_value(shape.event_id, joined(place, "eventId"))
     if shape.config is not None:
-        given |= _configured(shape.config, joined(place, "config"))
+        said |= _configured(shape.config, joined(place, "config"))
     if shape.option is not None:
-        given |= _optional(shape.option)
-    return msgspec.structs.replace(options, **given) if given else options
+        said |= _optional(shape.option)
+    return msgspec.structs.replace(options, **said) if said else options
 
 
 def _configured(config: Config, place: str) -> dict[str, object]:
@@ -222,8 +219,8 @@ def _configured(config: Config, place: str) -> dict[str, object]:
         "backoff": config.backoff,
         "request_timeout_ms": _timeout_ms(timeout_ms),
         "collect_log": config.collect_log,
-        "metadata": None if config.metadata is None else parse_metadata(bytes(config.metadata)),
-        "custom_cost": None if config.custom_cost is None else bytes(config.custom_cost),
+        "metadata": parse_metadata(given(config.metadata)) or None,
+        "custom_cost": given(config.custom_cost) or None,
         "event_id": None if not config.event_id else header_value(config.event_id, joined(place, "eventId")),
     }
     return {name: value for name, value in found.items() if value is not None}
