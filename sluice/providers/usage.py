@@ -36,20 +36,19 @@ class Told(NamedTuple):
 
 def may_tell_usage(block: bytes) -> bool:
     """Whether it is worth parsing this event of a stream to ask for usage: most say none."""
-    if b'"usage' in block and _USAGE.search(block):
-        return True
-    return b'"billed_units"' in block or b'"generated_tokens"' in block
+    told = b'"usage' in block and _USAGE.search(block) is not None
+    return told or b'"billed_units"' in block or b'"generated_tokens"' in block
 
 
 def told_by_reply(body: Document) -> Told | None:
     """Usage in a whole reply; one that is an array is a stream of Google's, written as a document."""
     try:
-        if body[:1] == b"[" or body[:64].lstrip()[:1] == b"[":
-            told: Told | None = None
-            for part in _REPLIES.decode(body):
-                told = merged(told, _told(part))
-            return told
-        return _told(_REPLY.decode(body))
+        if body[:64].lstrip()[:1] != b"[":
+            return _told(_REPLY.decode(body))
+        told: Told | None = None
+        for part in _REPLIES.decode(body):
+            told = merged(told, _told(part))
+        return told
     except UNREADABLE:
         return None
 
@@ -228,39 +227,35 @@ def _is_object(value: msgspec.Raw) -> bool:
 
 
 def _from_usage(usage: _Usage) -> Told | None:
-    if isinstance(usage.tokens, _Pair) or usage.billed_units:
+    if usage.billed_units is not None or isinstance(usage.tokens, _Pair):
         return _from_pair(usage.tokens if isinstance(usage.tokens, _Pair) else usage.billed_units)
     read = usage.prompt_tokens_details or usage.input_tokens_details or usage.input_token_details or _NO_DETAILS
     wrote = usage.completion_tokens_details or usage.output_tokens_details or usage.output_token_details or _NO_DETAILS
-    tokens_in = _count(_first(usage.prompt_tokens, usage.input_tokens))
-    tokens_out = _count(_first(usage.completion_tokens, usage.output_tokens))
-    total = _count(usage.total_tokens)
-    reasoning = _count(_first(wrote.reasoning_tokens, usage.reasoning_tokens))
-    cached = _first(read.cached_tokens, usage.cache_read_input_tokens, usage.prompt_cache_hit_tokens)
-    cache_fields = (usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
-    return Told(
-        Usage(
-            tokens_in,
-            tokens_out,
-            total,
-            reasoning,
-            _count(cached),
-            _count(_first(read.cache_write_tokens, usage.cache_creation_input_tokens)),
-            _count(read.audio_tokens),
-            _count(wrote.audio_tokens),
-            _count(read.image_tokens),
-            _count(wrote.image_tokens),
-        ),
-        cache_apart=usage.prompt_tokens is None and cache_fields != (None, None),
-        reasoning_apart=_is_apart(reasoning, tokens_in, tokens_out, total),
+    cache_read, cache_written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    apart = usage.prompt_tokens is None and (cache_read is not None or cache_written is not None)
+    if cache_read is None:
+        cache_read = usage.prompt_cache_hit_tokens
+    counts = Usage(
+        _count(usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens),
+        _count(usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens),
+        _count(usage.total_tokens),
+        _count(usage.reasoning_tokens if wrote.reasoning_tokens is None else wrote.reasoning_tokens),
+        _count(cache_read if read.cached_tokens is None else read.cached_tokens),
+        _count(cache_written if read.cache_write_tokens is None else read.cache_write_tokens),
+        _count(read.audio_tokens),
+        _count(wrote.audio_tokens),
+        _count(read.image_tokens),
+        _count(wrote.image_tokens),
     )
+    return Told(counts, apart, _is_apart(counts))
 
 
-def _is_apart(reasoning: int | None, tokens_in: int | None, tokens_out: int | None, total: int | None) -> bool:
+def _is_apart(counts: Usage) -> bool:
     """Whether the output does not include the reasoning. OpenAI's does; xAI's and Perplexity's do not, as sums show."""
+    reasoning, tokens_out = counts.reasoning, counts.tokens_out
     if not reasoning or tokens_out is None:
         return False
-    return reasoning > tokens_out or total == (tokens_in or 0) + tokens_out + reasoning
+    return reasoning > tokens_out or counts.total == (counts.tokens_in or 0) + tokens_out + reasoning
 
 
 def _from_google(usage: _GoogleUsage) -> Told:
@@ -288,10 +283,6 @@ def _from_pair(pair: _Pair | None) -> Told | None:
         return None
     tokens_in, tokens_out = _count(pair.input_tokens), _count(pair.output_tokens)
     return None if tokens_in is None and tokens_out is None else Told(Usage(tokens_in, tokens_out))
-
-
-def _first(*values: Count) -> Count:
-    return next((value for value in values if value is not None), None)
 
 
 def _count(value: Count) -> int | None:
