@@ -5,7 +5,9 @@ from typing import Final
 from sluice.values.tenancy import TOKEN_PREFIX
 
 PREFIX: Final = TOKEN_PREFIX.encode()
-PROVIDER_SLOTS: Final = (b"authorization", b"x-api-key", b"x-goog-api-key")
+PROVIDER_SLOTS: Final = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
+SCHEMES: Final = frozenset((b"bearer", b"token", b"api-key"))
+"""Before a key in Authorization; the last two are some vendors' own (contract 1.2)."""
 
 
 def find_token(fields: dict[bytes, bytes]) -> bytes | None:
@@ -21,8 +23,9 @@ def find_token(fields: dict[bytes, bytes]) -> bytes | None:
 
 
 def bare(value: bytes) -> bytes:
-    """A credential without its scheme: `Bearer` is optional, for published examples leave it out."""
-    return value[7:].strip() if value[:7].lower() == b"bearer " else value.strip()
+    """A credential without its scheme, which is optional, for published examples leave it out."""
+    scheme, _, rest = value.partition(b" ")
+    return rest.strip() if rest and scheme.lower() in SCHEMES else value.strip()
 
 
 def is_ours(value: bytes) -> bool:

@@ -7,25 +7,17 @@ from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain, islice
 from mmap import ACCESS_READ, mmap
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
 from sluice.formats.multipart import form_field
-from sluice.formats.sse import EventSplitter, parse_event
-from sluice.providers.endpoints import is_billed, model_in_path, model_type
+from sluice.formats.sse import Event, EventSplitter, parse_event
+from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
-from sluice.providers.usage import (
-    Document,
-    UsageFormat,
-    ends_stream,
-    may_end_stream,
-    merged,
-    named_model,
-    named_model_of_event,
-    usage_format,
-)
+from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
+from sluice.providers.usage import Document, Told, counted, may_tell_usage, merged, told_by_event, told_by_reply
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.log import Blob, LogEntry, Scalar, SideFile, Usage
 from sluice.values.rates import Rates
@@ -65,7 +57,7 @@ _SILENT: Final = _Reply()
 class _Wanted(NamedTuple):
     """What to look for in a reply."""
 
-    usage: UsageFormat | None
+    usage: bool
     model: bool
     end: bool
 
@@ -84,8 +76,8 @@ class Meter:
         """
         asked = _model_asked(exchange, request)
         doubtful = exchange.ending in ("abandoned", "broken")
-        shape = usage_format(exchange.provider) if is_billed(exchange.method, exchange.path) else None
-        reply = _read_reply(exchange, response, _Wanted(shape, model=asked is None, end=doubtful))
+        billed = is_billed(exchange.method, exchange.path)
+        reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful))
         ending: Ending = "complete" if reply.ended else exchange.ending
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else (reply.usage or _NOTHING)
@@ -179,7 +171,8 @@ def _stored(value: Scalar) -> Scalar:
 def _model_asked(exchange: Exchange, request: BodySource) -> str | None:
     """The model that the request names in its body, else in its path (contract A.3)."""
     named = _model_in_body(exchange, request) if request else None
-    return _model_name(named) or _model_name(model_in_path(exchange.path))
+    in_path = model_in_path(exchange.provider, exchange.path)
+    return _model_name(model_named(exchange.provider, named)) or _model_name(in_path)
 
 
 def _model_in_body(exchange: Exchange, request: bytes | SideFile) -> str | None:
@@ -202,72 +195,85 @@ def _model_name(name: str | None) -> str | None:
 
 
 def _read_reply(exchange: Exchange, response: BodySource, wanted: _Wanted) -> _Reply:
-    """What the reply tells; nothing where it is neither JSON nor an event stream, or is not to be had."""
+    """What the reply tells; nothing where it is neither JSON nor a stream of it, or is not to be had."""
     if not response:
         return _SILENT
     if type(response) is bytes and not exchange.response_encoding:
-        if _DOCUMENT.match(response):
+        form = _form(exchange, response)
+        if form == "document":
             return _read_document(response, wanted)
-        return _read_stream((response,), wanted) if _is_stream(exchange, response) else _SILENT
+        return _read_stream((response,), form, wanted) if form else _SILENT
     try:
         with _opened(response, exchange.response_encoding) as body:
-            if _DOCUMENT.match(body.head):
+            form = _form(exchange, body.head)
+            if form == "document":
                 with body.document() as document:
                     return _read_document(document, wanted)
-            return _read_stream(body.pieces(), wanted) if _is_stream(exchange, body.head) else _SILENT
+            return _read_stream(body.pieces(), form, wanted) if form else _SILENT
     except OSError:
         return _SILENT
 
 
-_DOCUMENT: Final = re.compile(rb"\s*\{")
+Form = Literal["document", "events", "lines"]
+
+_DOCUMENT: Final = re.compile(rb"\s*[{\[]")
 _STREAM: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+_LINES: Final = frozenset((b"application/stream+json", b"application/x-ndjson", b"application/jsonl"))
+"""Types of streams that are a document a line; Cohere's v1 are."""
 
 
-def _is_stream(exchange: Exchange, head: bytes) -> bool:
-    """Judged by the first bytes too: some vendors call their streams text/plain."""
-    return exchange.response_content_type[:17].lower() == b"text/event-stream" or _STREAM.match(head) is not None
+def _form(exchange: Exchange, head: bytes) -> Form | None:
+    """Judged by the first bytes too: some vendors call their streams text/plain, or application/json."""
+    content_type = exchange.response_content_type.partition(b";")[0].strip().lower()
+    if _DOCUMENT.match(head):
+        return "lines" if content_type in _LINES else "document"
+    return "events" if content_type == b"text/event-stream" or _STREAM.match(head) else None
 
 
 def _read_document(document: Document, wanted: _Wanted) -> _Reply:
-    usage = wanted.usage.document(document) if wanted.usage else None
+    usage = counted(told_by_reply(document)) if wanted.usage else None
     return _Reply(usage, _model_name(named_model(document)) if wanted.model else None)
 
 
-def _read_stream(pieces: Iterable[bytes], wanted: _Wanted) -> _Reply:
+def _read_stream(pieces: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply:
     """Parses only events that can tell something: to parse each would cost several times as much."""
-    usage: Usage | None = None
+    told: Told | None = None
     usage_events = 0
     last_usage_event = b""
     model: str | None = None
     ended = False
-    shape, want_model, want_end = wanted
-    for block in islice(_blocks(pieces), MAX_EVENTS):
-        if shape and shape.marker in block and shape.pattern.search(block):
+    want_usage, want_model, want_end = wanted
+    parse = parse_event if form == "events" else _line
+    for block in islice(_blocks(pieces, form), MAX_EVENTS):
+        if want_usage and may_tell_usage(block):
             usage_events += 1
             if usage_events <= MAX_USAGE_EVENTS:
-                usage = _with_event(usage, block, shape)
+                told = _with_event(told, parse(block))
             else:
                 last_usage_event = block
-        if want_model and b'"model"' in block and (event := parse_event(block)):
+        if want_model and b'"model"' in block and (event := parse(block)):
             model = _model_name(named_model_of_event(event.data))
             want_model = model is None
-        if want_end and may_end_stream(block) and (event := parse_event(block)):
+        if want_end and may_end_stream(block) and (event := parse(block)):
             ended = ended or ends_stream(event)
-    if shape and last_usage_event:
-        usage = _with_event(usage, last_usage_event, shape)
-    return _Reply(usage, model, ended)
+    if last_usage_event:
+        told = _with_event(told, parse(last_usage_event))
+    return _Reply(counted(told), model, ended)
 
 
-def _with_event(usage: Usage | None, block: bytes, shape: UsageFormat) -> Usage | None:
-    event = parse_event(block)
-    told = shape.event(event.data) if event else None
-    return merged(usage, told) if told else usage
+def _with_event(told: Told | None, event: Event | None) -> Told | None:
+    return merged(told, told_by_event(event.data)) if event else told
 
 
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _line(line: bytes) -> Event | None:
+    return Event("message", line)
+
+
+def _blocks(pieces: Iterable[bytes], form: Form) -> Iterator[bytes]:
+    """The events of a stream, or its lines, for which the splitter is told that each is an event."""
     splitter = EventSplitter()
     for piece in pieces:
-        yield from splitter.feed(piece)
+        yield from splitter.feed(piece if form == "events" else piece.replace(b"\n", b"\n\n"))
     yield splitter.end()
 
 

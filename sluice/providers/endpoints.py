@@ -6,29 +6,66 @@ from urllib.parse import unquote
 
 _TEXT: Final = "Text Generation"
 _EMBEDDINGS: Final = "Text Embeddings"
+_CLASSES: Final = "Text Classification"
+_SUMMARY: Final = "Summarization"
 _IMAGE: Final = "Text-to-Image"
 _SPEECH: Final = "Text-to-Speech"
 _HEARING: Final = "Automatic Speech Recognition"
+_SEEING: Final = "Image-to-Text"
+_TRANSLATION: Final = "Translation"
 
 _KINDS: Final = {
     "completions": _TEXT,  # chat/completions too
     "responses": _TEXT,
     "compact": _TEXT,
     "messages": _TEXT,
+    "chat": _TEXT,
+    "generate": _TEXT,
+    "generateContent": _TEXT,
+    "streamGenerateContent": _TEXT,
+    "batchGenerateContent": _TEXT,
     "embeddings": _EMBEDDINGS,
+    "embed": _EMBEDDINGS,
+    "embedContent": _EMBEDDINGS,
+    "batchEmbedContents": _EMBEDDINGS,
     "generations": _IMAGE,
     "edits": _IMAGE,
     "variations": _IMAGE,
     "speech": _SPEECH,
     "transcriptions": _HEARING,
     "translations": _HEARING,
-    "moderations": "Text Classification",
+    "moderations": _CLASSES,
+    "classify": _CLASSES,
+    "rerank": _CLASSES,
+    "summarize": _SUMMARY,
 }
-"""By the last segment. The words are those of the product's own model catalogue."""
+"""By the last segment, or the verb behind its colon. The words are those of the product's own model catalogue."""
+
+_FAMILIES: Final = (
+    (_EMBEDDINGS, re.compile(r"/bge-(?!reranker)|embedding")),
+    (_CLASSES, re.compile(r"reranker|/distilbert")),
+    (_HEARING, re.compile(r"whisper|/nova-|deepgram/flux")),
+    (_SPEECH, re.compile(r"/aura-|melotts")),
+    (_IMAGE, re.compile(r"stable-diffusion|/flux-|dreamshaper|/leonardo/")),
+    (_TRANSLATION, re.compile(r"/m2m100|/indictrans")),
+    (_SUMMARY, re.compile(r"/bart-")),
+    ("Object Detection", re.compile(r"/detr-")),
+    ("Image Classification", re.compile(r"/resnet-")),
+    (_SEEING, re.compile(r"llava|uform")),
+    (
+        _TEXT,
+        re.compile(
+            r"llama|mistral|gemma|qwen|qwq|deepseek|gpt-oss|granite|/phi-|hermes|openchat|starling|zephyr|falcon"
+            r"|sqlcoder|cybertron|discolm|sea-lion|/glm-|kimi|nemotron"
+        ),
+    ),
+)
+"""The families of models that Workers AI runs, by their names; the first that fits."""
 
 _STORED: Final = re.compile(r"(?:chat/completions|responses)/(?!compact$)")
 _IN_PATH: Final = re.compile(
-    r"(?:^|/)(?:models/(?P<google>[^/]+)$|model/(?P<bedrock>[^/]+)|deployments/(?P<azure>[^/]+)/|run/(?P<workers>.+)$)"
+    r"(?:^|/)(?:(?:models|deployments)/(?P<replicate>[^/]+/[^/]+)/predictions$|models/(?P<google>[^/]+)$"
+    r"|model/(?P<bedrock>[^/]+)|deployments/(?P<azure>[^/]+)/|run/(?P<workers>.+)$)"
 )
 _GOOGLE_VERBS: Final = frozenset(
     {
@@ -49,17 +86,30 @@ _GOOGLE_VERBS: Final = frozenset(
 
 def model_type(path: str) -> str | None:
     """The kind of model, None where the path names none."""
-    return _KINDS.get(path[path.rfind("/") + 1 :])
+    if path.startswith("run/"):
+        model = unquote(path[3:]).lower()
+        return next((kind for kind, family in _FAMILIES if family.search(model)), None)
+    last = path[path.rfind("/") + 1 :]
+    return _KINDS.get(last[last.rfind(":") + 1 :])
 
 
-def model_in_path(path: str) -> str | None:
+def model_in_path(provider: str, path: str) -> str | None:
     """The model, where the vendor has it in the URL (contract A.3)."""
+    if provider == "huggingface":
+        owner, _, rest = path.partition("/")
+        name = rest.partition("/")[0]
+        return unquote(f"{owner}/{name}" if name and name != "v1" else owner) or None
     found = _IN_PATH.search(path)
     if not found or not found.lastgroup:
         return None
     model = found[found.lastgroup]
     name, _, verb = model.rpartition(":")
     return unquote(name if verb in _GOOGLE_VERBS else model)
+
+
+def model_named(provider: str, name: str | None) -> str | None:
+    """The model that a body names: Google's may have the name of its resource."""
+    return name.removeprefix("models/") if name and provider.startswith("google-") else name
 
 
 def is_billed(method: str, path: str) -> bool:

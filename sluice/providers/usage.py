@@ -1,36 +1,94 @@
-"""What vendors say of tokens: a row for each shape. Usage that breaks its own schema is unknown, never guessed."""
+"""What vendors say of tokens, read by what a reply says and not by who it came from: vendors speak each other's shapes.
+
+Usage that breaks its own schema is unknown, never guessed.
+"""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from mmap import mmap
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from sluice.formats.sse import Event
 from sluice.values.log import Usage
 
 MAX_COUNT: Final = 10**12
 """No reply has more tokens: a higher count is an error or an attack, and fits no integer column."""
+UNREADABLE: Final = (ValueError, RecursionError)
+"""All that msgspec raises on hostile JSON: its own errors and bad UTF-8 are ValueErrors, deep nesting is the other."""
 
 Document = bytes | bytearray | mmap
 Count = int | float | None
 """Some vendors write 12.0."""
+_ABSENT: Final = msgspec.Raw(b"")
+_USAGE: Final = re.compile(rb'"usage(?:Metadata)?"\s*:(?!\s*null)')
+"""With include_usage every chunk of OpenAI's but the last says "usage":null."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageFormat:
-    """How one family of vendors tells usage. `document` reads a whole reply, `event` the data of a stream's event.
+class Told(NamedTuple):
+    """What one reply, or one event of a stream, says."""
 
-    Only an event that `marker` is found in can hold usage: most are never parsed. Where several do, what a later
-    one says replaces what an earlier one said, field by field.
-    """
+    usage: Usage
+    cache_apart: bool = False
+    """Tokens read from the cache and written to it come on top of `tokens_in`: so Anthropic counts."""
+    reasoning_apart: bool = False
+    """Reasoning comes on top of `tokens_out`: so Google counts."""
 
-    marker: bytes
-    pattern: re.Pattern[bytes]
-    document: Callable[[Document], Usage | None]
-    event: Callable[[bytes], Usage | None]
+
+def may_tell_usage(block: bytes) -> bool:
+    """Whether it is worth parsing this event of a stream to ask for usage: most say none."""
+    told = b'"usage' in block and _USAGE.search(block) is not None
+    return told or b'"billed_units"' in block or b'"generated_tokens"' in block
+
+
+def told_by_reply(body: Document) -> Told | None:
+    """Usage in a whole reply; one that is an array is a stream of Google's, written as a document."""
+    try:
+        if body[:64].lstrip()[:1] != b"[":
+            return _told(_REPLY.decode(body))
+        told: Told | None = None
+        for part in _REPLIES.decode(body):
+            told = merged(told, _told(part))
+        return told
+    except UNREADABLE:
+        return None
+
+
+def told_by_event(data: bytes) -> Told | None:
+    """Usage in the data of an event."""
+    try:
+        return _told(_REPLY.decode(data))
+    except UNREADABLE:
+        return None
+
+
+def merged(earlier: Told | None, later: Told | None) -> Told | None:
+    """What both say together, the later one where both speak."""
+    if earlier is None or later is None:
+        return later or earlier
+    told = {field: value for field in Usage.__struct_fields__ if (value := getattr(later.usage, field)) is not None}
+    return Told(
+        msgspec.structs.replace(earlier.usage, **told),
+        earlier.cache_apart or later.cache_apart,
+        earlier.reasoning_apart or later.reasoning_apart,
+    )
+
+
+def counted(told: Told | None) -> Usage | None:
+    """The usage that was told, each side whole."""
+    if told is None:
+        return None
+    usage = told.usage
+    if told.cache_apart and usage.tokens_in is not None:
+        whole = _sum(usage.tokens_in, usage.cached_in, usage.cache_write)
+        usage = msgspec.structs.replace(usage, tokens_in=whole)
+    if told.reasoning_apart:
+        usage = msgspec.structs.replace(usage, tokens_out=_sum(usage.tokens_out, usage.reasoning))
+    return usage
+
+
+def _sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
+    return _count(sum(known)) if known else None
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -41,7 +99,12 @@ class _Details(msgspec.Struct, gc=False):
     image_tokens: Count = None
 
 
-class _OpenAIUsage(msgspec.Struct, gc=False):
+class _Pair(msgspec.Struct, gc=False):
+    input_tokens: Count = None
+    output_tokens: Count = None
+
+
+class _Usage(msgspec.Struct, gc=False):
     """Chat, completions and embeddings say prompt and completion; responses, images and audio input and output."""
 
     prompt_tokens: Count = None
@@ -56,146 +119,173 @@ class _OpenAIUsage(msgspec.Struct, gc=False):
     input_token_details: _Details | None = None
     """So spelt by audio transcriptions and realtime."""
     output_token_details: _Details | None = None
+    cache_read_input_tokens: Count = None
+    """Anthropic's; likewise the next."""
+    cache_creation_input_tokens: Count = None
+    prompt_cache_hit_tokens: Count = None
+    """DeepSeek's."""
+    reasoning_tokens: Count = None
+    """Perplexity's."""
+    tokens: _Pair | Count = None
+    """Cohere's, in v2; likewise the next."""
+    billed_units: _Pair | None = None
+
+
+class _Modality(msgspec.Struct, gc=False, rename="camel"):
+    modality: str = ""
+    token_count: Count = None
+
+
+class _GoogleUsage(msgspec.Struct, gc=False, rename="camel"):
+    prompt_token_count: Count = None
+    tool_use_prompt_token_count: Count = None
+    candidates_token_count: Count = None
+    thoughts_token_count: Count = None
+    cached_content_token_count: Count = None
+    total_token_count: Count = None
+    prompt_tokens_details: list[_Modality] | None = None
+    candidates_tokens_details: list[_Modality] | None = None
+
+
+class _Meta(msgspec.Struct, gc=False):
+    """Cohere's, in v1."""
+
+    tokens: _Pair | None = None
+    billed_units: _Pair | None = None
+
+
+class _Metrics(msgspec.Struct, gc=False):
+    """Replicate's."""
+
+    input_token_count: Count = None
+    output_token_count: Count = None
+
+
+class _Generated(msgspec.Struct, gc=False):
+    """Hugging Face's text generation."""
+
+    generated_tokens: Count = None
+    input_length: Count = None
 
 
 class _Reply(msgspec.Struct, gc=False):
-    usage: _OpenAIUsage | None = None
+    """Where usage may stand. What other vendors use for other things stays unread until it is asked for."""
 
-
-class _StreamEvent(msgspec.Struct, gc=False):
-    usage: _OpenAIUsage | None = None
-    response: _Reply | None = None
+    usage: _Usage | None = None
+    google: _GoogleUsage | None = msgspec.field(default=None, name="usageMetadata")
+    response: msgspec.Raw = _ABSENT
+    """In `response.completed` and its kin, and where Cohere's v1 ends a stream."""
+    result: msgspec.Raw = _ABSENT
+    """Workers AI's envelope."""
+    message: msgspec.Raw = _ABSENT
+    """Where Anthropic begins a stream."""
+    delta: msgspec.Raw = _ABSENT
+    """Where Cohere's v2 ends one."""
+    x_groq: msgspec.Raw = _ABSENT
+    meta: msgspec.Raw = _ABSENT
+    metrics: msgspec.Raw = _ABSENT
+    details: msgspec.Raw = _ABSENT
 
 
 _REPLY: Final = msgspec.json.Decoder(_Reply)
-_STREAM_EVENT: Final = msgspec.json.Decoder(_StreamEvent)
-UNREADABLE: Final = (ValueError, RecursionError)
-"""All that msgspec raises on hostile JSON: its own errors and bad UTF-8 are ValueErrors, deep nesting is the other."""
+_REPLIES: Final = msgspec.json.Decoder(list[_Reply])
+_META: Final = msgspec.json.Decoder(_Meta)
+_METRICS: Final = msgspec.json.Decoder(_Metrics)
+_GENERATED: Final = msgspec.json.Decoder(_Generated)
 _NO_DETAILS: Final = _Details()
 
 
-def openai_usage(body: Document) -> Usage | None:
-    """Usage in a whole reply of any OpenAI endpoint."""
-    try:
-        usage = _REPLY.decode(body).usage
-    except UNREADABLE:
-        return None
-    return None if usage is None else _from_openai(usage)
+def _told(reply: _Reply) -> Told | None:
+    """What a reply says itself, else what is inside of it."""
+    told = _said(reply)
+    if told is None:
+        for inner in (reply.response, reply.result, reply.message, reply.delta, reply.x_groq):
+            if _is_object(inner) and (told := _said(_REPLY.decode(inner))):
+                break
+    return told
 
 
-def openai_stream_usage(data: bytes) -> Usage | None:
-    """Usage in an event: chat's last chunk carries it, `response.completed` and its kin inside `response`."""
-    try:
-        event = _STREAM_EVENT.decode(data)
-    except UNREADABLE:
-        return None
-    usage = event.usage
-    if usage is None and event.response is not None:
-        usage = event.response.usage
-    return None if usage is None else _from_openai(usage)
+def _said(reply: _Reply) -> Told | None:
+    if reply.usage is not None:
+        return _from_usage(reply.usage)
+    if reply.google is not None:
+        return _from_google(reply.google)
+    if _is_object(reply.meta):
+        meta = _META.decode(reply.meta)
+        return _from_pair(meta.billed_units or meta.tokens)
+    if _is_object(reply.metrics):
+        metrics = _METRICS.decode(reply.metrics)
+        return _from_pair(_Pair(metrics.input_token_count, metrics.output_token_count))
+    if _is_object(reply.details):
+        generated = _GENERATED.decode(reply.details)
+        return _from_pair(_Pair(generated.input_length, generated.generated_tokens))
+    return None
 
 
-def _from_openai(usage: _OpenAIUsage) -> Usage:
+def _is_object(value: msgspec.Raw) -> bool:
+    return memoryview(value)[:1].tobytes() == b"{"
+
+
+def _from_usage(usage: _Usage) -> Told | None:
+    if usage.billed_units is not None or isinstance(usage.tokens, _Pair):
+        return _from_pair(usage.tokens if isinstance(usage.tokens, _Pair) else usage.billed_units)
     read = usage.prompt_tokens_details or usage.input_tokens_details or usage.input_token_details or _NO_DETAILS
     wrote = usage.completion_tokens_details or usage.output_tokens_details or usage.output_token_details or _NO_DETAILS
-    tokens_in = usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-    tokens_out = usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens
-    return Usage(
-        _count(tokens_in),
-        _count(tokens_out),
+    cache_read, cache_written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    apart = usage.prompt_tokens is None and (cache_read is not None or cache_written is not None)
+    if cache_read is None:
+        cache_read = usage.prompt_cache_hit_tokens
+    counts = Usage(
+        _count(usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens),
+        _count(usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens),
         _count(usage.total_tokens),
-        _count(wrote.reasoning_tokens),
-        _count(read.cached_tokens),
-        _count(read.cache_write_tokens),
+        _count(usage.reasoning_tokens if wrote.reasoning_tokens is None else wrote.reasoning_tokens),
+        _count(cache_read if read.cached_tokens is None else read.cached_tokens),
+        _count(cache_written if read.cache_write_tokens is None else read.cache_write_tokens),
         _count(read.audio_tokens),
         _count(wrote.audio_tokens),
         _count(read.image_tokens),
         _count(wrote.image_tokens),
     )
+    return Told(counts, apart, _is_apart(counts))
+
+
+def _is_apart(counts: Usage) -> bool:
+    """Whether the output does not include the reasoning. OpenAI's does; xAI's and Perplexity's do not, as sums show."""
+    reasoning, tokens_out = counts.reasoning, counts.tokens_out
+    if not reasoning or tokens_out is None:
+        return False
+    return reasoning > tokens_out or counts.total == (counts.tokens_in or 0) + tokens_out + reasoning
+
+
+def _from_google(usage: _GoogleUsage) -> Told:
+    read = {part.modality: part.token_count for part in usage.prompt_tokens_details or ()}
+    wrote = {part.modality: part.token_count for part in usage.candidates_tokens_details or ()}
+    return Told(
+        Usage(
+            _sum(_count(usage.prompt_token_count), _count(usage.tool_use_prompt_token_count)),
+            _count(usage.candidates_token_count),
+            _count(usage.total_token_count),
+            _count(usage.thoughts_token_count),
+            _count(usage.cached_content_token_count),
+            None,
+            _count(read.get("AUDIO")),
+            _count(wrote.get("AUDIO")),
+            _count(read.get("IMAGE")),
+            _count(wrote.get("IMAGE")),
+        ),
+        reasoning_apart=True,
+    )
+
+
+def _from_pair(pair: _Pair | None) -> Told | None:
+    if pair is None:
+        return None
+    tokens_in, tokens_out = _count(pair.input_tokens), _count(pair.output_tokens)
+    return None if tokens_in is None and tokens_out is None else Told(Usage(tokens_in, tokens_out))
 
 
 def _count(value: Count) -> int | None:
     if value is None or not 0 <= value <= MAX_COUNT or value != int(value):
         return None
     return int(value)
-
-
-def merged(earlier: Usage | None, later: Usage) -> Usage:
-    """What both say together, the later one where both speak."""
-    if earlier is None:
-        return later
-    told = {field: value for field in Usage.__struct_fields__ if (value := getattr(later, field)) is not None}
-    return msgspec.structs.replace(earlier, **told)
-
-
-OPENAI: Final = UsageFormat(
-    marker=b'"usage"',
-    pattern=re.compile(rb'"usage"\s*:(?!\s*null)'),  # with include_usage every other chunk says "usage":null
-    document=openai_usage,
-    event=openai_stream_usage,
-)
-_FORMATS: Final[dict[str, UsageFormat]] = {}
-"""Providers that do not speak OpenAI's shapes, by slug."""
-
-
-def usage_format(provider: str) -> UsageFormat:
-    """How this provider tells usage."""
-    return _FORMATS.get(provider, OPENAI)
-
-
-class _Named(msgspec.Struct, gc=False):
-    model: str | None = None
-
-
-class _NamedEvent(msgspec.Struct, gc=False):
-    model: str | None = None
-    response: _Named | None = None
-
-
-_NAMED: Final = msgspec.json.Decoder(_Named)
-_NAMED_EVENT: Final = msgspec.json.Decoder(_NamedEvent)
-
-
-def named_model(document: Document) -> str | None:
-    """The `model` of a JSON request or reply."""
-    try:
-        return _NAMED.decode(document).model
-    except UNREADABLE:
-        return None
-
-
-def named_model_of_event(data: bytes) -> str | None:
-    """The `model` that an event of a stream names."""
-    try:
-        event = _NAMED_EVENT.decode(data)
-    except UNREADABLE:
-        return None
-    return event.model or (event.response.model if event.response else None)
-
-
-_TERMINAL: Final = re.compile(rb"\[DONE\]|message_stop|response\.(?:completed|incomplete|failed)")
-_TERMINAL_NAMES: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "message_stop"})
-
-
-class _Typed(msgspec.Struct, gc=False):
-    type: str = ""
-
-
-_TYPED: Final = msgspec.json.Decoder(_Typed)
-
-
-def may_end_stream(block: bytes) -> bool:
-    """Whether it is worth parsing this block to ask whether it ends its stream."""
-    return _TERMINAL.search(block) is not None
-
-
-def ends_stream(event: Event) -> bool:
-    """Whether this is the last event a vendor sends; clients may hang up at it."""
-    if event.data == b"[DONE]" or event.name in _TERMINAL_NAMES:
-        return True
-    if event.name != "message":
-        return False
-    try:
-        return _TYPED.decode(event.data).type in _TERMINAL_NAMES
-    except UNREADABLE:
-        return False

@@ -24,6 +24,9 @@ CARRIERS: dict[str, Callable[[str], dict[str, str]]] = {
     "authorization": lambda token: {"Authorization": f"Bearer {token}"},
     "x-api-key": lambda token: {"x-api-key": token},
     "x-goog-api-key": lambda token: {"x-goog-api-key": token},
+    "api-key": lambda token: {"api-key": token},
+    "authorization, as replicate has it": lambda token: {"Authorization": f"Token {token}"},
+    "authorization, as baseten has it": lambda token: {"Authorization": f"Api-Key {token}"},
 }
 STRANGERS = ("nothing", "not ours", "unknown", "expired", "may only read", "of another account", "of another gateway")
 
@@ -176,10 +179,12 @@ def test_a_deleted_default_gateway_is_made_again_by_a_token_and_by_nobody_else(h
 def test_a_token_in_a_providers_slot_ends_here_even_beside_another(house: Any):
     """It is no key of the provider's, whichever way its sender got in, or did not need to."""
     mine = {"cf-aig-authorization": f"Bearer {house.token}"}
-    slots = {"Authorization": f"Bearer {house.token}", "x-api-key": house.token, "x-goog-api-key": house.token}
-    for name, headers in (("closed", mine | slots), ("open", slots)):
-        seen = [sent.lower() for sent, _ in ask(house, name, headers).json()["headers"]]
-        assert not {"authorization", "x-api-key", "x-goog-api-key"} & set(seen)
+    slots = dict.fromkeys(("x-api-key", "x-goog-api-key", "api-key"), house.token)
+    for scheme in ("Bearer", "Token", "Api-Key", "bearer"):
+        slots["authorization"] = f"{scheme} {house.token}"
+        for name, headers in (("closed", mine | slots), ("open", slots)):
+            seen = [sent.lower() for sent, _ in ask(house, name, headers).json()["headers"]]
+            assert not slots.keys() & set(seen)
 
 
 def test_an_undefined_token_is_ignored_where_none_is_needed(house: Any):

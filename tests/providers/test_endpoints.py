@@ -1,6 +1,6 @@
 import pytest
 
-from sluice.providers.endpoints import is_billed, model_in_path, model_type
+from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,35 @@ from sluice.providers.endpoints import is_billed, model_in_path, model_type
         ("v1/audio/speech", "Text-to-Speech"),
         ("v1/audio/transcriptions", "Automatic Speech Recognition"),
         ("v1/moderations", "Text Classification"),
+        ("v1beta/models/gemini-2.5-pro:generateContent", "Text Generation"),
+        ("v1beta/models/gemini-2.5-pro:streamGenerateContent", "Text Generation"),
+        ("v1beta/models/gemini-embedding-001:embedContent", "Text Embeddings"),
+        ("v1beta/models/gemini-embedding-001:batchEmbedContents", "Text Embeddings"),
+        ("v1beta/models/gemini-2.5-pro:countTokens", None),
+        ("v1/chat", "Text Generation"),
+        ("v2/chat", "Text Generation"),
+        ("v2/embed", "Text Embeddings"),
+        ("v2/rerank", "Text Classification"),
+        ("v1/summarize", "Summarization"),
+        ("run/@cf/meta/llama-3.1-8b-instruct", "Text Generation"),
+        ("run/@cf/openai/gpt-oss-120b", "Text Generation"),
+        ("run/%40cf/meta/llama-3.1-8b-instruct", "Text Generation"),
+        ("run/@cf/baai/bge-m3", "Text Embeddings"),
+        ("run/@cf/qwen/qwen3-embedding-0.6b", "Text Embeddings"),
+        ("run/@cf/baai/bge-reranker-base", "Text Classification"),
+        ("run/@cf/openai/whisper-large-v3-turbo", "Automatic Speech Recognition"),
+        ("run/@cf/deepgram/flux", "Automatic Speech Recognition"),
+        ("run/@cf/deepgram/aura-1", "Text-to-Speech"),
+        ("run/@cf/black-forest-labs/flux-1-schnell", "Text-to-Image"),
+        ("run/@cf/stabilityai/stable-diffusion-xl-base-1.0", "Text-to-Image"),
+        ("run/@cf/meta/m2m100-1.2b", "Translation"),
+        ("run/@cf/facebook/bart-large-cnn", "Summarization"),
+        ("run/@cf/llava-hf/llava-1.5-7b-hf", "Image-to-Text"),
+        ("run/@cf/microsoft/resnet-50", "Image Classification"),
+        ("run/@cf/facebook/detr-resnet-50", "Object Detection"),
+        ("run/@cf/somebody/new-thing", None),
+        ("v1/predictions", None),
+        ("bigcode/starcoder", None),
         ("v1/models", None),
         ("v1/files", None),
         ("", None),
@@ -37,6 +66,10 @@ def test_the_path_tells_the_kind_of_model(path, kind):
         ("model/anthropic.claude-v2%3A1/converse", "anthropic.claude-v2:1"),
         ("openai/deployments/my-gpt/chat/completions", "my-gpt"),
         ("run/@cf/meta/llama-3.1-8b-instruct", "@cf/meta/llama-3.1-8b-instruct"),
+        ("v1/models/meta/meta-llama-3-8b/predictions", "meta/meta-llama-3-8b"),
+        ("v1/deployments/acme/mine/predictions", "acme/mine"),
+        ("my-res/openai/deployments/my-gpt/embeddings", "my-gpt"),
+        ("model/abc123", "abc123"),
         ("v1/models", None),
         ("v1/chat/completions", None),
         ("v1/files/model", None),
@@ -44,7 +77,27 @@ def test_the_path_tells_the_kind_of_model(path, kind):
     ],
 )
 def test_the_path_tells_the_model_where_vendors_put_it_there(path, model):
-    assert model_in_path(path) == model
+    assert model_in_path("openai", path) == model
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("bigcode/starcoder", "bigcode/starcoder"),
+        ("gpt2", "gpt2"),
+        ("gpt2/v1/chat/completions", "gpt2"),
+        ("bigcode/starcoder/v1/chat/completions", "bigcode/starcoder"),
+        ("", None),
+    ],
+)
+def test_hugging_face_has_nothing_but_the_model_in_its_path(path, model):
+    assert model_in_path("huggingface", path) == model
+
+
+def test_googles_models_may_be_named_as_resources():
+    assert model_named("google-ai-studio", "models/gemini-embedding-001") == "gemini-embedding-001"
+    assert model_named("fireworks", "models/x") == "models/x"
+    assert model_named("google-ai-studio", None) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Where each provider is called, by every form of path that clients use (contract 1.2), and how it takes a key."""
 
+from pathlib import Path
+
 import pytest
 
 from sluice.providers.provider import Address
@@ -225,3 +227,12 @@ def test_the_unified_endpoint_has_a_path_at_every_vendor_in_openais_shape(slug: 
 def test_vendors_without_openais_shape_have_no_such_path(slug: str):
     compat = PROVIDERS[slug].compat
     assert (compat.chat, compat.responses, compat.embeddings, compat.models) == (None, None, None, None)
+
+
+def test_the_page_of_providers_names_each_with_its_address_its_aliases_and_the_headers_of_its_key():
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text()
+    for provider in PROVIDERS.values():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{provider.name}` | `http")]
+        assert f"`{provider.base_url}`" in row
+        assert provider.key_headers[0].decode() in row.lower()
+    assert [alias for alias in ALIASES if f"`{alias}`" not in page] == []

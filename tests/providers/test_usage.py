@@ -1,22 +1,22 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.formats.sse import Event
-from sluice.providers.usage import (
-    MAX_COUNT,
-    OPENAI,
-    ends_stream,
-    may_end_stream,
-    merged,
-    named_model,
-    named_model_of_event,
-    openai_stream_usage,
-    openai_usage,
-)
+from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
+from sluice.providers.usage import MAX_COUNT, Told, counted, may_tell_usage, merged, told_by_event, told_by_reply
 from sluice.values.log import Usage
+
+
+def usage_of(body: bytes) -> Usage | None:
+    return counted(told_by_reply(body))
+
+
+def usage_of_event(data: bytes) -> Usage | None:
+    return counted(told_by_event(data))
+
 
 TABLE = {
     "chat": (
@@ -90,9 +90,9 @@ TABLE = {
 @pytest.mark.parametrize(("usage", "expected"), TABLE.values(), ids=TABLE)
 def test_usage_is_read_from_every_shape_of_openai(usage, expected):
     body = json.dumps({"id": "x", "model": "m", "choices": [{"message": {"content": "hi"}}], "usage": usage}).encode()
-    assert openai_usage(body) == expected
-    assert openai_stream_usage(body) == expected
-    assert openai_stream_usage(json.dumps({"type": "t", "response": {"usage": usage}}).encode()) == expected
+    assert usage_of(body) == expected
+    assert usage_of_event(body) == expected
+    assert usage_of_event(json.dumps({"type": "t", "response": {"usage": usage}}).encode()) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,24 +122,52 @@ def test_usage_is_read_from_every_shape_of_openai(usage, expected):
     ],
 )
 def test_what_is_not_usage_is_unknown(body):
-    assert openai_usage(body) is None
-    assert openai_stream_usage(body) is None
+    assert usage_of(body) is None
+    assert usage_of_event(body) is None
 
 
 def test_of_duplicate_keys_the_last_counts():
-    assert openai_usage(b'{"usage":{"prompt_tokens":1},"usage":{"prompt_tokens":2}}') == Usage(2)
+    assert usage_of(b'{"usage":{"prompt_tokens":1},"usage":{"prompt_tokens":2}}') == Usage(2)
 
 
 def test_bad_text_in_other_fields_does_not_matter():
-    assert openai_usage(b'{"x":"\xff\xfe","usage":{"prompt_tokens":2}}') == Usage(2)
+    assert usage_of(b'{"x":"\xff\xfe","usage":{"prompt_tokens":2}}') == Usage(2)
 
 
+KEYS = [
+    "usage",
+    "response",
+    "result",
+    "message",
+    "delta",
+    "x_groq",
+    "meta",
+    "metrics",
+    "details",
+    "model",
+    "usageMetadata",
+    "promptTokenCount",
+    "thoughtsTokenCount",
+    "promptTokensDetails",
+    "candidates",
+    "prompt_tokens",
+    "input_tokens",
+    "input_tokens_details",
+    "cache_read_input_tokens",
+    "tokens",
+    "billed_units",
+    "generated_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+    "finishReason",
+    "type",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["usage", "response", "prompt_tokens", "input_tokens", "input_tokens_details", "model"]),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )
@@ -148,28 +176,47 @@ JSON = st.recursive(
 )
 
 
-@given(JSON)
-def test_no_json_breaks_the_readers(value):
-    body = json.dumps(value).encode()
-    for usage in (openai_usage(body), openai_stream_usage(body)):
+@settings(max_examples=400)
+@given(JSON, JSON)
+def test_no_json_breaks_the_readers(value, later):
+    body, event = json.dumps(value).encode(), json.dumps(later).encode()
+    told = merged(told_by_reply(body), told_by_event(event))
+    for usage in (usage_of(body), usage_of_event(body), counted(told)):
         counts = [getattr(usage, field) for field in Usage.__struct_fields__] if usage else []
         assert all(count is None or 0 <= count <= MAX_COUNT for count in counts)
     assert isinstance(named_model(body), str | None)
     assert isinstance(named_model_of_event(body), str | None)
+    assert isinstance(ends_stream(Event("message", body)), bool)
+
+
+@given(st.binary(max_size=60) | st.sampled_from([b"[" * 50_000, b'[{"usage":' * 20_000, b'{"message":' * 50_000]))
+def test_no_bytes_break_the_readers(data):
+    assert usage_of(data) is None or isinstance(usage_of(data), Usage)
+    assert isinstance(named_model_of_event(data), str | None)
+    assert isinstance(ends_stream(Event("message", data)), bool)
 
 
 def test_only_usage_that_is_not_null_is_worth_parsing():
-    assert OPENAI.pattern.search(b'data: {"usage": {"prompt_tokens":1}}')
-    assert OPENAI.pattern.search(b'data: {"usage":\ndata: {"prompt_tokens":1}}')
-    assert not OPENAI.pattern.search(b'data: {"usage":null}')
-    assert not OPENAI.pattern.search(b'data: {"usage" : null}')
-    assert not OPENAI.pattern.search(rb'data: {"content":"\"usage\":{}"}')
+    assert may_tell_usage(b'data: {"usage": {"prompt_tokens":1}}')
+    assert may_tell_usage(b'data: {"usage":\ndata: {"prompt_tokens":1}}')
+    assert may_tell_usage(b'data: {"usage":null,"x_groq":{"usage":{"prompt_tokens":1}}}')
+    assert may_tell_usage(b'data: {"usageMetadata":{"promptTokenCount":1}}')
+    assert not may_tell_usage(b'data: {"usage":null}')
+    assert not may_tell_usage(b'data: {"usage" : null}')
+    assert not may_tell_usage(rb'data: {"content":"\"usage\":{}"}')
 
 
 def test_what_a_later_event_says_replaces_what_an_earlier_said():
-    assert merged(None, Usage(1)) == Usage(1)
-    assert merged(Usage(10, 1, cached_in=4), Usage(tokens_out=9)) == Usage(10, 9, cached_in=4)
-    assert merged(Usage(10, 1), Usage(0, 0)) == Usage(0, 0)
+    def both(*said: Usage) -> Usage | None:
+        told: Told | None = None
+        for usage in said:
+            told = merged(told, Told(usage))
+        return counted(told)
+
+    assert both(Usage(1)) == Usage(1)
+    assert both(Usage(10, 1, cached_in=4), Usage(tokens_out=9)) == Usage(10, 9, cached_in=4)
+    assert both(Usage(10, 1), Usage(0, 0)) == Usage(0, 0)
+    assert merged(None, None) is counted(None) is None
 
 
 @pytest.mark.parametrize(
@@ -181,6 +228,13 @@ def test_what_a_later_event_says_replaces_what_an_earlier_said():
         (Event("response.failed", b"{}"), True),
         (Event("message_stop", b'{"type":"message_stop"}'), True),
         (Event("message", b'{"type":"response.completed"}'), True),
+        (Event("message-end", b'{"type":"message-end","delta":{}}'), True),
+        (Event("message", b'{"is_finished":true,"event_type":"stream-end"}'), True),
+        (Event("message", b'{"candidates":[{"content":{},"finishReason":"STOP"}]}'), True),
+        (Event("message", b'{"candidates":[{"finishReason":"STOP"},{"index":1}]}'), False),
+        (Event("message", b'{"candidates":[],"finishReason":1}'), False),
+        (Event("message", b'{"token":{"text":"a"},"generated_text":"a"}'), True),
+        (Event("message", b'{"token":{"text":"a"},"generated_text":null}'), False),
         (Event("message", b'{"type":"response.output_text.done"}'), False),
         (Event("message", b'{"text":"[DONE] response.completed"}'), False),
         (Event("response.created", b"{}"), False),

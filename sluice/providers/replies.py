@@ -1,0 +1,95 @@
+"""What a reply says of itself beside its usage: the model that made it, and that a stream is over."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from sluice.formats.sse import Event
+from sluice.providers.usage import UNREADABLE, Document
+
+
+class _Named(msgspec.Struct, gc=False):
+    model: str | None = None
+
+
+class _NamedEvent(msgspec.Struct, gc=False):
+    model: str | None = None
+    response: msgspec.Raw = msgspec.Raw(b"")
+    """OpenAI's responses have it in here,"""
+    message: msgspec.Raw = msgspec.Raw(b"")
+    """Anthropic here. Others have other things there."""
+
+
+_NAMED: Final = msgspec.json.Decoder(_Named)
+_NAMED_EVENT: Final = msgspec.json.Decoder(_NamedEvent)
+
+
+def named_model(document: Document) -> str | None:
+    """The `model` of a JSON request or reply."""
+    try:
+        return _NAMED.decode(document).model
+    except UNREADABLE:
+        return None
+
+
+def named_model_of_event(data: bytes) -> str | None:
+    """The `model` that an event of a stream names."""
+    try:
+        event = _NAMED_EVENT.decode(data)
+    except UNREADABLE:
+        return None
+    return event.model or named_model(bytes(event.response)) or named_model(bytes(event.message))
+
+
+_TERMINAL: Final = re.compile(
+    rb"\[DONE\]|message_stop|message-end|stream-end|response\.(?:completed|incomplete|failed)"
+    rb'|"finishReason"|"generated_text"\s*:\s*"'
+)
+_TERMINAL_NAMES: Final = frozenset(
+    {
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+        "message_stop",  # Anthropic
+        "message-end",  # Cohere v2
+        "stream-end",  # Cohere v1
+    }
+)
+
+
+class _Candidate(msgspec.Struct, gc=False):
+    finish_reason: str | None = msgspec.field(default=None, name="finishReason")
+
+
+class _Ending(msgspec.Struct, gc=False):
+    type: str = ""
+    event_type: str = ""
+    """Cohere's, in v1."""
+    candidates: list[_Candidate] | None = None
+    """Google's."""
+    generated_text: str | None = None
+    """Hugging Face's: the whole answer, with the last token."""
+
+
+_ENDING: Final = msgspec.json.Decoder(_Ending)
+
+
+def may_end_stream(block: bytes) -> bool:
+    """Whether it is worth parsing this block to ask whether it ends its stream."""
+    return _TERMINAL.search(block) is not None
+
+
+def ends_stream(event: Event) -> bool:
+    """Whether this is the last event a vendor sends; clients may hang up at it."""
+    if event.data == b"[DONE]" or event.name in _TERMINAL_NAMES:
+        return True
+    if event.name != "message":
+        return False
+    try:
+        ending = _ENDING.decode(event.data)
+    except UNREADABLE:
+        return False
+    if {ending.type, ending.event_type} & _TERMINAL_NAMES or ending.generated_text is not None:
+        return True
+    return bool(ending.candidates) and all(one.finish_reason for one in ending.candidates or ())

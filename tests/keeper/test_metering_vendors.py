@@ -1,0 +1,390 @@
+"""A plain and a streamed reply of every vendor through the meter: model, kind, usage, cost, computed by hand."""
+
+import gzip
+import json
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluice.keeper.metering import Meter
+from sluice.providers.registry import PROVIDERS
+from sluice.values.exchange import Exchange
+from sluice.values.log import LogEntry, SideFile, Usage
+from sluice.values.rates import Rates
+
+RATES = Rates(3_000_000_000, 15_000_000_000, cached_input=300_000_000, cache_write=3_750_000_000)
+"""3 USD a million tokens in, 15 out, 0.30 from the cache, 3.75 into it: 3,000, 15,000, 300, 3,750 nano-USD a token."""
+PLAIN = Exchange(
+    id="01JC3R94FRD97JBCBX3S0ZAXKW",
+    account="local",
+    provider="openai",
+    path="v1/chat/completions",
+    method="POST",
+    request_type="provider",
+    started_ms=1_767_323_045_678,
+    latency_us=790_499,
+    duration_us=812_500,
+    status=200,
+    ending="complete",
+    error=0,
+    step=0,
+    attempts=1,
+    authenticated=True,
+    payload=True,
+    request_content_type=b"application/json",
+    request_encoding=b"",
+    response_content_type=b"application/json",
+    response_encoding=b"",
+    user_agent=b"",
+    metadata=b"",
+    custom_cost=b"",
+    request_bytes=0,
+    response_bytes=0,
+)
+SSE = b"text/event-stream"
+
+
+class Call(NamedTuple):
+    """A vendor's plain reply and its stream, with what both come to."""
+
+    provider: str
+    path: str
+    model: str
+    asked: dict[str, Any]
+    plain: bytes
+    stream: bytes
+    usage: Usage
+    cost_nano: int
+    stream_type: bytes = SSE
+
+
+def events(*datas: dict[str, Any], done: bool = False, named: bool = False) -> bytes:
+    lines = [
+        (f"event: {data['type']}\n" if named else "") + f"data: {json.dumps(data, separators=(',', ':'))}\n\n"
+        for data in datas
+    ]
+    return "".join([*lines, "data: [DONE]\n\n"] if done else lines).encode()
+
+
+def dumped(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+CHAT = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+CHAT_COST = 100 * 3_000 + 10 * 15_000
+
+
+def openai_shaped(provider: str, path: str = "v1/chat/completions", **usage: Any) -> Call:
+    told = {**CHAT, **usage}
+    return Call(
+        provider,
+        path,
+        "a-model",
+        {"model": "a-model", "messages": []},
+        dumped({"id": "x", "model": "a-model-2", "choices": [{"message": {"content": "hi"}}], "usage": told}),
+        events(
+            {"choices": [{"index": 0, "delta": {"content": "hi"}}], "usage": None},
+            {"choices": [], "usage": told},
+            done=True,
+        ),
+        Usage(100, 10, 110),
+        CHAT_COST,
+    )
+
+
+CALLS = {
+    "anthropic": Call(
+        "anthropic",
+        "v1/messages",
+        "claude-x",
+        {"model": "claude-x", "max_tokens": 9, "messages": []},
+        dumped(
+            {
+                "type": "message",
+                "model": "claude-x",
+                "content": [{"type": "text", "text": "hi"}],
+                "usage": {
+                    "input_tokens": 100,
+                    "cache_read_input_tokens": 1000,
+                    "cache_creation_input_tokens": 10,
+                    "output_tokens": 20,
+                },
+            }
+        ),
+        events(
+            {
+                "type": "message_start",
+                "message": {
+                    "model": "claude-x",
+                    "usage": {
+                        "input_tokens": 100,
+                        "cache_read_input_tokens": 1000,
+                        "cache_creation_input_tokens": 10,
+                        "output_tokens": 1,
+                    },
+                },
+            },
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 20}},
+            {"type": "message_stop"},
+            named=True,
+        ),
+        Usage(1110, 20, cached_in=1000, cache_write=10),
+        100 * 3_000 + 1000 * 300 + 10 * 3_750 + 20 * 15_000,
+    ),
+    "gemini": Call(
+        "google-ai-studio",
+        "v1beta/models/gemini-x:generateContent",
+        "gemini-x",
+        {"contents": []},
+        dumped(
+            {
+                "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+                "usageMetadata": {
+                    "promptTokenCount": 100,
+                    "cachedContentTokenCount": 40,
+                    "candidatesTokenCount": 10,
+                    "thoughtsTokenCount": 5,
+                    "totalTokenCount": 115,
+                },
+                "modelVersion": "gemini-x-001",
+            }
+        ),
+        events(
+            {
+                "candidates": [{"content": {"parts": [{"text": "hi"}]}}],
+                "usageMetadata": {"promptTokenCount": 100, "totalTokenCount": 100},
+            },
+            {
+                "candidates": [{"content": {"parts": [{"text": "!"}]}, "finishReason": "STOP"}],
+                "usageMetadata": {
+                    "promptTokenCount": 100,
+                    "cachedContentTokenCount": 40,
+                    "candidatesTokenCount": 10,
+                    "thoughtsTokenCount": 5,
+                    "totalTokenCount": 115,
+                },
+            },
+        ),
+        Usage(100, 15, 115, reasoning=5, cached_in=40),
+        60 * 3_000 + 40 * 300 + 15 * 15_000,
+    ),
+    "gemini through openai's shape": openai_shaped("google-ai-studio", "v1beta/openai/chat/completions"),
+    "workers ai": Call(
+        "workers-ai",
+        "run/@cf/meta/llama-x",
+        "@cf/meta/llama-x",
+        {"prompt": "hi"},
+        dumped({"result": {"response": "hi", "usage": CHAT}, "success": True, "errors": [], "messages": []}),
+        events({"response": "hi"}, {"response": "", "usage": CHAT}, done=True),
+        Usage(100, 10, 110),
+        CHAT_COST,
+    ),
+    "workers ai through openai's shape": openai_shaped("workers-ai"),
+    "cohere v1": Call(
+        "cohere",
+        "v1/chat",
+        "command-x",
+        {"model": "command-x", "message": "hi"},
+        dumped({"text": "hi", "meta": {"billed_units": {"input_tokens": 100.0, "output_tokens": 10.0}}}),
+        b"".join(
+            dumped(line) + b"\n"
+            for line in (
+                {"is_finished": False, "event_type": "stream-start", "generation_id": "g"},
+                {"is_finished": False, "event_type": "text-generation", "text": "hi"},
+                {
+                    "is_finished": True,
+                    "event_type": "stream-end",
+                    "response": {"text": "hi", "meta": {"billed_units": {"input_tokens": 100, "output_tokens": 10}}},
+                },
+            )
+        ),
+        Usage(100, 10),
+        CHAT_COST,
+        b"application/stream+json",
+    ),
+    "cohere v2": Call(
+        "cohere",
+        "v2/chat",
+        "command-x",
+        {"model": "command-x", "messages": []},
+        dumped(
+            {
+                "message": {"content": [{"type": "text", "text": "hi"}]},
+                "usage": {
+                    "billed_units": {"input_tokens": 7, "output_tokens": 10},
+                    "tokens": {"input_tokens": 100, "output_tokens": 10},
+                },
+            }
+        ),
+        events(
+            {"type": "content-delta", "delta": {"message": {"content": {"text": "hi"}}}},
+            {"type": "message-end", "delta": {"usage": {"tokens": {"input_tokens": 100, "output_tokens": 10}}}},
+            done=True,
+            named=True,
+        ),
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "cohere through openai's shape": openai_shaped("cohere", "compatibility/v1/chat/completions"),
+    "azure": openai_shaped("azure-openai", "res/openai/deployments/a-model/chat/completions")._replace(
+        asked={"messages": []}
+    ),
+    "groq": openai_shaped("groq", "chat/completions")._replace(
+        stream=events(
+            {"choices": [{"delta": {"content": "hi"}}], "x_groq": {"id": "r"}},
+            {"choices": [], "x_groq": {"id": "r", "usage": CHAT}},
+            done=True,
+        )
+    ),
+    "hugging face": Call(
+        "huggingface",
+        "org/model-x",
+        "org/model-x",
+        {"inputs": "hi"},
+        dumped([{"generated_text": "hi", "details": {"generated_tokens": 10, "input_length": 100}}]),
+        events(
+            {"token": {"text": "hi"}, "generated_text": None, "details": None},
+            {
+                "token": {"text": "!"},
+                "generated_text": "hi!",
+                "details": {"generated_tokens": 10, "input_length": 100},
+            },
+        ),
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "replicate": Call(
+        "replicate",
+        "v1/models/meta/llama-x/predictions",
+        "meta/llama-x",
+        {"input": {"prompt": "hi"}},
+        dumped({"status": "succeeded", "metrics": {"input_token_count": 100, "output_token_count": 10}}),
+        b"",
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "anthropic's shape elsewhere": Call(
+        "deepseek",
+        "anthropic/v1/messages",
+        "a-model",
+        {"model": "a-model", "messages": []},
+        dumped({"type": "message", "usage": {"input_tokens": 60, "cache_read_input_tokens": 40, "output_tokens": 10}}),
+        events(
+            {
+                "type": "message_start",
+                "message": {"usage": {"input_tokens": 60, "cache_read_input_tokens": 40, "output_tokens": 0}},
+            },
+            {"type": "message_delta", "usage": {"output_tokens": 10}},
+            {"type": "message_stop"},
+            named=True,
+        ),
+        Usage(100, 10, cached_in=40),
+        60 * 3_000 + 40 * 300 + 10 * 15_000,
+    ),
+    **{
+        slug: openai_shaped(
+            slug, "chat/completions" if slug in ("perplexity-ai", "fireworks") else "v1/chat/completions"
+        )
+        for slug in (
+            "openai",
+            "mistral",
+            "deepseek",
+            "openrouter",
+            "grok",
+            "cerebras",
+            "perplexity-ai",
+            "fireworks",
+            "baseten",
+            "parallel",
+        )
+    },
+}
+
+
+def meter(call: Call, response: bytes | SideFile, **seen: object) -> LogEntry:
+    exchange = msgspec.structs.replace(PLAIN, **{"provider": call.provider, "path": call.path, **seen})
+    rates = {(call.provider, call.model): RATES}
+    return Meter(lambda provider, model: rates.get((provider, model))).entry(exchange, dumped(call.asked), response)
+
+
+def test_every_provider_is_metered_here():
+    assert {call.provider for call in CALLS.values()} == PROVIDERS.keys()
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_plain_reply_is_counted_and_priced(call: Call):
+    entry = meter(call, call.plain)
+    assert (entry.usage, entry.cost_nano) == (call.usage, call.cost_nano)
+    assert (entry.model, entry.provider) == (call.model, call.provider)
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS.values() if call.stream])
+def test_a_streamed_reply_is_counted_and_priced(call: Call):
+    entry = meter(call, call.stream, response_content_type=call.stream_type)
+    assert entry.usage == msgspec.structs.replace(call.usage, total=entry.usage.total)
+    assert entry.usage.total in (None, call.usage.total)
+    assert (entry.cost_nano, entry.model) == (call.cost_nano, call.model)
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS.values() if call.stream])
+def test_an_encoded_stream_in_a_side_file_is_counted_alike(call: Call, tmp_path):
+    zipped = gzip.compress(call.stream)
+    (tmp_path / "body").write_bytes(zipped)
+    seen = {"response_content_type": call.stream_type, "response_encoding": b"gzip"}
+    entry = meter(call, SideFile(tmp_path / "body", len(zipped)), **seen)
+    assert (entry.usage.tokens_in, entry.usage.tokens_out) == (call.usage.tokens_in, call.usage.tokens_out)
+    (tmp_path / "plain").write_bytes(call.plain)
+    plain = meter(call, SideFile(tmp_path / "plain", len(call.plain)))
+    assert (plain.usage, plain.cost_nano) == (call.usage, call.cost_nano)
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS.values() if call.stream])
+@pytest.mark.parametrize("ending", ["abandoned", "broken"])
+def test_a_stream_left_after_its_last_event_is_complete_and_before_it_is_not(call: Call, ending: str):
+    seen = {"response_content_type": call.stream_type, "ending": ending}
+    assert meter(call, call.stream, **seen).ending == "complete"
+    separator = b"\n" if call.stream_type != SSE else b"\n\n"
+    first = call.stream.partition(separator)[0] + separator
+    assert meter(call, first, **seen).ending == ending
+
+
+def test_geminis_stream_as_a_document_is_counted():
+    call = CALLS["gemini"]
+    datas = [line.removeprefix(b"data: ") for line in call.stream.split(b"\n\n") if line]
+    entry = meter(call, b"[" + b",\r\n".join(datas) + b"]", path="v1beta/models/gemini-x:streamGenerateContent")
+    assert (entry.usage, entry.cost_nano, entry.model_type) == (call.usage, call.cost_nano, "Text Generation")
+
+
+def test_anthropics_stream_names_its_model_where_the_request_is_lost():
+    call = CALLS["anthropic"]
+    entry = Meter(lambda provider, model: RATES).entry(
+        msgspec.structs.replace(PLAIN, provider="anthropic", path="v1/messages", response_content_type=SSE),
+        None,
+        call.stream,
+    )
+    assert (entry.model, entry.usage) == ("claude-x", call.usage)
+
+
+def test_a_polled_prediction_is_not_billed_again():
+    entry = meter(CALLS["replicate"], CALLS["replicate"].plain, method="GET", path="v1/predictions/p")
+    assert (entry.usage, entry.cost_nano) == (Usage(), None)
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(list(CALLS.values())),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 600), st.integers(0, 40), st.binary(max_size=6)), max_size=4),
+    st.sampled_from([SSE, b"application/json", b"application/stream+json", b""]),
+)
+def test_damaged_replies_never_break_the_meter(call: Call, streamed, damages, content_type):
+    body = call.stream if streamed else call.plain
+    for at, length, bytes_ in damages:
+        body = body[:at] + bytes_ + body[at + length :]
+    entry = meter(call, body, response_content_type=content_type, ending="broken")
+    assert entry.cost_nano is None or entry.cost_nano >= 0
+    assert msgspec.json.encode(entry)
