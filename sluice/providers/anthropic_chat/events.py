@@ -13,12 +13,6 @@ from sluice.values.errors import OutputUnreadable, UpstreamBroken
 _MOST_SAID: Final = 1000
 
 
-class Head(msgspec.Struct, frozen=True):
-    id: str
-    model: str
-    usage: messages.Usage | None = None
-
-
 class Delta(msgspec.Struct, frozen=True):
     type: str = ""
     text: str = ""
@@ -31,7 +25,7 @@ class Event(msgspec.Struct, frozen=True):
 
     type: str = ""
     index: int = 0
-    message: Head | None = None
+    message: messages.Head | None = None
     content_block: messages.AnswerBlock | None = None
     delta: Delta | None = None
     usage: messages.Usage | None = None
@@ -75,14 +69,6 @@ def _events(block: bytes) -> Iterator[Event]:
     except UNREADABLE as error:
         raise OutputUnreadable(f"an event of the stream cannot be read: {error}") from None
     yield found
-
-
-def input_of(block: messages.AnswerBlock) -> str:
-    """The input of a call as the text of its JSON, which the decoder has not looked at."""
-    try:
-        return "{}" if block.input is msgspec.UNSET else bytes(block.input).decode()
-    except UnicodeDecodeError as error:
-        raise OutputUnreadable(f"the input of a call cannot be read: {error}") from None
 
 
 def problem_of(event: Event) -> messages.Problem:

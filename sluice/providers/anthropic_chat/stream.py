@@ -6,8 +6,8 @@ from typing import Final
 
 from sluice.providers.anthropic_chat import chat, messages
 from sluice.providers.anthropic_chat.decoding import ENCODER
-from sluice.providers.anthropic_chat.events import Event, EventReader, broken_by, input_of, merged, problem_of
-from sluice.providers.anthropic_chat.reply import finish_reason, to_usage
+from sluice.providers.anthropic_chat.events import Event, EventReader, broken_by, merged, problem_of
+from sluice.providers.anthropic_chat.reply import finish_reason, input_of, to_usage
 from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
 
 _DONE: Final = b"data: [DONE]\n\n"
@@ -132,7 +132,10 @@ class ChunkStream:
     def _close_block(self, event: Event) -> bytes:
         """A call without arguments is streamed without any; OpenAI's clients parse what they have got."""
         call = self._calls.pop(event.index, None)
-        return b"" if call is None or call.begun else self._arguments(call, call.input)
+        return b"" if call is None else self._close(call)
+
+    def _close(self, call: _OpenCall) -> bytes:
+        return b"" if call.begun else self._arguments(call, call.input)
 
     def _text(self, text: str) -> bytes:
         return self._chunk(b'{"content":%b}' % ENCODER.encode(text)) if text else b""
@@ -153,7 +156,8 @@ class ChunkStream:
 
     def _stop(self, event: Event) -> bytes:
         """All of the end at once: a stream that is cut before it shows no reason of a good end."""
-        last = self._chunk(b"{}", b'"%b"' % finish_reason(self._stop_reason).encode())
+        last = b"".join([self._close(call) for call in self._calls.values()])
+        last += self._chunk(b"{}", b'"%b"' % finish_reason(self._stop_reason).encode())
         self.ended = True
         if not self._include_usage or self._usage is None:
             return last + _DONE
