@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion
 
 from sluice.providers.anthropic_chat.reply import from_error, from_message
 from sluice.values.errors import OutputUnreadable
@@ -57,6 +58,11 @@ def test_a_plain_reply_is_a_chat_completion():
             "prompt_tokens_details": {"cached_tokens": 0},
         },
     }
+
+
+def test_a_reply_is_one_that_openais_sdk_knows():
+    usage = {**USAGE, "cache_read_input_tokens": 1, "output_tokens_details": {"thinking_tokens": 3}}
+    ChatCompletion.model_validate(completion(text("See."), USE, usage=usage, stop_reason="tool_use"), strict=True)
 
 
 def test_text_blocks_are_joined_and_blocks_of_anthropics_own_left_out():

@@ -416,7 +416,7 @@ def test_an_unknown_format_of_the_answer_is_refused(wanted: dict[str, Any], plac
         ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, "messages[0].audio"),
         (
             {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
-            "messages[0].content[0]",
+            "messages[0].content",
         ),
     ],
 )

@@ -100,8 +100,8 @@ def test_a_conversation_comes_back_with_its_meaning(conversation: list[Json]):
 
 @given(CONVERSATIONS)
 def test_a_second_journey_changes_nothing_more(conversation: list[Json]):
-    there = to_messages(json.dumps({"model": "m", "messages": conversation}).encode(), "claude").body
-    assert json.loads(to_messages(to_chat(there, "gpt").body, "claude").body) == json.loads(there)
+    back = to_chat(to_messages(json.dumps({"messages": conversation}).encode(), "claude").body, "gpt").body
+    assert json.loads(to_chat(to_messages(back, "claude").body, "gpt").body) == json.loads(back)
 
 
 @given(CONVERSATIONS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionChunk
 
 from sluice.formats.sse import MAX_EVENT_BYTES, EventSplitter, parse_event
 from sluice.providers.anthropic_chat.reply import from_message
@@ -207,6 +208,18 @@ def test_a_call_whose_arguments_come_at_once_has_them():
     )
     arguments = assembled(told)["message"]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(arguments) == {"a": 1}
+
+
+def test_a_call_that_is_open_at_the_end_is_whole_all_the_same():
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    told = translated(START + event("content_block_start", index=0, content_block=call) + END)
+    assert assembled(told)["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+def test_every_chunk_is_one_that_openais_sdk_knows():
+    for include_usage in (True, False):
+        for chunk in chunks(translated(STREAM, include_usage=include_usage)):
+            ChatCompletionChunk.model_validate(chunk, strict=True)
 
 
 def test_text_that_a_block_begins_with_is_not_lost():

@@ -1,8 +1,7 @@
-"""Images and files of a message to Anthropic's sources."""
+"""Images and files to Anthropic's sources."""
 
 from typing import Final
 
-from sluice.providers.anthropic_chat.chat import File, Part
 from sluice.providers.anthropic_chat.decoding import refused
 from sluice.providers.anthropic_chat.messages import Base64Source, Document, Image, UrlSource
 
@@ -13,22 +12,21 @@ _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _SHAPE: Final = "data:<media type>;base64,<data>"
 
 
-def to_image(part: Part, place: str) -> Image:
-    """An `image_url` part: a data URL's content goes along, any other URL is fetched by Anthropic."""
-    if part.image_url is None:
-        raise refused(f"{place}.image_url", "missing")
-    url = part.image_url.url
-    if url[:8].lower().startswith(("http://", "https://")):
+def to_image(url: str, place: str) -> Image:
+    """A data URL's content goes along, any other URL is fetched by Anthropic."""
+    if is_web(url):
         return Image(UrlSource(url))
-    return Image(_from_data_url(url, _IMAGES, f"{place}.image_url.url"))
+    return Image(_from_data_url(url, _IMAGES, place))
 
 
-def to_document(part: Part, place: str) -> Document:
-    """A `file` part whose data is at hand and a PDF; Anthropic cannot fetch what was uploaded to OpenAI."""
-    file = part.file or File()
-    if file.file_data is None:
-        raise refused(f"{place}.file", "only file_data can be sent to this provider, no uploaded file")
-    return Document(_from_data_url(file.file_data, _DOCUMENTS, f"{place}.file.file_data"), file.filename)
+def to_document(data_url: str, title: str | None, place: str) -> Document:
+    """A PDF whose data is at hand; Anthropic cannot fetch what was uploaded to OpenAI."""
+    return Document(_from_data_url(data_url, _DOCUMENTS, place), title)
+
+
+def is_web(url: str) -> bool:
+    """Whether this can be fetched from anywhere."""
+    return url[:8].lower().startswith(("http://", "https://"))
 
 
 def _from_data_url(url: str, known: frozenset[str], place: str) -> Base64Source:

@@ -119,6 +119,14 @@ class AnswerBlock(msgspec.Struct, frozen=True, omit_defaults=True):
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class Head(msgspec.Struct, frozen=True):
+    """What the first event of a stream tells of the reply."""
+
+    id: str
+    model: str
+    usage: Usage | None = None
+
+
 class Message(msgspec.Struct, frozen=True):
     """A whole reply."""
 

@@ -22,16 +22,21 @@ _FINISH: Final = {
 
 def from_message(body: bytes, created_s: int) -> bytes:
     """The chat completion that says what this message says."""
-    try:
-        message = _MESSAGE.decode(body.decode())
-    except UNREADABLE as error:
-        raise OutputUnreadable(f"not a message of Anthropic: {error}") from None
+    message = read_message(body)
     text = "".join(block.text for block in message.content if block.type == "text")
     calls = [_call(block) for block in message.content if block.type == "tool_use"]
     answer = chat.Answer(content=None if calls and not text else text, tool_calls=calls or msgspec.UNSET)
     choice = chat.Choice(answer, finish_reason(message.stop_reason))
     usage = None if message.usage is None else to_usage(message.usage)
     return ENCODER.encode(chat.Completion(message.id, "chat.completion", created_s, message.model, [choice], usage))
+
+
+def read_message(body: bytes) -> messages.Message:
+    """A whole reply. Its text is looked at first, for the decoder does not look at what it skips."""
+    try:
+        return _MESSAGE.decode(body.decode())
+    except UNREADABLE as error:
+        raise OutputUnreadable(f"not a message of Anthropic: {error}") from None
 
 
 def from_error(status: int, body: bytes) -> bytes:
@@ -42,6 +47,14 @@ def from_error(status: int, body: bytes) -> bytes:
     except UNREADABLE:
         problem = chat.Problem(f"The provider answered with status {status}", "api_error")
     return ENCODER.encode(chat.Failure(problem))
+
+
+def input_of(block: messages.AnswerBlock) -> str:
+    """The input of a call as the text of its JSON, which no decoder may have looked at."""
+    try:
+        return "{}" if block.input is msgspec.UNSET else bytes(block.input).decode()
+    except UnicodeDecodeError as error:
+        raise OutputUnreadable(f"the input of a call cannot be read: {error}") from None
 
 
 def finish_reason(stop_reason: str | None) -> str:
@@ -65,5 +78,4 @@ def to_usage(usage: messages.Usage) -> chat.Usage:
 
 
 def _call(block: messages.AnswerBlock) -> chat.ToolCall:
-    arguments = "{}" if block.input is msgspec.UNSET else bytes(block.input).decode()
-    return chat.ToolCall(block.id, "function", chat.FunctionCall(block.name, arguments))
+    return chat.ToolCall(block.id, "function", chat.FunctionCall(block.name, input_of(block)))

@@ -33,7 +33,7 @@ def to_messages(body: bytes, model: str) -> Translated:
         output_config=_output_config(request),
         thinking=request.thinking,
         temperature=None if request.temperature is None else min(request.temperature, 1),
-        top_p=_top_p(request),
+        top_p=fitting_top_p(request.top_p, request.temperature),
         top_k=request.top_k,
         stop_sequences=_stop_sequences(request),
         metadata=Metadata(request.user) if request.user else None,
@@ -59,9 +59,20 @@ def _max_tokens(request: ChatRequest) -> int:
     return DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
 
 
-def _top_p(request: ChatRequest) -> float | None:
+def fitting_top_p(top_p: float | None, temperature: float | None) -> float | None:
     """Models since Claude 4.1 refuse it beside a temperature; one that says nothing is left out then."""
-    return None if request.top_p == 1 and request.temperature is not None else request.top_p
+    return None if top_p == 1 and temperature is not None else top_p
+
+
+def to_output_config(kind: str, schema: dict[str, object] | None, place: str, schema_place: str) -> OutputConfig | None:
+    """The wanted format of the answer, where Anthropic has it and more than words can tell it."""
+    if kind in ("text", "json_object"):
+        return None
+    if kind != "json_schema":
+        raise refused(f"{place}.type", f"{kind[:40]!r} cannot be sent to this provider")
+    if schema is None:
+        raise refused(schema_place, "missing")
+    return OutputConfig(Format(fitted(schema, schema_place)))
 
 
 def _stop_sequences(request: ChatRequest) -> list[str] | None:
@@ -72,10 +83,7 @@ def _stop_sequences(request: ChatRequest) -> list[str] | None:
 
 def _output_config(request: ChatRequest) -> OutputConfig | None:
     wanted = request.response_format
-    if wanted is None or wanted.type in ("text", "json_object"):
+    if wanted is None:
         return None
-    if wanted.type != "json_schema":
-        raise refused("response_format.type", f"{wanted.type[:40]!r} cannot be sent to this provider")
-    if wanted.json_schema is None or wanted.json_schema.schema is None:
-        raise refused("response_format.json_schema.schema", "missing")
-    return OutputConfig(Format(fitted(wanted.json_schema.schema, "response_format.json_schema.schema")))
+    schema = None if wanted.json_schema is None else wanted.json_schema.schema
+    return to_output_config(wanted.type, schema, "response_format", "response_format.json_schema.schema")
