@@ -11,7 +11,7 @@ from sluice.simulator.vendor import Vendor
 
 _PLAIN: Final = re.compile(r"(?:[^/]+/)?openai/(v1/.+)")
 _DEPLOYED: Final = re.compile(
-    r"(?!(?:[^/]+/)?openai/v1/)(?:[^/]+/openai/deployments/|openai/deployments/|[^/]+/)([^/]+)/(.+)"
+    r"^(?!(?:[^/]+/)?openai/v1/)(?:[^/]+/openai/deployments/|openai/deployments/|[^/]+/)([^/]+)/(.+)"
 )
 """With the resource, or without it where a host would say it; `openai/deployments/` may be left out behind it."""
 
