@@ -3,16 +3,20 @@
 import re
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from sluice.providers.anthropic import ANTHROPIC
-from sluice.providers.anthropic_chat.request import to_messages
+from sluice.providers.anthropic_chat.decoding import Translated
+from sluice.providers.anthropic_chat.request import to_messages as chat_to_messages
+from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
 from sluice.providers.provider import Compat, Provider
 from sluice.providers.registry import find
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
 from sluice.values.request import BytesBody, Header, Step, Translation
+
+Shape = Literal["chat", "responses"]
 
 COMPAT: Final = "compat"
 """The slug by which a step or a path asks for it."""
@@ -22,6 +26,11 @@ PATHS: Final[dict[bytes, Callable[[Compat], bytes | None]]] = {
     b"embeddings": lambda compat: compat.embeddings,
 }
 """What is served under it, and where a vendor that speaks it has the same."""
+TRANSLATED: Final[dict[bytes, tuple[Shape, Callable[[bytes, str], Translated]]]] = {
+    b"chat/completions": ("chat", chat_to_messages),
+    b"responses": ("responses", responses_to_messages),
+}
+"""What is translated for Anthropic, which has nothing of it."""
 MESSAGES: Final = b"v1/messages"
 _NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
@@ -111,9 +120,10 @@ def signed(headers: list[Header], provider: Provider) -> list[Header]:
 
 
 def _translated(step: Step, provider: Provider, model: str, headers: list[Header]) -> Step:
-    if provider is not ANTHROPIC or step.endpoint != b"chat/completions":
+    if provider is not ANTHROPIC or step.endpoint not in TRANSLATED:
         raise MalformedRequest(f"{provider.name} has no {step.endpoint.decode()} in OpenAI's shape")
-    told = to_messages(step.body.whole or b"", model)
+    shape, translate = TRANSLATED[step.endpoint]
+    told = translate(step.body.whole or b"", model)
     kept = [header for header in headers if header[0] not in _NOT_TRANSLATED]
     named = {name for name, _, _ in kept}
     added = [header for header in provider.default_headers if header[0] not in named]
@@ -126,7 +136,7 @@ def _translated(step: Step, provider: Provider, model: str, headers: list[Header
         body=BytesBody(told.body),
         model=model,
         compat=True,
-        translation=Translation(told.include_usage),
+        translation=Translation(shape, told.include_usage),
     )
 
 

@@ -7,8 +7,10 @@ from typing import Final
 from sluice.engine.held import hold_whole
 from sluice.engine.recorder import Record
 from sluice.engine.words import plain
-from sluice.providers.anthropic_chat.reply import from_error, from_message
+from sluice.providers.anthropic_chat import reply as chat
 from sluice.providers.anthropic_chat.stream import ChunkStream
+from sluice.providers.anthropic_responses import reply as responses
+from sluice.providers.anthropic_responses.stream import ResponseStream
 from sluice.values.errors import OutputUnreadable
 from sluice.values.reply import Part, Reply, ReplyBody
 from sluice.values.request import Translation
@@ -31,10 +33,19 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
     if reply.status < 400 and record.reply_type.startswith(EVENT_STREAM):
         if record.reply_encoding:
             raise OutputUnreadable("A compressed stream cannot be translated")
-        return lambda told: _tell_stream(told, record, ChunkStream(translation.include_usage, now_s))
+        return lambda told: _tell_stream(told, record, _stream(translation, now_s))
     data = plain(record.reply_encoding, await hold_whole(reply)) or b""
-    words = from_message(data, now_s) if reply.status < 400 else from_error(reply.status, data)
+    words = _words(translation, data, now_s) if reply.status < 400 else chat.from_error(reply.status, data)
     return lambda told: _tell_whole(told, words)
+
+
+def _stream(translation: Translation, now_s: int) -> ChunkStream | ResponseStream:
+    return ChunkStream(translation.include_usage, now_s) if translation.shape == "chat" else ResponseStream(now_s)
+
+
+def _words(translation: Translation, data: bytes, now_s: int) -> bytes:
+    tell = chat.from_message if translation.shape == "chat" else responses.from_message
+    return tell(data, now_s)
 
 
 def _tell_whole(reply: Reply, words: bytes) -> None:
@@ -43,7 +54,7 @@ def _tell_whole(reply: Reply, words: bytes) -> None:
     reply.body = RetoldWhole(reply.body, words)
 
 
-def _tell_stream(reply: Reply, record: Record, stream: ChunkStream) -> None:
+def _tell_stream(reply: Reply, record: Record, stream: ChunkStream | ResponseStream) -> None:
     reply.lines = [*_kept(reply.lines), STREAM_LINES]
     reply.length = None
     reply.body = RetoldStream(record, stream)
@@ -76,7 +87,7 @@ class RetoldWhole:
 class RetoldStream:
     """A stream, event by event. One that is at fault never ends as if it were whole."""
 
-    def __init__(self, record: Record, stream: ChunkStream) -> None:
+    def __init__(self, record: Record, stream: ChunkStream | ResponseStream) -> None:
         self._record, self._stream = record, stream
 
     def poll(self) -> Part | None:

@@ -69,7 +69,8 @@ def refusal(call: Call, status: int, message: str) -> Script:
     return _dressed(call, json_script(dialect_of(call.slug).error(fault_of(status, message)), status=status))
 
 
-def _error_event(call: Call) -> Part:
+def error_event(call: Call) -> Part:
+    """How a stream in OpenAI's shape reports an error midway."""
     return event(dialect_of(call.slug).error(fault_of(500, "")))
 
 
@@ -289,4 +290,4 @@ _PATHS: Final[tuple[tuple[re.Pattern[str], Mapping[str, Handler]], ...]] = (
     (re.compile(r"files/[^/]+/content"), {"GET": _file_content}),
 )
 
-OPENAI: Final = Vendor(answer, refusal, _error_event, re.compile(r"(?:^|/)models/(.+)$"))
+OPENAI: Final = Vendor(answer, refusal, error_event, re.compile(r"(?:^|/)models/(.+)$"))

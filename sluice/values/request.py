@@ -84,8 +84,9 @@ DEFAULT_OPTIONS: Final = Options()
 
 
 class Translation(msgspec.Struct, frozen=True):
-    """How the reply to a translated chat completion is to be told in OpenAI's shape."""
+    """How the reply to a translated step is to be told in OpenAI's shape."""
 
+    shape: Literal["chat", "responses"]
     include_usage: bool = False
     """Whether a stream ends with a chunk of usage (`stream_options.include_usage`)."""
 

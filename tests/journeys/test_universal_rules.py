@@ -1,5 +1,6 @@
 """The rules of the universal endpoint (contract 2.1 to 2.6), each by a real gateway before the simulator."""
 
+import base64
 import json
 import time
 from typing import Any
@@ -39,6 +40,11 @@ def rows_of(gateway: Any, reply: httpx.Response, count: int) -> list[Step]:
     rows = gateway.until(look, f"{count} logs of {request_id}")
     assert len(rows) == count
     return sorted(rows, key=lambda row: row["id"])
+
+
+def seen_by(reply: httpx.Response) -> Any:
+    """The body that an echoing provider received."""
+    return json.loads(base64.b64decode(reply.json()["body"]))
 
 
 def words(reply: httpx.Response) -> str:
@@ -118,7 +124,7 @@ def test_who_is_not_let_in_is_told_that_before_anything_of_the_body(gateway: Any
 
 
 def test_an_open_gateway_takes_the_word_undefined_for_no_token(gateway: Any):
-    gateway.cli("gateway", "create", "open-universal", "--no-authentication")
+    gateway.cli("gateway", "create", "open-universal", "--open")
     reply = post(gateway, [step()], "/v1/local/open-universal", cf_aig_authorization="Bearer undefined")
     assert reply.status_code == 200
 
@@ -239,7 +245,7 @@ def test_a_step_that_is_not_logged_has_no_log_id(gateway: Any):
 
 
 def test_config_over_step_headers_over_request_headers_over_the_gateway(gateway: Any, provider: Any, marker: str):
-    failing = f"gpt-4o~status-500~first-9~x-{marker[:4]}".replace("~x-", "")
+    failing = "gpt-4o~status-500"
     gateway.cli("gateway", "create", f"g{marker}")
     fields = {"retry_max_attempts": 4, "retry_delay": 0, "retry_backoff": "constant"}
     base = gateway.manage("GET", f"/gateways/g{marker}").json()["result"]
@@ -305,7 +311,7 @@ def test_an_only_try_is_cut_even_where_nothing_follows(gateway: Any):
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2005)
 
 
-@pytest.mark.parametrize("fault", ["status-408", "status-429", "status-500", "status-503", "drop", "cut-0"])
+@pytest.mark.parametrize("fault", ["status-408", "status-429", "status-500", "status-503", "bad-head", "cut-0"])
 async def test_what_may_pass_is_tried_again_at_the_same_step(gateway: Any, provider: Any, marker: str, fault: str):
     one = marked(marker, f"gpt-4o~{fault}~first-2", option={"retry": 2})
     reply = post(gateway, [one, step("never")])
@@ -365,7 +371,7 @@ def chained(*following: Step, text: str = "hello", **fields: Any) -> Step:
 def test_what_follows_gets_the_words_of_the_step_before_it_and_its_reply_is_the_reply(gateway: Any):
     said = words(post(gateway, step()))
     reply = post(gateway, [chained(step("echo", "Draw: <prompt-response id='0001' />"))])
-    seen = json.loads(__import__("base64").b64decode(reply.json()["body"]))
+    seen = seen_by(reply)
     assert seen["messages"][0]["content"] == f"Draw: {said}"
     assert reply.headers["cf-aig-step"] == "0"
     first, second = rows_of(gateway, reply, 2)
