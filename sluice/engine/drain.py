@@ -3,11 +3,13 @@
 import asyncio
 from typing import Final
 
+from sluice.engine.held import MOST_HELD_BYTES
 from sluice.engine.recorder import Record
 from sluice.values.errors import GatewayError, UpstreamBroken
 from sluice.values.reply import Reply
 
-MOST_DRAINED_BYTES: Final = 32 * 1024 * 1024
+MOST_DRAINED_BYTES: Final = 2 * MOST_HELD_BYTES
+"""More than may have been held of it already."""
 DRAIN_S: Final = 5.0
 
 

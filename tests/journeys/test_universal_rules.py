@@ -1,6 +1,5 @@
 """The rules of the universal endpoint (contract 2.1 to 2.6), each by a real gateway before the simulator."""
 
-import base64
 import json
 import time
 from typing import Any
@@ -19,46 +18,18 @@ def step(model: str = "gpt-4o-mini", text: str = "hello", stream: bool = False, 
     return {"provider": "openai", "endpoint": "chat/completions", "headers": headers, "query": query, **fields}
 
 
-def post(gateway: Any, body: Any, path: str = "/v1/local/default", **headers: str) -> httpx.Response:
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return gateway.http.post(path, content=content, headers={"content-type": "application/json", **fields})
-
-
 def marked(marker: str, *args: Any, **fields: Any) -> Step:
     return step(*args, headers={"x-sluice-marker": marker}, **fields)
-
-
-def rows_of(gateway: Any, reply: httpx.Response, count: int) -> list[Step]:
-    """The logs of a request, in the order in which its steps were begun."""
-    request_id = reply.headers["cf-aig-request-id"]
-
-    def look() -> list[Step] | None:
-        found = [row for row in gateway.logs() if row["request_id"] == request_id]
-        return found if len(found) >= count else None
-
-    rows = gateway.until(look, f"{count} logs of {request_id}")
-    assert len(rows) == count
-    return sorted(rows, key=lambda row: row["id"])
-
-
-def seen_by(reply: httpx.Response) -> Any:
-    """The body that an echoing provider received."""
-    return json.loads(base64.b64decode(reply.json()["body"]))
-
-
-def words(reply: httpx.Response) -> str:
-    return reply.json()["choices"][0]["message"]["content"]
 
 
 # --- 2.1 request
 
 
-@pytest.mark.parametrize("path", ["/v1/local/default", "/v1/local/default/"])
+@pytest.mark.parametrize("name", ["default", "default/"])
 @pytest.mark.parametrize("form", ["an object", "an array"])
-def test_a_step_alone_or_an_array_with_and_without_a_slash(gateway: Any, path: str, form: str):
+def test_a_step_alone_or_an_array_with_and_without_a_slash(gateway: Any, name: str, form: str):
     body = step() if form == "an object" else [step()]
-    reply = post(gateway, body, path)
+    reply = gateway.universal(body, name)
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "0")
     assert reply.json()["object"] == "chat.completion"
 
@@ -75,20 +46,20 @@ def test_the_provider_gets_the_steps_own_headers_and_the_clients_own_bytes(gatew
         '{"provider":"openai","endpoint":"/chat/completions?a=b","headers":{"X-Own":{"a":1},"cf-aig-metadata":"{}"},'
         f'"authorization":"Bearer sk-old","query":{query}}}'
     )
-    reply = post(gateway, body.encode(), x_outer="1", authorization="Bearer sk-outer")
+    reply = gateway.universal(body.encode(), x_outer="1", authorization="Bearer sk-outer")
     seen = reply.json()
     assert (seen["method"], seen["target"]) == ("POST", "/openai/v1/chat/completions?a=b")
     names = {name: value for name, value in seen["headers"] if name not in ("Host", "Content-Length")}
     assert names == {"X-Own": '{"a":1}', "Authorization": "Bearer sk-old", "Content-Type": "application/json"}
-    assert rows_of(gateway, reply, 1)[0]["path"] == "v1/chat/completions"
+    assert gateway.rows(reply, 1)[0]["path"] == "v1/chat/completions"
     log_id = reply.headers["cf-aig-log-id"]
     assert gateway.log_body(log_id, "request") == query.encode()
 
 
 def test_the_event_id_of_a_step_is_in_the_reply_and_in_the_log(gateway: Any):
-    reply = post(gateway, step(eventId="e-1"))
+    reply = gateway.universal(step(eventId="e-1"))
     assert reply.headers["cf-aig-event-id"] == "e-1"
-    assert rows_of(gateway, reply, 1)[0]["event_id"] == "e-1"
+    assert gateway.rows(reply, 1)[0]["event_id"] == "e-1"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +80,7 @@ def test_a_malformed_request_is_refused_by_name_and_nobody_is_called(
     gateway: Any, body: Any, code: int, message: str, error_body: Any
 ):
     before = gateway.logs()[0]["id"] if gateway.logs() else ""
-    reply = post(gateway, body, cf_aig_event_id="e-2")
+    reply = gateway.universal(body, cf_aig_event_id="e-2")
     assert (reply.status_code, reply.json()) == (400, error_body(400, code, message))
     assert (reply.headers["cf-aig-event-id"], "cf-aig-log-id" in reply.headers) == ("e-2", False)
     assert reply.headers["cf-aig-request-id"]
@@ -117,15 +88,15 @@ def test_a_malformed_request_is_refused_by_name_and_nobody_is_called(
 
 
 def test_who_is_not_let_in_is_told_that_before_anything_of_the_body(gateway: Any):
-    reply = post(gateway, b"{", cf_aig_authorization="Bearer undefined")
+    reply = gateway.universal(b"{", cf_aig_authorization="Bearer undefined")
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (401, 2009)
-    reply = post(gateway, b"{", "/v1/local/nothing")
+    reply = gateway.universal(b"{", "nothing")
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2001)
 
 
 def test_an_open_gateway_takes_the_word_undefined_for_no_token(gateway: Any):
     gateway.cli("gateway", "create", "open-universal", "--open")
-    reply = post(gateway, [step()], "/v1/local/open-universal", cf_aig_authorization="Bearer undefined")
+    reply = gateway.universal([step()], "open-universal", cf_aig_authorization="Bearer undefined")
     assert reply.status_code == 200
 
 
@@ -147,11 +118,11 @@ FAILURES = [
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("fault", FAILURES)
 def test_any_failure_falls_back_to_the_next_step(gateway: Any, fault: str, stream: bool):
-    reply = post(gateway, [step(f"gpt-4o~{fault}", stream=stream), step("second", stream=stream)])
+    reply = gateway.universal([step(f"gpt-4o~{fault}", stream=stream), step("second", stream=stream)])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
     assert ("text/event-stream" in reply.headers["content-type"]) == stream
     assert (b"data: [DONE]" in reply.content) == stream
-    first, second = rows_of(gateway, reply, 2)
+    first, second = gateway.rows(reply, 2)
     assert (first["step"], second["step"]) == (0, 1)
     assert (first["success"], second["success"], second["ending"]) == (False, True, "complete")
     if fault.startswith("status"):
@@ -167,14 +138,14 @@ def test_a_provider_that_cannot_be_reached_is_fallen_back_from(start_gateway: An
     base = f"http://{provider.authority}"
     urls = {"openai": {"base_url": f"{base}/openai"}, "groq": {"base_url": "http://127.0.0.1:9/"}}
     own = start_gateway(providers=urls)
-    reply = post(own, [step(provider="groq"), step()])
+    reply = own.universal([step(provider="groq"), step()])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
-    assert [row["provider"] for row in rows_of(own, reply, 2)] == ["groq", "openai"]
+    assert [row["provider"] for row in own.rows(reply, 2)] == ["groq", "openai"]
 
 
 def test_the_first_success_is_returned_unchanged(gateway: Any):
-    alone = post(gateway, step("gpt-4o"))
-    behind = post(gateway, [step("gpt-4o~drop"), step("gpt-4o"), step("never")])
+    alone = gateway.universal(step("gpt-4o"))
+    behind = gateway.universal([step("gpt-4o~drop"), step("gpt-4o"), step("never")])
     assert alone.content == behind.content
     ours = {"cf-aig-step", "cf-aig-request-id", "cf-aig-log-id", "cf-aig-event-id", "date", "x-request-id"}
     kept = [{name: value for name, value in reply.headers.items() if name not in ours} for reply in (alone, behind)]
@@ -188,38 +159,38 @@ def test_after_the_first_byte_there_is_no_fallback(gateway: Any, fault: str):
         assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "0")
         with pytest.raises(httpx.RemoteProtocolError):
             reply.read()
-    (row,) = rows_of(gateway, reply, 1)
+    (row,) = gateway.rows(reply, 1)
     assert (row["ending"], row["success"], row["error_code"]) == ("broken", False, 2005)
 
 
 def test_where_all_fail_the_last_providers_reply_is_returned_as_it_is(gateway: Any):
     last = step("gpt-4o~status-404")
-    reply = post(gateway, [step("gpt-4o~drop"), last])
-    alone = post(gateway, last, "/v1/local/default")
+    reply = gateway.universal([step("gpt-4o~drop"), last])
+    alone = gateway.universal(last)
     assert (reply.status_code, reply.headers["cf-aig-step"], reply.content) == (404, "1", alone.content)
-    assert [row["ending"] for row in rows_of(gateway, reply, 2)] == ["refused", "complete"]
+    assert [row["ending"] for row in gateway.rows(reply, 2)] == ["refused", "complete"]
 
 
 def test_where_the_last_has_no_reply_the_answer_is_ours(gateway: Any, error_body: Any):
-    reply = post(gateway, [step("gpt-4o~status-404"), step("gpt-4o~drop")])
+    reply = gateway.universal([step("gpt-4o~status-404"), step("gpt-4o~drop")])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (400, "1")
     assert reply.json() == error_body(400, 2005, "Failed to get response from provider")
-    first, second = rows_of(gateway, reply, 2)
+    first, second = gateway.rows(reply, 2)
     assert (first["status_code"], second["status_code"], second["error_code"]) == (404, 400, 2005)
 
 
 def test_a_success_that_breaks_before_its_first_byte_is_an_error_of_ours(gateway: Any, error_body: Any):
-    reply = post(gateway, step("gpt-4o~cut-0"))
+    reply = gateway.universal(step("gpt-4o~cut-0"))
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2005)
-    assert rows_of(gateway, reply, 1)[0]["ending"] == "refused"
+    assert gateway.rows(reply, 1)[0]["ending"] == "refused"
 
 
 # --- 2.3 response headers
 
 
 def test_each_reply_tells_who_answered_and_by_what_ids(gateway: Any):
-    reply = post(gateway, [step("gpt-4o~drop"), step("gpt-4o")], cf_aig_event_id="e-3")
-    first, second = rows_of(gateway, reply, 2)
+    reply = gateway.universal([step("gpt-4o~drop"), step("gpt-4o")], cf_aig_event_id="e-3")
+    first, second = gateway.rows(reply, 2)
     told = {name[7:]: value for name, value in reply.headers.items() if name.startswith("cf-aig-")}
     assert told == {
         "step": "1",
@@ -236,9 +207,9 @@ def test_each_reply_tells_who_answered_and_by_what_ids(gateway: Any):
 
 
 def test_a_step_that_is_not_logged_has_no_log_id(gateway: Any):
-    reply = post(gateway, [step("gpt-4o~drop"), step(config={"collectLog": False})])
+    reply = gateway.universal([step("gpt-4o~drop"), step(config={"collectLog": False})])
     assert (reply.status_code, "cf-aig-log-id" in reply.headers) == (200, False)
-    assert reply.headers["cf-aig-request-id"] == rows_of(gateway, reply, 1)[0]["id"]
+    assert reply.headers["cf-aig-request-id"] == gateway.rows(reply, 1)[0]["id"]
 
 
 # --- 2.4 precedence
@@ -259,19 +230,10 @@ def test_config_over_step_headers_over_request_headers_over_the_gateway(gateway:
         step(failing, headers={"cf-aig-max-attempts": "nonsense"}),
         step(failing, config={"maxAttempts": 1}, option={"retry": 1}),
     ]
-    path = f"/v1/local/g{marker}"
     for outer, expected in (({}, [4, 2, 1, 4, 2]), ({"cf_aig_max_attempts": "3"}, [3, 2, 1, 3, 2])):
-        reply = post(gateway, body, path, **outer)
+        reply = gateway.universal(body, f"g{marker}", **outer)
         assert reply.status_code == 500
-        request_id = reply.headers["cf-aig-request-id"]
-
-        def look(request_id: str = request_id) -> list[Step] | None:
-            found = [row for row in gateway.logs(gateway=f"g{marker}") if row["request_id"] == request_id]
-            return found if len(found) == 5 else None
-
-        rows = gateway.until(look, "five logs")
-        tries = [row["attempts"] for row in sorted(rows, key=lambda row: row["id"])]
-        assert tries == expected
+        assert [row["attempts"] for row in gateway.rows(reply, 5, f"g{marker}")] == expected
 
 
 # --- 2.5 timeouts and retries
@@ -286,44 +248,44 @@ def test_a_step_that_is_slow_to_its_first_byte_is_fallen_back_from(gateway: Any,
         "header": {"headers": {"cf-aig-request-timeout": 60}},
     }[how]
     began_s = time.monotonic()
-    reply = post(gateway, [step(f"gpt-4o~{fault}", stream=True, **fields), step("second")])
+    reply = gateway.universal([step(f"gpt-4o~{fault}", stream=True, **fields), step("second")])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
     assert time.monotonic() - began_s < 2.5
-    first, _ = rows_of(gateway, reply, 2)
+    first, _ = gateway.rows(reply, 2)
     assert (first["error_code"], first["error_message"]) == (2005, "The provider did not answer in time")
 
 
 def test_a_stream_that_has_begun_is_never_cut_by_the_timeout(gateway: Any):
-    reply = post(gateway, step("gpt-4o~pace-30~words-10", stream=True, config={"requestTimeout": 150}))
+    reply = gateway.universal(step("gpt-4o~pace-30~words-10", stream=True, config={"requestTimeout": 150}))
     assert reply.status_code == 200
     assert reply.content.endswith(b"data: [DONE]\n\n")
 
 
 def test_the_last_try_of_the_last_step_waits_for_the_provider(gateway: Any):
     slow = step("gpt-4o~slow-head-300", config={"requestTimeout": 60, "maxAttempts": 2})
-    reply = post(gateway, [step("gpt-4o~drop"), slow])
+    reply = gateway.universal([step("gpt-4o~drop"), slow])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
-    assert rows_of(gateway, reply, 2)[1]["attempts"] == 2
+    assert gateway.rows(reply, 2)[1]["attempts"] == 2
 
 
 def test_an_only_try_is_cut_even_where_nothing_follows(gateway: Any):
-    reply = post(gateway, step("gpt-4o~slow-head-3000", config={"requestTimeout": 60}))
+    reply = gateway.universal(step("gpt-4o~slow-head-3000", config={"requestTimeout": 60}))
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2005)
 
 
 @pytest.mark.parametrize("fault", ["status-408", "status-429", "status-500", "status-503", "bad-head", "cut-0"])
 async def test_what_may_pass_is_tried_again_at_the_same_step(gateway: Any, provider: Any, marker: str, fault: str):
     one = marked(marker, f"gpt-4o~{fault}~first-2", option={"retry": 2})
-    reply = post(gateway, [one, step("never")])
+    reply = gateway.universal([one, step("never")])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "0")
     assert len(await provider.entries(marker, ended=3)) == 3
-    (row,) = rows_of(gateway, reply, 1)
+    (row,) = gateway.rows(reply, 1)
     assert (row["attempts"], row["status_code"], row["success"]) == (3, 200, True)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 async def test_what_will_not_pass_is_not_tried_again(gateway: Any, provider: Any, marker: str, status: int):
-    reply = post(gateway, [marked(marker, f"gpt-4o~status-{status}", option={"retry": 5}), step()])
+    reply = gateway.universal([marked(marker, f"gpt-4o~status-{status}", option={"retry": 5}), step()])
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
     assert len(await provider.entries(marker)) == 1
 
@@ -339,48 +301,22 @@ async def test_what_will_not_pass_is_not_tried_again(gateway: Any, provider: Any
     ],
 )
 def test_the_number_of_tries_is_bounded(gateway: Any, fields: Step, tries: int):
-    reply = post(gateway, step("gpt-4o~status-500", **fields))
+    reply = gateway.universal(step("gpt-4o~status-500", **fields))
     assert reply.status_code == 500
-    assert rows_of(gateway, reply, 1)[0]["attempts"] == tries
+    assert gateway.rows(reply, 1)[0]["attempts"] == tries
 
 
 @pytest.mark.parametrize(("backoff", "least_ms"), [("constant", 120), ("linear", 240), ("exponential", 280)])
 def test_the_delay_between_tries_grows_as_the_backoff_says(gateway: Any, backoff: str, least_ms: int):
     config = {"maxAttempts": 4, "retryDelay": 40, "backoff": backoff}
     began_s = time.monotonic()
-    reply = post(gateway, step("gpt-4o~status-503", config=config))
+    reply = gateway.universal(step("gpt-4o~status-503", config=config))
     assert (reply.status_code, reply.headers["cf-aig-step"]) == (503, "0")
     assert time.monotonic() - began_s >= least_ms / 1000
 
 
 def test_what_a_provider_says_of_when_to_retry_is_ignored(gateway: Any):
     began_s = time.monotonic()
-    reply = post(gateway, step("gpt-4o~retry-after-30", option={"retry": 1}))
+    reply = gateway.universal(step("gpt-4o~retry-after-30", option={"retry": 1}))
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "30")
     assert time.monotonic() - began_s < 10
-
-
-# --- 2.6 the improved universal endpoint
-
-
-def chained(*following: Step, text: str = "hello", **fields: Any) -> Step:
-    option = {**fields.pop("option", {}), "onComplete": following[0] if len(following) == 1 else list(following)}
-    return step(text=text, id=fields.pop("id", "0001"), option=option, **fields)
-
-
-def test_what_follows_gets_the_words_of_the_step_before_it_and_its_reply_is_the_reply(gateway: Any):
-    said = words(post(gateway, step()))
-    reply = post(gateway, [chained(step("echo", "Draw: <prompt-response id='0001' />"))])
-    seen = seen_by(reply)
-    assert seen["messages"][0]["content"] == f"Draw: {said}"
-    assert reply.headers["cf-aig-step"] == "0"
-    first, second = rows_of(gateway, reply, 2)
-    assert (first["step"], second["step"], first["event_id"]) == (0, 0, second["event_id"])
-    assert reply.headers["cf-aig-log-id"] == second["id"]
-    assert first["tokens_out"]
-    assert json.loads(gateway.log_body(second["id"], "request"))["messages"][0]["content"] == f"Draw: {said}"
-    assert words_in(gateway.log_body(first["id"], "response")) == said
-
-
-def words_in(body: bytes) -> str:
-    return json.loads(body)["choices"][0]["message"]["content"]
