@@ -33,7 +33,10 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
     if reply.status < 400 and record.reply_type.startswith(EVENT_STREAM):
         if record.reply_encoding:
             raise OutputUnreadable("A compressed stream cannot be translated")
-        return lambda told: _tell_stream(told, record, _stream(translation, now_s))
+        listener = Listener(reply.body, _stream(translation, now_s))
+        reply.body = listener
+        await listener.begin()
+        return lambda told: _tell_stream(told, record, listener)
     data = plain(record.reply_encoding, await hold_whole(reply)) or b""
     words = _words(translation, data, now_s) if reply.status < 400 else chat.from_error(reply.status, data)
     return lambda told: _tell_whole(told, words)
@@ -54,10 +57,10 @@ def _tell_whole(reply: Reply, words: bytes) -> None:
     reply.body = RetoldWhole(reply.body, words)
 
 
-def _tell_stream(reply: Reply, record: Record, stream: ChunkStream | ResponseStream) -> None:
+def _tell_stream(reply: Reply, record: Record, listener: "Listener") -> None:
     reply.lines = [*_kept(reply.lines), STREAM_LINES]
     reply.length = None
-    reply.body = RetoldStream(record, stream)
+    reply.body = RetoldStream(record, listener)
 
 
 def _kept(lines: list[bytes]) -> list[bytes]:
@@ -84,31 +87,63 @@ class RetoldWhole:
         return Part(self._words if part.last else b"", part.last)
 
 
-class RetoldStream:
-    """A stream, event by event. One that is at fault never ends as if it were whole."""
+class Listener:
+    """A stream on its way into its log, translated as it passes. A translation that fails breaks it for the log too."""
 
-    def __init__(self, record: Record, stream: ChunkStream | ResponseStream) -> None:
-        self._record, self._stream = record, stream
+    def __init__(self, body: ReplyBody, stream: ChunkStream | ResponseStream) -> None:
+        self._body, self._stream = body, stream
+        self._first: Part | None = None
+        self._told: list[bytes] = []
+
+    async def begin(self) -> None:
+        """Listens to the first part, while another provider may still be asked. Raises what is wrong with it."""
+        self._first = self._heard(self._body.poll() or await self._body.read())
+        if self._stream.fault is not None:
+            raise self._stream.fault
+
+    def take(self) -> bytes:
+        """What has been translated since it was last asked for."""
+        told, self._told = b"".join(self._told), []
+        return told
 
     def poll(self) -> Part | None:
-        if self._stream.fault is not None:
-            return None
-        part = self._record.poll()
-        return None if part is None else self._told(part)
+        part, self._first = self._first, None
+        if part is None and self._stream.fault is None and (came := self._body.poll()) is not None:
+            part = self._heard(came)
+        return part
 
     async def read(self) -> Part:
-        fault = self._stream.fault
-        if fault is None:
-            return self._told(await self._record.read())
-        await self._record.spoil(fault)
-        raise fault
+        part, self._first = self._first, None
+        if part is not None:
+            return part
+        if self._stream.fault is not None:
+            raise self._stream.fault
+        return self._heard(await self._body.read())
+
+    def close(self, complete: bool = False) -> None:
+        self._body.close(complete)
+
+    def _heard(self, part: Part) -> Part:
+        stream = self._stream
+        self._told.append(stream.feed(part.data))
+        if part.last:
+            self._told.append(stream.finish())
+        return Part(part.data, part.last and stream.fault is None)
+
+
+class RetoldStream:
+    """The translation of a stream, as far as its log has it."""
+
+    def __init__(self, record: Record, listener: Listener) -> None:
+        self._record, self._listener = record, listener
+
+    def poll(self) -> Part | None:
+        part = self._record.poll()
+        return None if part is None else Part(self._listener.take(), part.last)
+
+    async def read(self) -> Part:
+        part = await self._record.read()
+        return Part(self._listener.take(), part.last)
 
     def close(self, complete: bool = False) -> None:
         self._record.close(complete)
-
-    def _told(self, part: Part) -> Part:
-        stream = self._stream
-        data = stream.feed(part.data)
-        if part.last:
-            data += stream.finish()
-        return Part(data, part.last and stream.fault is None)
