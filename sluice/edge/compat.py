@@ -1,18 +1,23 @@
 """The unified endpoint under /v1/{account}/{gateway}/compat/: OpenAI's shapes for all providers (contract 1.3)."""
 
+from collections.abc import Callable, Iterable
 from typing import Final
+
+import msgspec
 
 from sluice.edge.call import Call, Place
 from sluice.edge.native import Names, forwardable
 from sluice.edge.universal import opening
 from sluice.edge.whole import read_whole
-from sluice.engine.compat import COMPAT, PATHS
+from sluice.engine.compat import COMPAT, PATHS, is_served
 from sluice.engine.engine import Engine
 from sluice.values.errors import MethodNotAllowed, PathNotFound
-from sluice.values.reply import Reply
+from sluice.values.reply import Reply, WholeBody
 from sluice.values.request import BytesBody, Step
 
 MODELS: Final = b"models"
+Catalogue = Callable[[], list[tuple[str, str]]]
+"""Every model known here, as a provider and its own name for it."""
 
 
 async def compat(call: Call, place: Place, engine: Engine, names: Names) -> Reply:
@@ -42,6 +47,25 @@ async def compat(call: Call, place: Place, engine: Engine, names: Names) -> Repl
         )
 
     return await engine.serve_parsed(request, parse)
+
+
+async def models(call: Call, place: Place, engine: Engine, catalogue: Catalogue) -> Reply:
+    """GET compat/models: what may be asked for, as far as the price list knows. No provider is asked."""
+    if call.head.method not in (b"GET", b"HEAD"):
+        raise MethodNotAllowed
+    return await engine.serve_own(opening(call, place, "compat"), lambda: model_list(catalogue()))
+
+
+def model_list(known: Iterable[tuple[str, str]]) -> Reply:
+    """Models as OpenAI lists them."""
+    data = [
+        {"id": f"{provider}/{model}", "object": "model", "created": 0, "owned_by": provider}
+        for provider, model in known
+        if is_served(provider)
+    ]
+    body = msgspec.json.encode({"object": "list", "data": data})
+    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)]
+    return Reply(200, None, lines, len(body), WholeBody(body))
 
 
 def unversioned(endpoint: bytes) -> bytes:

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from sluice.edge.call import Call, Place
-from sluice.edge.compat import compat
+from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
 from sluice.edge.universal import universal
@@ -46,8 +46,10 @@ class Paths:
         settings: Settings,
         ready: Callable[[], bool],
         refuse: Callable[[GatewayError, bytes], Reply],
+        catalogue: Catalogue,
     ) -> None:
         self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
+        self._catalogue = catalogue
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
         self._places: dict[bytes, Place] = {}
@@ -74,6 +76,8 @@ class Paths:
                 raise MethodNotAllowed
             return universal(call, place, self._engine, self._names)
         if provider == COMPAT:
+            if unversioned(place.endpoint) == MODELS:
+                return models(call, place, self._engine, self._catalogue)
             return compat(call, place, self._engine, self._names)
         if provider == "run":
             raise MalformedRequest("/run is not available in this version of Sluice")

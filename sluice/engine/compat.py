@@ -12,7 +12,7 @@ from sluice.providers.anthropic_chat.decoding import Translated
 from sluice.providers.anthropic_chat.request import to_messages as chat_to_messages
 from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
 from sluice.providers.provider import Compat, Provider
-from sluice.providers.registry import find
+from sluice.providers.registry import PROVIDERS, find
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
 from sluice.values.request import BytesBody, Header, Step, Translation
 
@@ -68,6 +68,12 @@ def addressed(step: Step) -> Step:
         model=model,
         compat=True,
     )
+
+
+def is_served(slug: str) -> bool:
+    """Whether chat completions in the unified schema reach this provider."""
+    provider = PROVIDERS.get(slug)
+    return provider is not None and (provider.compat.chat is not None or provider is ANTHROPIC)
 
 
 def provider_and_model(body: bytes) -> tuple[Provider, str]:

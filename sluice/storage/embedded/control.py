@@ -105,6 +105,10 @@ class EmbeddedControlReader:
             return None
         return ABSENT if row[0] is None else _decode_rates(row[0])
 
+    def listed_models(self) -> list[tuple[str, str]]:
+        with control_faults():
+            return list(self._db.execute("SELECT provider, model FROM prices WHERE listed ORDER BY provider, model"))
+
     def deleted_gateways(self) -> list[ShardKey]:
         with control_faults():
             rows: list[tuple[str, bytes]] = list(self._db.execute("SELECT account, id FROM deleted_gateways"))
