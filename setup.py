@@ -11,6 +11,7 @@ from setuptools import Extension, setup
 
 COMPILED: Final = (
     "sluice/deadlines.py",
+    "sluice/outbox.py",
     "sluice/edge/auth.py",
     "sluice/edge/body.py",
     "sluice/edge/connection.py",

@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast
 from sluice.edge.body import ArrivedBody, IncomingBody
 from sluice.edge.call import Call
 from sluice.edge.render import Form
+from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
 from sluice.values.reply import Part, Reply
 from sluice.values.settings import LimitSettings
@@ -45,6 +46,7 @@ class Host(Protocol):
 
     limits: LimitSettings
     loop: asyncio.AbstractEventLoop
+    outbox: Outbox
     draining: bool
 
     def answer(self, call: Call, /) -> Awaitable[Reply]: ...
@@ -63,6 +65,7 @@ class Downstream(asyncio.Protocol):
 
     def __init__(self, server: Host) -> None:
         self._server, self._limits, self._loop = server, server.limits, server.loop
+        self._outbox = server.outbox
         self._reader = RequestReader(self._limits.head_bytes, self._limits.headers)
         self._waiting: deque[Turn] = deque()
         self._incoming: IncomingBody | None = None
@@ -267,7 +270,7 @@ class Downstream(asyncio.Protocol):
     def _invite(self) -> None:
         """Asks a client that waits for leave to send its body: only now is it sure that somebody wants it."""
         if not self._closing:
-            self._transport.write(CONTINUE)
+            self._outbox.put(self._transport, CONTINUE)
             if not self._full:
                 self.deadline = self._loop.time() + self._limits.body_idle_timeout_s
 
@@ -332,7 +335,7 @@ class Downstream(asyncio.Protocol):
             data = form.head(reply, stays)
             self._server.replied(reply.status)
             while True:
-                self._transport.write(data if part is None else data + form.body(part))
+                self._outbox.put(self._transport, data if part is None else data + form.body(part))
                 if part is not None and part.last:
                     break
                 if self._full:
@@ -371,6 +374,7 @@ class Downstream(asyncio.Protocol):
         if delimited:
             self._linger()
         else:
+            self._outbox.flush()
             # Where the end of the connection is the end of the reply, only a reset tells that this is not it.
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._transport.abort()
@@ -380,6 +384,7 @@ class Downstream(asyncio.Protocol):
         self._closing, self._busy = True, False
         self._waiting.clear()
         self._ahead.clear()
+        self._outbox.flush()
         self._unsent = unread(self._transport)
         self.deadline = self._loop.time() + (self._limits.send_idle_timeout_s if self._unsent else LINGER_S)
         if self._paused:

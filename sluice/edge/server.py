@@ -15,6 +15,7 @@ from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
 from sluice.journal import fields
 from sluice.metrics import Metrics
+from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, Overloaded
 from sluice.values.reply import Reply
 from sluice.values.settings import LimitSettings
@@ -34,12 +35,14 @@ class Server:
         refuse: Callable[[GatewayError, bytes], Reply],
         limits: LimitSettings,
         deadlines: Deadlines,
+        outbox: Outbox,
         metrics: Metrics,
     ) -> None:
         self.answer, self.refuse, self.limits = answer, refuse, limits
         self.loop = asyncio.get_running_loop()
         self.draining = False
         self._deadlines = deadlines
+        self.outbox = outbox
         self._connections: set[Downstream] = set()
         self._listeners: list[asyncio.Server] = []
         self._empty = asyncio.Event()

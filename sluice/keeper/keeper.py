@@ -32,6 +32,10 @@ _log = logging.getLogger(__name__)
 
 BATCHES: Final = 4
 """A gateway that is behind is stored in transactions of up to so many times `flush_rows`."""
+SMALL_ROWS: Final = 24
+"""A gateway that is not behind is stored in transactions of so many, about a millisecond each, with a pause between:
+on a core that is shared no request waits longer than that for the keeper."""
+PAUSE_S: Final = 0.0005
 MANY_LINES: Final = 200
 MANY_LINES_FLUSH_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
@@ -111,7 +115,7 @@ class Keeper:
             self._settle()
         if self._intake.behind:
             return 0.0
-        return min(self._settings.poll_ms / 1000, self._next_due_s(time.monotonic()))
+        return min(self._settings.poll_ms / 1000, max(self._next_due_s(time.monotonic()), PAUSE_S))
 
     def _drain(self, stop: Callable[[float], bool]) -> None:
         """Workers are gone: everything there is can be read. A store that fails is not waited for forever."""
@@ -194,7 +198,8 @@ class Keeper:
         """A batch; after a death one frame alone, unless it is stored already: that is harmless."""
         left = self._careful.get(line.gateway_id, 0)
         if not left:
-            return line.head(self._batch_rows, self._batch_bytes)
+            behind = len(line.works) >= self._settings.flush_rows
+            return line.head(self._batch_rows if behind else SMALL_ROWS, self._batch_bytes)
         known = self._writer.positions(line.shard) if line.shard else {}
         if _is_stored(line.works[0], known):
             works = line.head(self._batch_rows, self._batch_bytes)

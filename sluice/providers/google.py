@@ -23,5 +23,4 @@ GOOGLE_AI_STUDIO: Final = Provider(
         embeddings=b"v1beta/openai/embeddings",
         models=b"v1beta/openai/models",
     ),
-    terminal_line=b"",  # native streams just end; only those in OpenAI's shape have [DONE], which the keeper finds
 )

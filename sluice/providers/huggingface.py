@@ -4,6 +4,4 @@ from typing import Final
 
 from sluice.providers.provider import NOT_COMPATIBLE, Provider
 
-HUGGINGFACE: Final = Provider(
-    "huggingface", "https://api-inference.huggingface.co/models", compat=NOT_COMPATIBLE, terminal_line=b""
-)
+HUGGINGFACE: Final = Provider("huggingface", "https://api-inference.huggingface.co/models", compat=NOT_COMPATIBLE)

@@ -79,7 +79,10 @@ class Provider(msgspec.Struct, frozen=True):
     default_headers: tuple[Header, ...] = ()
     """What the vendor demands beside the key, for requests that a translation makes."""
     terminal_line: bytes = b"data: [DONE]"
-    """The line of an event stream behind which nothing follows; clients may hang up at it, before the HTTP end."""
+    """The line of an event stream behind which nothing follows; clients may hang up at it, before the HTTP end.
+
+    Native streams of some vendors have none and just end; those in OpenAI's shape have this one, whoever sends them.
+    """
 
     @property
     def per_account(self) -> bool:

@@ -4,6 +4,4 @@ from typing import Final
 
 from sluice.providers.provider import NOT_COMPATIBLE, Provider, versioned
 
-REPLICATE: Final = Provider(
-    "replicate", "https://api.replicate.com", endpoint=versioned, compat=NOT_COMPATIBLE, terminal_line=b""
-)
+REPLICATE: Final = Provider("replicate", "https://api.replicate.com", endpoint=versioned, compat=NOT_COMPATIBLE)

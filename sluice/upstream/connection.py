@@ -6,6 +6,7 @@ from math import inf
 from typing import Final, cast
 
 from sluice.deadlines import Deadlines
+from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from sluice.values.reply import Part
 from sluice.values.request import Body
@@ -22,8 +23,10 @@ BUFFER_BYTES: Final = 256 * 1024
 class Connection(asyncio.Protocol):
     """A keep-alive connection. It carries one exchange at a time; between them `idle` is true."""
 
-    def __init__(self, settings: UpstreamSettings, deadlines: Deadlines, gone: Callable[["Connection"], None]) -> None:
-        self._settings, self._deadlines, self._gone = settings, deadlines, gone
+    def __init__(
+        self, settings: UpstreamSettings, deadlines: Deadlines, outbox: Outbox, gone: Callable[["Connection"], None]
+    ) -> None:
+        self._settings, self._deadlines, self._outbox, self._gone = settings, deadlines, outbox, gone
         self._loop = asyncio.get_running_loop()
         self._reader = ReplyReader(HEAD_BYTES)
         self._waiter: asyncio.Future[None] | None = None
@@ -54,7 +57,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self._fault = UpstreamBroken("The connection was closed before the request was sent")
         else:
-            transport.write(data)
+            self._outbox.put(transport, data)
 
     async def pump(self, body: Body) -> None:
         """Sends the rest of a request body as it comes; a fault of the client's ends the exchange."""
@@ -76,7 +79,7 @@ class Connection(asyncio.Protocol):
         """Sends a piece of the body."""
         if self._transport is not None:
             self.deadline = self._deadlines.time() + self._settings.first_byte_timeout_s
-            self._transport.write(data)
+            self._outbox.put(self._transport, data)
 
     async def head(self) -> ReplyHead:
         """The head of the reply. Raises UpstreamFailure, and what reading the request body raised."""

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 
 from sluice.deadlines import Deadlines
+from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
@@ -17,8 +18,8 @@ from sluice.wire.events import ReplyHead
 class HttpClient:
     """Sends requests to origins. One for each worker, on its event loop."""
 
-    def __init__(self, settings: UpstreamSettings, deadlines: Deadlines) -> None:
-        self._settings, self._deadlines = settings, deadlines
+    def __init__(self, settings: UpstreamSettings, deadlines: Deadlines, outbox: Outbox) -> None:
+        self._settings, self._deadlines, self._outbox = settings, deadlines, outbox
         self._loop = asyncio.get_running_loop()
         self._trust = trust(settings.ca_file)
         self._pools: dict[Origin, Pool] = {}
@@ -27,7 +28,7 @@ class HttpClient:
         """The connections to an origin."""
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines)
+            pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines, self._outbox)
         return pool
 
     def forget(self, pool: Pool) -> bool:

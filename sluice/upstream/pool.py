@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from sluice.deadlines import Deadlines
+from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
 from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
@@ -20,8 +21,11 @@ GRACE_S: Final = 0.1
 class Pool:
     """Connections to one origin. At most `upstream.connections` exist; past that callers queue, boundedly."""
 
-    def __init__(self, origin: Origin, settings: UpstreamSettings, trust: ssl.SSLContext, deadlines: Deadlines) -> None:
-        self.origin, self._settings, self._trust, self._deadlines = origin, settings, trust, deadlines
+    def __init__(
+        self, origin: Origin, settings: UpstreamSettings, trust: ssl.SSLContext, deadlines: Deadlines, outbox: Outbox
+    ) -> None:
+        self.origin, self._settings, self._trust = origin, settings, trust
+        self._deadlines, self._outbox = deadlines, outbox
         self._loop = asyncio.get_running_loop()
         self._free: dict[Connection, None] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -110,7 +114,7 @@ class Pool:
         origin = self.origin
 
         def protocol() -> Connection:
-            return Connection(self._settings, self._deadlines, self._forget)
+            return Connection(self._settings, self._deadlines, self._outbox, self._forget)
 
         if origin.unix:
             _, connection = await self._loop.create_unix_connection(protocol, origin.unix)

@@ -64,7 +64,7 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: int = 10 * GB
     when_full: Literal["drop", "refuse"] = "drop"
     durability: Literal["process", "power"] = "process"
-    sync_ms: float = 5.0
+    sync_ms: float = 20.0
     file_bytes: int = 64 * MB
     inline_body_bytes: int = 64 * 1024
     """Bodies past this go to a side file."""

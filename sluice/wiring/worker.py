@@ -15,6 +15,7 @@ from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
+from sluice.outbox import Outbox
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
@@ -31,13 +32,14 @@ async def run_worker(child: Child) -> None:
     data = settings.data
     async with AsyncExitStack() as stack:
         deadlines = stack.enter_context(closing(Deadlines(loop)))
+        outbox = Outbox(loop)
         generations = stack.enter_context(closing(MappedGenerations.open(data / "generations.map")))
         control = stack.enter_context(closing(EmbeddedControlReader.open(data / "control.db")))
         spool = stack.enter_context(
             closing(SpoolWriter.open(data / "spool", settings.spool, metrics, body_bytes=settings.logs.body_bytes))
         )
-        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines)))
-        relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines)))
+        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox)))
+        relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         directory = Directory(control, generations, management.create_default)
         base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
@@ -53,7 +55,7 @@ async def run_worker(child: Child) -> None:
             refuse=recorder.refuse,
             catalogue=control.listed_models,
         )
-        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, metrics)
+        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics)
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()

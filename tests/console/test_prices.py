@@ -6,6 +6,7 @@ import pytest
 
 from sluice.console.price_process import Asked, Question
 from sluice.console.prices import SLUGS, answer, prices_of, resolve
+from sluice.providers.registry import PROVIDERS
 from sluice.values.rates import Rates
 
 
@@ -56,6 +57,33 @@ def test_a_price_is_that_of_its_day():
 )
 def test_what_the_list_does_not_know_has_no_rates(provider, model):
     assert resolve(provider, model) is None
+
+
+def test_every_provider_is_in_the_list_but_those_that_sell_by_the_second_or_the_call():
+    assert PROVIDERS.keys() - set(SLUGS) == {"huggingface", "replicate", "parallel"}
+    assert [slug for slug in SLUGS if next(prices_of(slug), None) is None] == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("anthropic", "claude-sonnet-4-5-20250929"),
+        ("google-ai-studio", "gemini-2.5-flash"),
+        ("workers-ai", "@cf/meta/llama-3.1-8b-instruct"),
+        ("groq", "llama-3.3-70b-versatile"),
+        ("mistral", "mistral-large-latest"),
+        ("cohere", "command-r-plus"),
+        ("grok", "grok-4"),
+        ("deepseek", "deepseek-chat"),
+        ("openrouter", "openai/gpt-4o-mini"),
+        ("perplexity-ai", "sonar"),
+        ("azure-openai", "gpt-4o"),
+    ],
+)
+def test_models_are_priced_by_the_names_that_their_vendors_give_them(provider, model):
+    rates = resolve(provider, model)
+    assert rates is not None
+    assert rates.input
 
 
 def test_another_vendors_models_are_priced_where_they_are_resold():

@@ -14,6 +14,7 @@ from sluice.edge.call import Call
 from sluice.edge.server import Server
 from sluice.engine.recorder import refusal
 from sluice.metrics import Metrics
+from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
 from sluice.values.settings import LimitSettings
@@ -38,7 +39,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[int]]]:
     with closing(Deadlines(loop, tick_s=0.02)) as deadlines:
 
         async def start(answer: Answer, **limits: Any) -> int:
-            server = Server(answer, refuse, LimitSettings(**limits), deadlines, Metrics.unseen())
+            server = Server(answer, refuse, LimitSettings(**limits), deadlines, Outbox(loop), Metrics.unseen())
             listener = socket.create_server(("127.0.0.1", 0))
             await server.listen(listener)
             servers.append(server)

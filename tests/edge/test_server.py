@@ -10,6 +10,7 @@ from sluice.edge.call import Call
 from sluice.edge.server import Server
 from sluice.engine.recorder import refusal
 from sluice.metrics import Metrics
+from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.settings import LimitSettings
@@ -26,7 +27,9 @@ async def answer(call: Call) -> Reply:
 async def test_a_server_without_connections_drains_at_once():
     loop = asyncio.get_running_loop()
     with closing(Deadlines(loop)) as deadlines:
-        server = Server(answer, refuse, LimitSettings(), deadlines, Metrics.unseen())
+        server = Server(
+            answer, refuse, LimitSettings(), deadlines, Outbox(asyncio.get_running_loop()), Metrics.unseen()
+        )
         await server.listen(socket.create_server(("127.0.0.1", 0)))
         async with asyncio.timeout(1):
             await server.drain(60, asyncio.sleep(60))
@@ -42,7 +45,9 @@ async def test_a_reply_at_the_drain_is_the_connections_last(serve: Any, dial: An
 
     loop = asyncio.get_running_loop()
     with closing(Deadlines(loop)) as deadlines:
-        server = Server(slowly, refuse, LimitSettings(), deadlines, Metrics.unseen())
+        server = Server(
+            slowly, refuse, LimitSettings(), deadlines, Outbox(asyncio.get_running_loop()), Metrics.unseen()
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         await server.listen(listener)
         reader, writer = await dial(listener.getsockname()[1])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from sluice.edge.connection import Downstream
+from sluice.outbox import Outbox
 from sluice.values.settings import LimitSettings
 
 
@@ -30,8 +31,9 @@ class Stuck(asyncio.Transport):
 
 
 async def test_an_idle_connection_whose_last_reply_is_not_read_ends_within_a_deadline():
+    loop = asyncio.get_running_loop()
     host: Any = SimpleNamespace(
-        limits=LimitSettings(), loop=asyncio.get_running_loop(), draining=False, joined=lambda _: None
+        limits=LimitSettings(), loop=loop, outbox=Outbox(loop), draining=False, joined=lambda _: None
     )
     transport, connection = Stuck(), Downstream(host)
     connection.connection_made(transport)

@@ -1,12 +1,15 @@
 """Where a provider's endpoint is found: its own host, or the operator's."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 
 from sluice.deadlines import Deadlines
 from sluice.edge.body import ArrivedBody
 from sluice.engine.targets import MOST_ROOTS, MOST_TARGETS, Targets
+from sluice.outbox import Outbox
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
 from sluice.values.errors import MalformedRequest
@@ -15,8 +18,10 @@ from sluice.values.settings import UpstreamSettings
 
 
 @pytest.fixture
-async def client() -> HttpClient:
-    return HttpClient(UpstreamSettings(), Deadlines(asyncio.get_running_loop()))
+async def client() -> AsyncIterator[HttpClient]:
+    loop = asyncio.get_running_loop()
+    with closing(Deadlines(loop)) as deadlines, closing(HttpClient(UpstreamSettings(), deadlines, Outbox(loop))) as one:
+        yield one
 
 
 def step(provider: str, endpoint: str) -> Step:

@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from sluice.deadlines import Deadlines
+from sluice.outbox import Outbox
 from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
@@ -64,7 +65,9 @@ async def make_client() -> AsyncIterator[Callable[..., Client]]:
     with closing(Deadlines(asyncio.get_running_loop(), tick_s=0.02)) as deadlines:
 
         def make(**settings: Any) -> Client:
-            clients.append(Client(HttpClient(UpstreamSettings(**settings), deadlines)))
+            clients.append(
+                Client(HttpClient(UpstreamSettings(**settings), deadlines, Outbox(asyncio.get_running_loop())))
+            )
             return clients[-1]
 
         yield make

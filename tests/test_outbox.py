@@ -1,0 +1,53 @@
+import asyncio
+
+from sluice.outbox import MOST_BYTES, Outbox
+
+
+class Transport(asyncio.Transport):
+    """Remembers what was written to it, and when."""
+
+    def __init__(self, written: list[tuple[str, bytes]], name: str) -> None:
+        super().__init__()
+        self.name, self.written, self.closing = name, written, False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append((self.name, bytes(data)))
+
+
+async def test_writes_everything_of_a_turn_in_order_before_the_loop_waits_again():
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    one, other = Transport(written, "one"), Transport(written, "other")
+    outbox.put(one, b"a")
+    outbox.put(other, b"b")
+    outbox.put(one, b"c")
+    assert written == []
+    await asyncio.sleep(0)
+    assert written == [("one", b"a"), ("other", b"b"), ("one", b"c")]
+
+
+async def test_drops_what_is_meant_for_a_connection_that_has_closed_meanwhile():
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    gone, here = Transport(written, "gone"), Transport(written, "here")
+    outbox.put(gone, b"a")
+    outbox.put(here, b"b")
+    gone.closing = True
+    outbox.flush()
+    assert written == [("here", b"b")]
+
+
+async def test_writes_at_once_what_would_take_too_much_memory():
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    transport = Transport(written, "one")
+    outbox.put(transport, b"a")
+    outbox.put(transport, bytes(MOST_BYTES))
+    assert [len(data) for _, data in written] == [1, MOST_BYTES]
+    outbox.put(transport, b"b")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [data for _, data in written[2:]] == [b"b"]
