@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sluice.providers.anthropic_chat.inverse_request import to_chat
 from sluice.providers.anthropic_chat.request import to_messages
+from sluice.providers.anthropic_responses.request import to_messages as response_to_messages
 from sluice.values.errors import MalformedRequest
 
 PATIENCE_S = 5.0
@@ -55,6 +56,31 @@ CHAT = {
     "thinking": {"type": "disabled"},
 }
 MESSAGES = json.loads(to_messages(json.dumps(CHAT).encode(), "claude").body)
+RESPONSE = {
+    "model": "anthropic/claude",
+    "instructions": "Be kind.",
+    "input": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "see"},
+                {"type": "input_image", "image_url": "https://example.com/a.png"},
+                {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
+            ],
+        },
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": "x"}]},
+    ],
+    "tools": [{"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "parallel_tool_calls": False,
+    "text": {"format": {"type": "json_schema", "name": "x", "schema": {"properties": {"a": {}}}}},
+    "max_output_tokens": 5,
+    "temperature": 1,
+    "top_p": 0.5,
+    "stream": True,
+    "user": "u",
+}
 WRONG = [None, True, -1, 1.5, 10**40, "", "x", "\x00", [], [[]], [None], {}, {"type": "x"}, {"a": {"b": [1]}}]
 
 
@@ -90,6 +116,12 @@ def outcome(translate: Any, body: bytes) -> Any:
 def test_a_wrong_type_anywhere_in_a_chat_request_is_translated_or_refused(path: tuple[Any, ...]):
     for wrong in WRONG:
         outcome(to_messages, json.dumps(altered(CHAT, path, wrong)).encode())
+
+
+@pytest.mark.parametrize("path", [*places(RESPONSE)], ids=lambda path: ".".join(map(str, path)) or "all")
+def test_a_wrong_type_anywhere_in_a_responses_request_is_translated_or_refused(path: tuple[Any, ...]):
+    for wrong in WRONG:
+        outcome(response_to_messages, json.dumps(altered(RESPONSE, path, wrong)).encode())
 
 
 @pytest.mark.parametrize("path", [*places(MESSAGES)], ids=lambda path: ".".join(map(str, path)) or "all")

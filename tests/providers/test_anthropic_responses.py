@@ -10,10 +10,9 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from sluice.formats.sse import EventSplitter, parse_event
-from sluice.providers.anthropic_responses import stream as response_stream
 from sluice.providers.anthropic_responses.reply import from_message
 from sluice.providers.anthropic_responses.request import to_messages
-from sluice.providers.anthropic_responses.stream import ResponseStream
+from sluice.providers.anthropic_responses.stream import MAX_ANSWER_BYTES, ResponseStream
 from sluice.values.errors import MalformedRequest, OutputUnreadable, UpstreamBroken
 
 CREATED_S = 1_700_000_000
@@ -404,11 +403,18 @@ def test_a_stream_that_cannot_be_read_is_at_fault(broken: bytes):
     assert isinstance(stream.fault, OutputUnreadable)
 
 
-def test_an_answer_past_all_bounds_is_a_fault(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(response_stream, "MAX_ANSWER_BYTES", 10)
+def test_an_answer_past_all_bounds_is_a_fault():
     stream = ResponseStream(CREATED_S)
-    stream.feed(STREAM)
+    opened, ended = STREAM.split(event("content_block_stop", index=1))
+    stream.feed(opened)
+    piece = event("content_block_delta", index=1, delta={"type": "text_delta", "text": "x" * (1 << 20)})
+    fed_bytes = 0
+    while stream.fault is None:
+        stream.feed(piece)
+        fed_bytes += 1 << 20
+        assert fed_bytes <= MAX_ANSWER_BYTES + (1 << 20)
     assert isinstance(stream.fault, OutputUnreadable)
+    assert stream.feed(ended) == b""
 
 
 TEXTS = st.text(max_size=8)

@@ -1,6 +1,6 @@
-"""The events of Anthropic's streams, read from bytes however split."""
+"""The events of streams, read from bytes however split, and what is common to reading Anthropic's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -35,8 +35,8 @@ class Event(msgspec.Struct, frozen=True):
 _EVENT: Final = msgspec.json.Decoder(Event)
 
 
-class EventReader:
-    """Cuts a stream into events. What cannot be read is an OutputUnreadable, after the events before it."""
+class DataReader:
+    """Cuts a stream into the data of its events. One past all bounds is an OutputUnreadable."""
 
     __slots__ = ("_held_bytes", "_splitter")
 
@@ -44,31 +44,34 @@ class EventReader:
         self._splitter = EventSplitter()
         self._held_bytes = 0
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that this data completes."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The data of the events that this completes."""
         self._held_bytes += len(data)
         if self._held_bytes > MAX_EVENT_BYTES:  # the splitter would leave it out, and a piece of the answer with it
             raise OutputUnreadable("an event of the stream is too large")
         blocks = self._splitter.feed(data)
         if blocks:
             self._held_bytes = len(data)
-        for block in blocks:
-            yield from _events(block)
+        yield from _data_of(blocks)
 
-    def end(self) -> Iterator[Event]:
-        """The event that lacks nothing but its blank line when the stream has ended, if there is one."""
-        yield from _events(self._splitter.end())
+    def end(self) -> Iterator[bytes]:
+        """The data of the event that lacks its blank line when the stream has ended, if there is one."""
+        return _data_of([self._splitter.end()])
 
 
-def _events(block: bytes) -> Iterator[Event]:
-    event = parse_event(block)
-    if event is None:
-        return
+def _data_of(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        event = parse_event(block)
+        if event is not None:
+            yield event.data
+
+
+def decode_event(data: bytes) -> Event:
+    """An event of Anthropic's."""
     try:
-        found = _EVENT.decode(event.data)
+        return _EVENT.decode(data)
     except UNREADABLE as error:
         raise OutputUnreadable(f"an event of the stream cannot be read: {error}") from None
-    yield found
 
 
 def problem_of(event: Event) -> messages.Problem:

@@ -34,10 +34,23 @@ def from_chat(body: bytes) -> bytes:
         "message",
         completion.model,
         _blocks(choice.message),
-        stop_reason=_STOP.get(choice.finish_reason or "", "end_turn"),
-        usage=None if completion.usage is None else _usage(completion.usage),
+        stop_reason=stop_reason(choice.finish_reason),
+        usage=None if completion.usage is None else to_usage(completion.usage),
     )
     return ENCODER.encode(message)
+
+
+def stop_reason(finish_reason: str | None) -> str:
+    """Why the answer ended, in Anthropic's words."""
+    return _STOP.get(finish_reason or "", "end_turn")
+
+
+def to_usage(usage: chat.Usage) -> messages.Usage:
+    """OpenAI counts what concerns the cache as part of the prompt, Anthropic beside the input."""
+    details = usage.prompt_tokens_details or chat.PromptDetails()
+    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+    tokens_in = max(0, usage.prompt_tokens - read - written)
+    return messages.Usage(tokens_in, usage.completion_tokens, written, read)
 
 
 def _blocks(answer: chat.Answer) -> list[messages.AnswerBlock]:
@@ -54,10 +67,3 @@ def _use(call: chat.ToolCall) -> messages.AnswerBlock:
     except UNREADABLE as error:
         raise OutputUnreadable(f"the arguments of a call are no JSON object: {error}") from None
     return messages.AnswerBlock("tool_use", id=call.id, name=call.function.name, input=msgspec.Raw(arguments))
-
-
-def _usage(usage: chat.Usage) -> messages.Usage:
-    details = usage.prompt_tokens_details or chat.PromptDetails()
-    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-    tokens_in = max(0, usage.prompt_tokens - read - written)
-    return messages.Usage(tokens_in, usage.completion_tokens, written, read)

@@ -6,7 +6,7 @@ from typing import Final
 
 from sluice.providers.anthropic_chat import chat, messages
 from sluice.providers.anthropic_chat.decoding import ENCODER
-from sluice.providers.anthropic_chat.events import Event, EventReader, broken_by, merged, problem_of
+from sluice.providers.anthropic_chat.events import DataReader, Event, broken_by, decode_event, merged, problem_of
 from sluice.providers.anthropic_chat.reply import finish_reason, input_of, to_usage
 from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
 
@@ -48,7 +48,7 @@ class ChunkStream:
     def __init__(self, include_usage: bool, created_s: int) -> None:
         self._include_usage = include_usage
         self._created_s = created_s
-        self._reader = EventReader()
+        self._reader = DataReader()
         self._head = b""
         self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
         self._calls: dict[int, _OpenCall] = {}
@@ -71,10 +71,11 @@ class ChunkStream:
             self.fault = UpstreamBroken("the stream ended without message_stop")
         return rest
 
-    def _translate(self, events: Iterable[Event]) -> bytes:
+    def _translate(self, events: Iterable[bytes]) -> bytes:
         told = []
         try:
-            for event in events:
+            for data in events:
+                event = decode_event(data)
                 translate = _TRANSLATIONS.get(event.type)
                 if translate is not None:
                     told.append(translate(self, event))

@@ -6,7 +6,7 @@ from typing import Final
 
 from sluice.providers.anthropic_chat import messages
 from sluice.providers.anthropic_chat.decoding import ENCODER
-from sluice.providers.anthropic_chat.events import Event, EventReader, broken_by, merged, problem_of
+from sluice.providers.anthropic_chat.events import DataReader, Event, broken_by, decode_event, merged, problem_of
 from sluice.providers.anthropic_chat.reply import input_of
 from sluice.providers.anthropic_responses.reply import call_item, said_item, to_response
 from sluice.providers.anthropic_responses.responses import OutputItem, OutputText, Response
@@ -51,7 +51,7 @@ class ResponseStream:
 
     def __init__(self, created_s: int) -> None:
         self._created_s = created_s
-        self._reader = EventReader()
+        self._reader = DataReader()
         self._head: messages.Head | None = None
         self._held = 0
         self._number = 0
@@ -76,10 +76,11 @@ class ResponseStream:
             self.fault = UpstreamBroken("the stream ended without message_stop")
         return rest
 
-    def _translate(self, events: Iterable[Event]) -> bytes:
+    def _translate(self, events: Iterable[bytes]) -> bytes:
         told = []
         try:
-            for event in events:
+            for data in events:
+                event = decode_event(data)
                 translate = _TRANSLATIONS.get(event.type)
                 if translate is not None:
                     told.append(translate(self, event))
