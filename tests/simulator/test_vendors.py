@@ -151,6 +151,14 @@ async def test_every_vendors_usage_may_be_wrong_or_missing(simulator: Any, ask: 
         assert right != wrong
 
 
+@pytest.mark.parametrize("ask", STREAMING)
+async def test_every_vendor_answers_to_a_body_too_long_to_be_kept(simulator: Any, ask: Ask) -> None:
+    target, body = ask.request("m")
+    reply = await simulator.ask("POST", target, json.dumps(body).encode() + b" " * 2_500_000, HEADERS)
+    assert reply.status == 200
+    assert b"bytes with the digest" in reply.body
+
+
 @pytest.mark.parametrize("ask", ALL)
 async def test_every_vendor_is_echoed_and_in_the_journal(simulator: Any, ask: Ask) -> None:
     target, body = ask.request("m")
