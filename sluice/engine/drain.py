@@ -10,7 +10,7 @@ from sluice.values.reply import Reply
 
 MOST_DRAINED_BYTES: Final = 2 * MOST_HELD_BYTES
 """More than may have been held of it already."""
-DRAIN_S: Final = 5.0
+DRAIN_S: Final = 2.0
 
 
 async def drain(record: Record, reply: Reply) -> None:

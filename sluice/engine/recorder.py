@@ -217,7 +217,7 @@ class Record:
         """Puts itself before the reply's body, and the ids into its head."""
         self._body, reply.body = reply.body, self
         log_id = self.id.encode()
-        request_id = self.request_id.encode() or log_id
+        request_id = self.request_id.encode() if self.request_id else log_id
         step = self._step
         reply.lines.append(
             b"cf-aig-step: %d\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"

@@ -13,7 +13,14 @@ from sluice.engine.retry import Failure, next_delay_ms
 from sluice.engine.template import filled
 from sluice.engine.translation import Outside, translated
 from sluice.engine.words import words_of
-from sluice.values.errors import GatewayError, OutputUnreadable, Overloaded, UpstreamFailure, UpstreamTimeout
+from sluice.values.errors import (
+    GatewayError,
+    MalformedRequest,
+    OutputUnreadable,
+    Overloaded,
+    UpstreamFailure,
+    UpstreamTimeout,
+)
 from sluice.values.plan import Plan
 from sluice.values.reply import Reply
 from sluice.values.request import Step
@@ -106,7 +113,7 @@ class Run:
             attempt += 1
             # There is nothing left to fall back to, so the provider is waited for (contract 2.5).
             waits = is_last and attempt == policy.max_attempts > 1
-            tried = await self._try(step, record, None if waits else step.options.request_timeout_ms)
+            tried = await self._try(position, step, record, None if waits else step.options.request_timeout_ms)
             if continues and tried.reply is not None and tried.failure is None:
                 tried.failure = await self._keep_words(step, tried.record, tried.reply)
             delay_ms = next_delay_ms(policy, attempt, tried.failure)
@@ -115,7 +122,7 @@ class Run:
             tried.give_up()
             await asyncio.sleep(delay_ms / 1000)
 
-    async def _try(self, step: Step, record: Record, timeout_ms: int | None) -> Tried:
+    async def _try(self, position: int, step: Step, record: Record, timeout_ms: int | None) -> Tried:
         """One exchange, up to the first byte of the body of a reply that may serve."""
         reply: Reply | None = None
         try:
@@ -127,6 +134,10 @@ class Run:
             return Tried(record, reply, None if reply.status < 400 else reply.status, outside)
         except FAILURES as error:
             return Tried(record, reply, error)
+        except MalformedRequest as error:
+            if step is self._plan.steps[position]:
+                raise
+            return Tried(record, reply, error)  # not the client wrote it so, but a model
         except TimeoutError:
             late = UpstreamTimeout("The provider did not answer in time")
             if reply is not None:
