@@ -15,6 +15,7 @@ from sluice.simulator.parallel import PARALLEL
 from sluice.simulator.replicate import REPLICATE
 from sluice.simulator.vendor import Vendor
 from sluice.simulator.workers_ai import WORKERS_AI
+from sluice.simulator.xai import GROK
 
 VENDORS: Final[Mapping[str, Vendor]] = {
     **dict.fromkeys(DIALECTS, OPENAI),
@@ -23,6 +24,7 @@ VENDORS: Final[Mapping[str, Vendor]] = {
     "baseten": BASETEN,
     "cohere": COHERE,
     "google-ai-studio": GOOGLE,
+    "grok": GROK,
     "huggingface": HUGGINGFACE,
     "parallel": PARALLEL,
     "replicate": REPLICATE,

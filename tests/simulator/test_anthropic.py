@@ -149,7 +149,9 @@ async def test_images_and_structured_output_are_understood(simulator: Any) -> No
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
+        ({"model": None}, "model"),
         ({"max_tokens": None}, "max_tokens: Field required"),
+        ({"max_tokens": 0}, "greater than or equal to 1"),
         ({"messages": []}, "at least one message"),
         ({"messages": [turn("be brief", "system")]}, "messages.0.role"),
         ({"messages": [turn("")]}, "non-empty content"),
@@ -161,6 +163,8 @@ async def test_images_and_structured_output_are_understood(simulator: Any) -> No
         ({"messages": [turn([USE | {"input": "{}"}], "assistant"), turn([RESULT])]}, "Expected `object`"),
         ({"messages": [turn([PICTURE | {"source": {"type": "base64", "media_type": "image/bmp"}}])]}, "media_type"),
         ({"messages": [turn([{"type": "image", "source": {"type": "url", "url": "data:x"}}])]}, "source.url"),
+        ({"messages": [turn([PICTURE | {"source": {"type": "cloud"}}])]}, "source: Input tag 'cloud'"),
+        ({"messages": [turn([{"type": "tool_use", "name": "a"}], "assistant")]}, "tool_use.id"),
         ({"temperature": 1.5}, "temperature"),
         ({"tools": [{"name": "a b", "input_schema": {}}]}, "tools.0.custom.name"),
         ({"tools": [{"name": "a"}]}, "input_schema: Field required"),

@@ -36,6 +36,7 @@ SHAPED = [
 ]
 OWN = [
     Ask("anthropic", "/anthropic/v1/messages", {"max_tokens": 500, "messages": TURNS}),
+    Ask("grok messages", "/grok/v1/messages", {"max_tokens": 500, "messages": TURNS}),
     Ask("azure", "/azure-openai/mine/M/chat/completions?api-version=1", {"messages": TURNS}),
     Ask("cohere v1", "/cohere/v1/chat", {"message": "hello"}),
     Ask("cohere v2", "/cohere/v2/chat", {"messages": TURNS}),
