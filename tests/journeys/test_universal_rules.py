@@ -185,6 +185,16 @@ def test_a_success_that_breaks_before_its_first_byte_is_an_error_of_ours(gateway
     assert gateway.rows(reply, 1)[0]["ending"] == "refused"
 
 
+def test_the_rest_of_a_failed_reply_is_not_waited_for_long(gateway: Any):
+    began_s = time.monotonic()
+    reply = gateway.universal([step("gpt-4o~status-500~slow-first-token-60000"), step("second")])
+    assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
+    assert time.monotonic() - began_s < 10
+    first, _ = gateway.rows(reply, 2)
+    assert (first["status_code"], first["ending"], first["success"]) == (500, "broken", False)
+    assert "not waited for" in first["error_message"]
+
+
 # --- 2.3 response headers
 
 
