@@ -19,7 +19,7 @@ from sluice.supervisor import listeners
 @click.option("--port", default=8788, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @common
 def command(host: str, port: int, data: Path | None, as_json: bool) -> None:
-    """Answer as OpenAI does, with made-up text and the faults that a model's name asks for.
+    """Answer as the vendors of models do, with made-up text and the faults that a model's name asks for.
 
     It keeps nothing, so --data changes nothing. Point any client's base URL at it; see docs/simulator.md.
     """
@@ -34,7 +34,9 @@ def command(host: str, port: int, data: Path | None, as_json: bool) -> None:
         if as_json:
             click.echo(f'{{"url":"{url}"}}')
         else:
-            click.echo(f"The simulator answers at {url}/openai/v1. Ctrl-C stops it.")
+            click.echo(
+                f"The simulator answers at {url}/openai/v1 and, under their slugs, as other vendors. Ctrl-C stops it."
+            )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(host, port, announce))

@@ -8,6 +8,7 @@ import msgspec
 
 from sluice.simulator import words
 from sluice.simulator.faults import Faults
+from sluice.simulator.script import FILL
 from sluice.simulator.words import Schema
 
 FILLER: Final = " sluices" * 8192
@@ -36,6 +37,8 @@ class Question(NamedTuple):
     schema: Schema | None = None
     """What the answer has to be JSON of; None where it is prose."""
     most_tokens: int | None = None
+    stops: Sequence[str] = ()
+    """Texts before which the answer ends."""
 
 
 class ToolCall(NamedTuple):
@@ -52,6 +55,14 @@ class Answer(NamedTuple):
     cut_off: bool = False
     blocks: int = 0
     """Blocks of filler that the text ends with."""
+    stop: str | None = None
+    """The text before which it ended."""
+    refused: bool = False
+
+    @property
+    def filled(self) -> str:
+        """The text, with a stand-in for its filler."""
+        return self.text + FILL * bool(self.blocks)
 
     @property
     def tokens(self) -> int:
@@ -73,6 +84,8 @@ class Spent(NamedTuple):
     total: int
     cached: int
     reasoning: int
+    written: int = 0
+    """Tokens of the prompt that were written to the cache, where a vendor counts them."""
 
 
 def answer(question: Question, faults: Faults, variant: int = 0) -> Answer:
@@ -84,22 +97,42 @@ def answer(question: Question, faults: Faults, variant: int = 0) -> Answer:
     if question.schema is not None:
         value = words.sample(question.schema, text)
         return Answer(msgspec.json.encode(value).decode())
+    text, stop = _stopped(text, question.stops)
     text, cut_off = words.cut(text, question.most_tokens)
-    return Answer(text, cut_off=cut_off, blocks=(faults.huge or 0) << 4)
+    blocks = (faults.huge or 0) << 4
+    return Answer(text, (), cut_off, blocks, None if cut_off else stop, bool(faults.refusal))
 
 
-def spent(prompt: int, answers: Sequence[Answer], model: str, effort: str | None, faults: Faults) -> Spent:
+def spent(
+    prompt: int,
+    answers: Sequence[Answer],
+    faults: Faults,
+    model: str = "",
+    effort: str | None = None,
+    caches: bool = True,
+) -> Spent:
     """What was spent: a model that thinks spends reasoning too, and a long prompt counts as mostly cached."""
     reasoning = faults.reasoning
     if reasoning is None:
         reasoning = _REASONING.get(effort or "medium", 64) if _THINKS.match(model) else 0
     cached = faults.cached
     if cached is None:
-        cached = prompt // _CACHE_STEP * _CACHE_STEP if prompt >= _CACHE_FROM else 0
+        cached = prompt // _CACHE_STEP * _CACHE_STEP if caches and prompt >= _CACHE_FROM else 0
     completion = sum(one.tokens for one in answers) + reasoning
     if faults.wrong_usage:
         return Spent(prompt + _WRONG, completion + _WRONG, 1, cached, reasoning)
-    return Spent(prompt, completion, prompt + completion, min(cached, prompt), reasoning)
+    cached = min(cached, prompt)
+    written = min(faults.cache_write or 0, prompt - cached)
+    return Spent(prompt, completion, prompt + completion, cached, reasoning, written)
+
+
+def _stopped(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    """The text up to the first of the stops, and which one that was."""
+    found = [(text.find(stop), stop) for stop in stops if stop and stop in text]
+    if not found:
+        return text, None
+    place, stop = min(found)
+    return text[:place], stop
 
 
 def _called(question: Question) -> list[Tool]:

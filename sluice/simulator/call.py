@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Container
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -14,6 +15,8 @@ WHOLE_BYTES: Final = 2 * 1024 * 1024
 """A longer body is not kept: its digest, its length and its two ends are."""
 END_BYTES: Final = 64 * 1024
 
+NOWHERE: Final = re.compile(r"(?!)")
+"""Where vendors have the model whose paths name none."""
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){0,500})"')
 _FORM_MODEL: Final = re.compile(rb'name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{0,500})\r\n')
 
@@ -68,10 +71,11 @@ class BodyKeeper:
 
 
 class Call(NamedTuple):
-    """One request, addressed: `path` is the vendor's own, without slug, version and query."""
+    """One request, addressed: `slug` names the vendor, and `path` is its own, without slug and query."""
 
     method: str
     target: str
+    slug: str
     path: str
     headers: list[Header]
     body: Body
@@ -99,29 +103,26 @@ def header_of(headers: list[Header], name: bytes) -> str:
     return ""
 
 
-def path_of(target: str, slugs: frozenset[str]) -> str:
-    """The vendor's own path: without query, the slug of a provider, and `v1/` or `openai/v1/` before it."""
+def address_of(target: str, slugs: Container[str]) -> tuple[str, str]:
+    """The slug of a known vendor, OpenAI's where none is named, and the vendor's own path without query."""
     if "://" in target[:8]:
         target = "/" + target.partition("://")[2].partition("/")[2]
-    segments = [one for one in target.partition("?")[0].split("/") if one]
+    segments = [unquote(one) for one in target.partition("?")[0].split("/") if one]
     if segments and segments[0].lower() in slugs:
-        segments = segments[1:]
-    if segments[:2] == ["openai", "v1"]:
-        segments = segments[2:]
-    elif segments[:1] == ["v1"]:
-        segments = segments[1:]
-    return "/".join(unquote(one) for one in segments)
+        return segments[0].lower(), "/".join(segments[1:])
+    return "openai", "/".join(segments)
 
 
-def model_of(path: str, body: Body) -> str:
-    """The model that a request names, in its body or in its path; empty where there is none."""
-    if body.length == 0:
-        return path.partition("models/")[2] if path.startswith("models/") else ""
+def model_of(path: str, body: Body, in_path: re.Pattern[str] = NOWHERE) -> str:
+    """The model that a request names, in its path where the vendor has it there, or in its body; else empty."""
+    if found := in_path.search(path):
+        return found[1]
     if body.whole is not None and body.whole[:1] in (b"{", b" ", b"\n", b"\t", b"\r"):
         try:
-            return _DECODE_MODEL.decode(body.whole).model
+            named = _DECODE_NAMED.decode(body.whole)
         except msgspec.DecodeError:
             return ""
+        return next((one for one in (named.model, named.version) if isinstance(one, str) and one), "")
     for pattern in (_MODEL, _FORM_MODEL):
         for end in (body.head, body.tail):
             if match := pattern.search(end):
@@ -130,7 +131,9 @@ def model_of(path: str, body: Body) -> str:
 
 
 class _Named(msgspec.Struct):
-    model: str = ""
+    model: object = None
+    version: object = None
+    """What Replicate calls a model."""
 
 
-_DECODE_MODEL: Final = msgspec.json.Decoder(_Named)
+_DECODE_NAMED: Final = msgspec.json.Decoder(_Named)

@@ -23,7 +23,7 @@ of any other body.
 | `stall-N` | parts | sends nothing after N parts, for ten minutes or until the client leaves |
 | `malformed-N` | parts, 1 if not said | sends a chunk with a length that is no number after N parts, and closes |
 | `error-event-N` | parts | ends a stream with an error event after N parts |
-| `no-tail` | | ends a stream without its terminal event (`data: [DONE]`) |
+| `no-tail` | | ends a stream without its terminal event (`data: [DONE]`, `message_stop`) |
 | `linger-N` | ms | waits between the last part and the end of the reply |
 | `surplus` | | sends bytes after the end of the reply |
 | `close` | | closes the connection after a whole reply, without having announced it |
@@ -35,7 +35,9 @@ of any other body.
 | `pace-N` | ms | waits before each event of a stream |
 | `words-N` | words | answers with N words |
 | `cached-N` | tokens | reports N tokens of the prompt as cached |
+| `cache-write-N` | tokens | reports N tokens of the prompt as written to the cache, where the vendor counts them |
 | `reasoning-N` | tokens | reports N tokens of reasoning |
+| `refusal` | | ends the answer for the vendor's reason of safety |
 
 Other wishes are headers:
 
@@ -103,9 +105,11 @@ FAULTS: Final[dict[str, Value]] = {
     "pace": _MS,
     "words": Value(0, 100_000),
     "cached": _COUNT,
+    "cache-write": _COUNT,
     "reasoning": _COUNT,
+    "refusal": _FLAG,
 }
-_MANNERS: Final = frozenset({"pace", "words", "cached", "reasoning"})
+_MANNERS: Final = frozenset({"pace", "words", "cached", "cache_write", "reasoning", "refusal"})
 """What is no fault, and so not ended by `first`."""
 
 
@@ -140,7 +144,9 @@ class Faults(msgspec.Struct, frozen=True):
     pace: int | None = None
     words: int | None = None
     cached: int | None = None
+    cache_write: int | None = None
     reasoning: int | None = None
+    refusal: int | None = None
 
 
 NONE: Final = Faults()

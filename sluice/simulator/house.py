@@ -1,26 +1,19 @@
 """What all connections of one simulator share, and the way from a received request to a script."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-from sluice.simulator.call import Body, Call, header_of, model_of, path_of
+from sluice.simulator.call import Body, Call, address_of, header_of, model_of
 from sluice.simulator.faults import NONE, FaultError, Faults, parse_faults, without_faults
 from sluice.simulator.files import Shelf
 from sluice.simulator.journal import Journal
-from sluice.simulator.openai import OPENAI
 from sluice.simulator.own import PREFIX, echo, own, wants_echo
 from sluice.simulator.script import Refused, Script
 from sluice.simulator.staging import Framing, Stage
 from sluice.simulator.vendor import Vendor
+from sluice.simulator.vendors import VENDORS
 from sluice.wire.events import RequestHead
-
-SLUGS: Final = frozenset({
-    "openai", "anthropic", "google-ai-studio", "google-vertex-ai", "workers-ai", "aws-bedrock", "azure-openai",
-    "groq", "mistral", "cohere", "perplexity-ai", "grok", "deepseek", "openrouter", "cerebras", "fireworks",
-    "baseten", "huggingface", "replicate", "parallel", "cartesia", "elevenlabs", "deepgram", "fal", "ideogram",
-    "adobe-firefly"
-})  # fmt: skip
-"""First segments of a path that name a provider (contract 1.2). All are answered in OpenAI's shape so far."""
 
 BODIES_BYTES: Final = 64 * 1024 * 1024
 """Bodies that all connections may hold; past it they are digested only."""
@@ -34,6 +27,7 @@ class Cue(NamedTuple):
     script: Script
     stage: Stage
     faults: Faults
+    provider: str
 
 
 class House:
@@ -44,40 +38,39 @@ class House:
         self.bodies_bytes = 0
         self._shelf = Shelf()
         self._hits: OrderedDict[str, int] = OrderedDict()
-        self._vendor: Vendor = OPENAI
 
     async def cue(self, head: RequestHead, body: Body, connection: int, number: int) -> Cue:
         """The answer to one request. A fault that is none is a 400."""
-        target, headers = head.target.decode("latin-1"), head.headers
-        method = head.method.decode("latin-1")
-        path = path_of(target, SLUGS)
-        model = model_of(path, body)
-        call = Call(method, target, path, headers, body, model, NONE)
-        stage = self._stage(head, call, number)
+        target = head.target.decode("latin-1")
+        slug, path = address_of(target, VENDORS)
+        vendor = VENDORS[slug]
+        model = model_of(path, body, vendor.model_in_path)
+        call = Call(head.method.decode("latin-1"), target, slug, path, head.headers, body, model, NONE)
+        stage = self._stage(head, call, number, vendor)
         if target.startswith(PREFIX) or target.partition("?")[0] in ("", "/"):
-            return Cue(await own(call, self.journal), stage, NONE)
+            return Cue(await own(call, self.journal), stage, NONE, slug)
         try:
             call = call._replace(faults=self._faults(call))
-            return Cue(self._script(call, connection, number), stage, call.faults)
+            return Cue(self._script(vendor, call, connection, number), stage, call.faults, slug)
         except FaultError as error:
-            return Cue(self._vendor.refusal(call, 400, str(error)), stage, NONE)
+            return Cue(vendor.refusal(call, 400, str(error)), stage, NONE, slug)
         except Refused as refused:
-            return Cue(self._vendor.refusal(call, refused.status, refused.message), stage, call.faults)
+            return Cue(vendor.refusal(call, refused.status, refused.message), stage, call.faults, slug)
 
-    def _script(self, call: Call, connection: int, number: int) -> Script:
+    def _script(self, vendor: Vendor, call: Call, connection: int, number: int) -> Script:
         faults = call.faults
         status = 429 if faults.retry_after is not None and faults.status is None else faults.status
         if status is not None:
-            return self._vendor.refusal(call, status, "")
+            return vendor.refusal(call, status, "")
         if wants_echo(call):
             return echo(call, connection, number)
-        script = self._vendor.answer(call, self._shelf)
+        script = vendor.answer(call, self._shelf)
         if faults.error_200 is None:
             return script
-        if script.stream:
-            return Script(200, script.headers, (self._vendor.error_event,), stream=True)
-        failed = self._vendor.refusal(call, 500, "")
-        return Script(200, failed.headers, failed.parts, failed.length)
+        if script.events:
+            return replace(script, parts=(vendor.error_event(call),))
+        failed = vendor.refusal(call, 500, "")
+        return replace(failed, status=200)
 
     def _faults(self, call: Call) -> Faults:
         """The faults to apply now: `first` has let them go once its requests have been."""
@@ -91,7 +84,7 @@ class House:
             self._hits.popitem(last=False)
         return faults if hits < faults.first else without_faults(faults)
 
-    def _stage(self, head: RequestHead, call: Call, number: int) -> Stage:
+    def _stage(self, head: RequestHead, call: Call, number: int, vendor: Vendor) -> Stage:
         zipped = call.header(b"x-sluice-encoding") == "gzip" and "gzip" in header_of(call.headers, b"accept-encoding")
         return Stage(
             first=number == 1,
@@ -100,5 +93,5 @@ class House:
             head_only=head.method == b"HEAD",
             framing=_FRAMINGS.get(call.header(b"x-sluice-framing")),
             gzip=zipped,
-            error_event=self._vendor.error_event,
+            error_event=vendor.error_event(call),
         )

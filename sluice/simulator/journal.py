@@ -1,9 +1,12 @@
 """What the simulator received lately and how each exchange ended: for tests to read, in bounded memory."""
 
 import asyncio
+import base64
 from collections import Counter, deque
 from typing import Final, Literal
 
+from sluice.simulator.bodies import KEY_HEADERS
+from sluice.simulator.call import Body
 from sluice.simulator.words import Json
 from sluice.values.request import Header
 
@@ -13,20 +16,22 @@ end. malformed: what came was no request."""
 
 KEPT_ENTRIES: Final = 1000
 KEPT_BYTES: Final = 8 * 1024 * 1024
+KEPT_BODY_BYTES: Final = 64 * 1024
 _ENTRY_BYTES: Final = 500
 
 
 class Entry:
     """One request and its fate."""
 
-    __slots__ = ("body_bytes", "connection", "digest", "ended", "headers", "marker", "method", "number", "sent_bytes",
-                 "serial", "size", "status", "target")  # fmt: skip
+    __slots__ = ("body", "body_bytes", "connection", "digest", "ended", "headers", "marker", "method", "number",
+                 "provider", "sent_bytes", "serial", "size", "status", "target")  # fmt: skip
 
     def __init__(self, serial: int, connection: int, number: int, method: str, target: str) -> None:
         self.serial, self.connection, self.number = serial, connection, number
         self.method, self.target = method, target
         self.headers: list[Header] = []
-        self.marker = self.digest = ""
+        self.marker = self.digest = self.provider = ""
+        self.body: bytes | None = None
         self.status: int | None = None
         self.body_bytes = self.sent_bytes = self.size = 0
         self.ended: Ended = "running"
@@ -36,10 +41,13 @@ class Entry:
             "serial": self.serial,
             "connection": self.connection,
             "number": self.number,
+            "provider": self.provider,
             "method": self.method,
             "target": self.target,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for _, name, value in self.headers],
+            "key_headers": [name.decode("latin-1") for lower, name, _ in self.headers if lower in KEY_HEADERS],
             "marker": self.marker,
+            "body": None if self.body is None else base64.b64encode(self.body).decode(),
             "body_bytes": self.body_bytes,
             "body_sha256": self.digest,
             "status": self.status,
@@ -69,10 +77,19 @@ class Journal:
         entry.marker = next((v.decode("latin-1") for n, _, v in headers if n == b"x-sluice-marker"), "")
         self._entries.append(entry)
         self._bytes += entry.size
-        while len(self._entries) > KEPT_ENTRIES or self._bytes > KEPT_BYTES:
-            self._bytes -= self._entries.popleft().size
+        self._make_room()
         self._tell()
         return entry
+
+    def received(self, entry: Entry, body: Body, provider: str) -> None:
+        """Enters the body, whole where it is not too long, and the provider that was asked."""
+        entry.digest, entry.provider = body.sha256, provider
+        kept = bool(self._entries) and entry.serial >= self._entries[0].serial
+        if kept and body.whole is not None and body.length <= KEPT_BODY_BYTES:
+            entry.body = body.whole
+            entry.size += body.length
+            self._bytes += body.length
+            self._make_room()
 
     def end(self, entry: Entry, how: Ended) -> None:
         """Enters how a request ended; only the first time counts, and of the journal's own readers none."""
@@ -112,6 +129,10 @@ class Journal:
     def _all_ended(self, marker: str | None, least: int) -> bool:
         found = self.entries(marker, KEPT_ENTRIES)
         return len(found) >= least and all(one.ended != "running" for one in found)
+
+    def _make_room(self) -> None:
+        while len(self._entries) > KEPT_ENTRIES or self._bytes > KEPT_BYTES:
+            self._bytes -= self._entries.popleft().size
 
     def _tell(self) -> None:
         self._changed.set()

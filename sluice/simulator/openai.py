@@ -1,61 +1,34 @@
-"""OpenAI's wire: its paths, headers and errors. Start reading at `answer`."""
+"""OpenAI's wire, and that of all who speak it: paths, headers and errors. Start reading at `answer`."""
 
 import base64
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 import msgspec
 
 from sluice.simulator import words
+from sluice.simulator.bodies import has_bad_key, is_unknown, read_body
 from sluice.simulator.call import Call
 from sluice.simulator.faults import base_model
 from sluice.simulator.files import File, FormPart, Shelf, read_form
 from sluice.simulator.openai_chat import CREATED, ChatRequest, CompletionRequest, chat, complete
+from sluice.simulator.openai_dialects import dialect_of, fault_of, own_path
 from sluice.simulator.openai_responses import ResponseRequest, respond
-from sluice.simulator.script import Part, Refused, Script, bytes_script, event, json_script
+from sluice.simulator.pictures import png
+from sluice.simulator.script import DATE, Part, Refused, Script, bytes_script, event, json_script
 from sluice.simulator.vendor import Vendor
 from sluice.simulator.words import Json
 
-MODELS: Final = (
-    "gpt-4o",
-    "gpt-4o-mini",
-    "gpt-4.1",
-    "gpt-5",
-    "o3-mini",
-    "text-embedding-3-small",
-    "text-embedding-3-large",
-    "gpt-image-1",
-    "gpt-4o-transcribe",
-    "gpt-4o-mini-tts",
-)
 _DIMENSIONS: Final = {"text-embedding-3-large": 3072}
 _MOST_INPUTS: Final = 2048
-_DATE: Final = "Wed, 01 Jan 2025 00:00:00 GMT"
 _SPEECH_TYPES: Final = {"mp3": "audio/mpeg", "opus": "audio/ogg", "aac": "audio/aac", "flac": "audio/flac",
                         "wav": "audio/wav", "pcm": "audio/pcm"}  # fmt: skip
 
-_ERRORS: Final[Mapping[int, tuple[str, str | None, str]]] = {
-    400: ("invalid_request_error", None, "The request was malformed."),
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided: bad-key."),
-    403: (
-        "invalid_request_error",
-        "unsupported_country_region_territory",
-        "Country, region, or territory not supported",
-    ),
-    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."),
-    429: ("requests", "rate_limit_exceeded", "Rate limit reached for requests."),
-    500: ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
-    503: ("server_error", "overloaded", "The engine is currently overloaded, please try again later"),
-}
-"""Type, code and words of an error; other statuses have those of their hundred."""
-
 
 class _EmbeddingRequest(msgspec.Struct, frozen=True):
-    model: str
     input: str | list[str | int | list[int]]
     dimensions: int | None = None
     encoding_format: str = "float"
@@ -63,59 +36,57 @@ class _EmbeddingRequest(msgspec.Struct, frozen=True):
 
 class _ImageRequest(msgspec.Struct, frozen=True):
     prompt: str
-    model: str = "dall-e-2"
     n: int | None = None
     response_format: str | None = None
 
 
 class _SpeechRequest(msgspec.Struct, frozen=True):
-    model: str
     input: str
     response_format: str | None = None
 
 
-Request = TypeVar("Request")
 Handler = Callable[[Call, Shelf], Script]
 
 
 def answer(call: Call, shelf: Shelf) -> Script:
     """The reply to a request. Raises Refused."""
-    if "bad-key" in call.header(b"authorization").split():
+    if has_bad_key(call):
         raise Refused(401)
-    if base_model(call.model).startswith("unknown-"):
+    if is_unknown(call):
         raise Refused(404, f"The model `{base_model(call.model)}` does not exist or you do not have access to it.")
-    methods = next((found for pattern, found in _PATHS if pattern.fullmatch(call.path)), None)
+    path = own_path(call.path)
+    methods = next((found for pattern, found in _PATHS if pattern.fullmatch(path)), None)
     if methods is None:
-        raise Refused(404, f"Invalid URL ({call.method} /v1/{call.path})")
+        raise Refused(404, f"Invalid URL ({call.method} /v1/{path})")
     handler = methods.get("GET" if call.method == "HEAD" else call.method)
     if handler is None:
-        raise Refused(405, f"Not allowed to {call.method} on /v1/{call.path}.")
-    return _dressed(call, handler(call, shelf))
+        raise Refused(405, f"Not allowed to {call.method} on /v1/{path}.")
+    return _dressed(call, handler(call._replace(path=path), shelf))
 
 
 def refusal(call: Call, status: int, message: str) -> Script:
-    """OpenAI's error reply of this status."""
-    return _dressed(call, json_script(_error(status, message), status=status))
+    """An error reply of this status in the vendor's shape."""
+    return _dressed(call, json_script(dialect_of(call.slug).error(fault_of(status, message)), status=status))
 
 
-def _error(status: int, message: str) -> Json:
-    known = _ERRORS.get(status) or _ERRORS[500 if status >= 500 else 400]
-    kind, code, said = known
-    if message.startswith("Invalid URL") or status == 405:
-        code = None
-    return {"error": {"message": message or said, "type": kind, "param": None, "code": code}}
+def error_event(call: Call) -> Part:
+    """How a stream in OpenAI's shape reports an error midway."""
+    return event(dialect_of(call.slug).error(fault_of(500, "")))
 
 
 def _dressed(call: Call, script: Script) -> Script:
     """The script with the headers that OpenAI sends, two of them twice or in lower case."""
     number = words.digest(f"{call.method} {call.path}?{call.target.partition('?')[2]} {call.body.sha256}")
-    headers = (
-        ("Date", _DATE),
-        *script.headers,
-        ("access-control-expose-headers", "X-Request-ID"),
+    openai = (
         ("openai-organization", "sluice-simulator"),
         ("openai-processing-ms", str(int(number[:2], 16))),
         ("openai-version", "2020-10-01"),
+    )
+    headers = (
+        ("Date", DATE),
+        *script.headers,
+        ("access-control-expose-headers", "X-Request-ID"),
+        *(openai if call.slug in ("openai", "azure-openai") else ()),
         ("x-ratelimit-limit-requests", "10000"),
         ("x-ratelimit-remaining-requests", "9999"),
         ("x-ratelimit-reset-requests", "6ms"),
@@ -129,41 +100,32 @@ def _dressed(call: Call, script: Script) -> Script:
     return replace(script, headers=headers)
 
 
-def _body(call: Call, kind: type[Request]) -> Request:
-    """The body decoded, or OpenAI's 400."""
-    whole = call.body.whole
-    if whole is None:  # too long to be kept: answer to its model and to what it is
-        streams = any(re.search(rb'"stream"\s*:\s*true', end) for end in (call.body.head, call.body.tail))
-        said = f"{call.body.length} bytes with the digest {call.body.sha256}"
-        stand_in: Json = {"model": call.model, "stream": streams, "input": said, "prompt": said,
-                          "messages": [{"role": "user", "content": said}]}  # fmt: skip
-        whole = msgspec.json.encode(stand_in)
-    try:
-        return msgspec.json.decode(whole, type=kind)
-    except msgspec.ValidationError as error:
-        raise Refused(400, f"Invalid request: {error}.") from error
-    except msgspec.DecodeError as error:
-        raise Refused(400, "We could not parse the JSON body of your request.") from error
+def _need_model(call: Call) -> None:
+    if not call.model:
+        raise Refused(400, "you must provide a model parameter")
 
 
 def _chat(call: Call, _: Shelf) -> Script:
-    return chat(call, _body(call, ChatRequest))
+    _need_model(call)
+    return chat(call, read_body(call, ChatRequest))
 
 
 def _complete(call: Call, _: Shelf) -> Script:
-    return complete(call, _body(call, CompletionRequest))
+    _need_model(call)
+    return complete(call, read_body(call, CompletionRequest))
 
 
 def _respond(call: Call, _: Shelf) -> Script:
-    return respond(call, _body(call, ResponseRequest))
+    return respond(call, read_body(call, ResponseRequest))
 
 
 def _embed(call: Call, _: Shelf) -> Script:
-    request = _body(call, _EmbeddingRequest)
+    request = read_body(call, _EmbeddingRequest)
+    _need_model(call)
     texts = _inputs(request.input)
     if len(texts) > _MOST_INPUTS:
         raise Refused(400, f"The input has more than {_MOST_INPUTS} entries.")
-    model = base_model(request.model)
+    model = base_model(call.model)
     dimensions = request.dimensions or _DIMENSIONS.get(model, 1536)
     if not 1 <= dimensions <= 3072:
         raise Refused(400, "The dimensions are not from 1 to 3072.")
@@ -189,8 +151,8 @@ def _inputs(given: str | list[str | int | list[int]]) -> list[str]:
 
 
 def _draw(call: Call, _: Shelf) -> Script:
-    request = _body(call, _ImageRequest)
-    pictures = [_png(f"{number}:{request.prompt}") for number in range(max(1, min(request.n or 1, 10)))]
+    request = read_body(call, _ImageRequest)
+    pictures = [png(f"{number}:{request.prompt}") for number in range(max(1, min(request.n or 1, 10)))]
     coded = [base64.b64encode(one).decode() for one in pictures]
     urls = request.response_format == "url"
     data: list[Json] = [{"url": f"data:image/png;base64,{one}"} if urls else {"b64_json": one} for one in coded]
@@ -204,25 +166,8 @@ def _draw(call: Call, _: Shelf) -> Script:
     return json_script({"created": CREATED, "data": data, "usage": usage})
 
 
-def _png(seed: str) -> bytes:
-    """A picture of one pixel, its colour from the seed."""
-
-    def block(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    source = words.noise(seed)
-    pixel = bytes((0, next(source), next(source), next(source)))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (
-            block(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)),
-            block(b"IDAT", zlib.compress(pixel)),
-            block(b"IEND", b""),
-        )
-    )
-
-
 def _speak(call: Call, _: Shelf) -> Script:
-    request = _body(call, _SpeechRequest)
+    request = read_body(call, _SpeechRequest)
     kind = _SPEECH_TYPES.get(request.response_format or "mp3")
     if kind is None:
         raise Refused(400, f"Invalid response_format '{request.response_format}'.")
@@ -263,8 +208,8 @@ def _form(call: Call) -> dict[str, FormPart]:
         raise Refused(400, f"Invalid request: {error}.") from error
 
 
-def _models(_: Call, __: Shelf) -> Script:
-    return json_script({"object": "list", "data": [_model(name) for name in MODELS]})
+def _models(call: Call, _: Shelf) -> Script:
+    return json_script({"object": "list", "data": [_model(name) for name in dialect_of(call.slug).models]})
 
 
 def _one_model(call: Call, _: Shelf) -> Script:
@@ -286,7 +231,9 @@ def _upload(call: Call, shelf: Shelf) -> Script:
 
 
 def _files(_: Call, shelf: Shelf) -> Script:
-    return json_script({"object": "list", "data": [_file(one) for one in shelf.all()], "has_more": False})
+    return json_script(
+        {"object": "list", "data": [_file(one) for one in shelf.all() if one.id.startswith("file-")], "has_more": False}
+    )
 
 
 def _one_file(call: Call, shelf: Shelf) -> Script:
@@ -343,4 +290,4 @@ _PATHS: Final[tuple[tuple[re.Pattern[str], Mapping[str, Handler]], ...]] = (
     (re.compile(r"files/[^/]+/content"), {"GET": _file_content}),
 )
 
-OPENAI: Final = Vendor("openai", answer, refusal, event(_error(500, "")))
+OPENAI: Final = Vendor(answer, refusal, error_event, re.compile(r"(?:^|/)models/(.+)$"))

@@ -1,19 +1,20 @@
 """OpenAI's chat completions and legacy completions."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from sluice.simulator import words
-from sluice.simulator.answers import FILLER, Answer, Question, Spent, Tool, answer, spent
+from sluice.simulator.answers import FILLER, Answer, Question, Tool, answer, spent
 from sluice.simulator.call import Call
-from sluice.simulator.faults import Faults, base_model
-from sluice.simulator.script import DONE, FILL, Part, Script, event, filled_script, stream_script
+from sluice.simulator.faults import base_model
+from sluice.simulator.openai_dialects import UsageTold, dialect_of
+from sluice.simulator.script import DONE, Part, Script, event, filled_script, stream_script
 from sluice.simulator.words import Json, Schema
 
 CREATED: Final = 1_735_689_600
-"""The simulator's clock stands still, so that the same request has the same reply to the byte."""
+"""When the simulator's clock stands still."""
 
 _MOST_CHOICES: Final = 128
 _OTHER_PART_TOKENS: Final = 85
@@ -69,13 +70,13 @@ class _StreamOptions(msgspec.Struct, frozen=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
-    model: str
     messages: list[_Message]
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: int | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    stop: str | list[str] | None = None
     tools: list[_Tool] | None = None
     tool_choice: str | _ToolChoice | None = None
     response_format: _Format | None = None
@@ -83,7 +84,6 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 
 class CompletionRequest(msgspec.Struct, frozen=True):
-    model: str
     prompt: str | list[str] = ""
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -93,24 +93,26 @@ class CompletionRequest(msgspec.Struct, frozen=True):
 
 def chat(call: Call, request: ChatRequest) -> Script:
     """POST /v1/chat/completions. A message costs its text's tokens and 4, any part that is no text 85."""
-    question = _question(request)
+    question, dialect = _question(request), dialect_of(call.slug)
     answers = [answer(question, call.faults, number) for number in range(_choices(request.n))]
     prompt = 3 + sum(one.tokens for one in request.messages)
     prompt += sum(8 + words.count(one.function.description or "") for one in request.tools or ())
-    used = spent(prompt, answers, request.model, request.reasoning_effort, call.faults)
+    used = spent(prompt, answers, call.faults, call.model, request.reasoning_effort)
     frame: dict[str, Json] = {
         "id": "chatcmpl-" + call.body.sha256[:29],
         "object": "chat.completion.chunk" if request.stream else "chat.completion",
         "created": CREATED,
-        "model": base_model(request.model),
+        "model": base_model(call.model),
         "service_tier": "default",
         "system_fingerprint": "fp_sluice",
+        **dialect.also,
     }
+    usage: dict[str, Json] = {} if call.faults.no_usage else {"usage": dialect.usage(used)}
     if request.stream:
-        usage = request.stream_options is not None and request.stream_options.include_usage
-        return stream_script(_chat_events(frame, answers, used if usage else None, call.faults))
+        asked = request.stream_options is not None and request.stream_options.include_usage
+        return stream_script(_chat_events(frame, answers, _Told(usage, dialect.told, asked)))
     choices: list[Json] = [_choice(number, one) for number, one in enumerate(answers)]
-    return filled_script(frame | {"choices": choices} | _usage(used, call.faults), FILLER, (call.faults.huge or 0) << 4)
+    return filled_script(frame | {"choices": choices} | usage, FILLER, (call.faults.huge or 0) << 4)
 
 
 def complete(call: Call, request: CompletionRequest) -> Script:
@@ -122,21 +124,22 @@ def complete(call: Call, request: CompletionRequest) -> Script:
         for prompt in prompts
         for number in range(_choices(request.n))
     ][:_MOST_CHOICES]
-    used = spent(sum(words.count(one) for one in prompts), answers, request.model, None, call.faults)
+    used = spent(sum(words.count(one) for one in prompts), answers, call.faults, call.model)
     frame: dict[str, Json] = {
         "id": "cmpl-" + call.body.sha256[:29],
         "object": "text_completion",
         "created": CREATED,
-        "model": base_model(request.model),
+        "model": base_model(call.model),
     }
+    usage: dict[str, Json] = {} if call.faults.no_usage else {"usage": dialect_of(call.slug).usage(used)}
     if request.stream:
-        usage = request.stream_options is not None and request.stream_options.include_usage
-        return stream_script(_text_events(frame, answers, used if usage else None, call.faults))
+        asked = request.stream_options is not None and request.stream_options.include_usage
+        return stream_script(_text_events(frame, answers, usage if asked else None))
     choices: list[Json] = [
-        {"text": one.text + FILL * bool(one.blocks), "index": number, "logprobs": None, "finish_reason": _finish(one)}
+        {"text": one.filled, "index": number, "logprobs": None, "finish_reason": _finish(one)}
         for number, one in enumerate(answers)
     ]
-    return filled_script(frame | {"choices": choices} | _usage(used, call.faults), FILLER, (call.faults.huge or 0) << 4)
+    return filled_script(frame | {"choices": choices} | usage, FILLER, (call.faults.huge or 0) << 4)
 
 
 def _question(request: ChatRequest) -> Question:
@@ -154,7 +157,8 @@ def _question(request: ChatRequest) -> Question:
         schema = {"properties": {"answer": {"type": "string"}}}
     elif request.response_format is not None and request.response_format.type == "json_schema":
         schema = request.response_format.json_schema.schema
-    return Question(last.text, tools, forced, schema, request.max_completion_tokens or request.max_tokens)
+    stops = [request.stop] if isinstance(request.stop, str) else request.stop or ()
+    return Question(last.text, tools, forced, schema, request.max_completion_tokens or request.max_tokens, stops)
 
 
 def _choices(asked: int | None) -> int:
@@ -162,13 +166,13 @@ def _choices(asked: int | None) -> int:
 
 
 def _finish(one: Answer) -> str:
+    if one.refused:
+        return "content_filter"
     return "tool_calls" if one.calls else "length" if one.cut_off else "stop"
 
 
 def _choice(number: int, one: Answer) -> Json:
-    message: dict[str, Json] = {"role": "assistant", "content": None if one.calls else one.text, "refusal": None}
-    if one.blocks:
-        message["content"] = one.text + FILL
+    message: dict[str, Json] = {"role": "assistant", "content": None if one.calls else one.filled, "refusal": None}
     if one.calls:
         message["tool_calls"] = [
             {"id": made.id, "type": "function", "function": {"name": made.name, "arguments": made.arguments}}
@@ -178,34 +182,22 @@ def _choice(number: int, one: Answer) -> Json:
     return {"index": number, "message": message, "logprobs": None, "finish_reason": _finish(one)}
 
 
-def _usage(used: Spent, faults: Faults) -> dict[str, Json]:
-    if faults.no_usage:
-        return {}
-    return {
-        "usage": {
-            "prompt_tokens": used.prompt,
-            "completion_tokens": used.completion,
-            "total_tokens": used.total,
-            "prompt_tokens_details": {"cached_tokens": used.cached, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": used.reasoning,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
-    }
+class _Told(NamedTuple):
+    """What a stream is to tell of the usage: `usage` is empty where it is to be left out."""
+
+    usage: dict[str, Json]
+    how: UsageTold
+    asked: bool
 
 
-def _chat_events(
-    frame: dict[str, Json], answers: Sequence[Answer], used: Spent | None, faults: Faults
-) -> Iterator[Part]:
-    """The chunks of a chat stream; where usage was asked for, all but the last have it null."""
-    usage: dict[str, Json] = {} if used is None else {"usage": None}
+def _chat_events(frame: dict[str, Json], answers: Sequence[Answer], told: _Told) -> Iterator[Part]:
+    """The chunks of a chat stream; where a chunk of usage will come, all before it have it null."""
+    apart = told.asked and told.how != "last"
+    blank: dict[str, Json] = {"usage": None} if apart else {}
 
-    def chunk(number: int, delta: dict[str, Json], finish: str | None = None) -> Part:
+    def chunk(number: int, delta: dict[str, Json], finish: str | None = None, more: dict[str, Json] = blank) -> Part:
         choice: Json = {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return event(frame | {"choices": [choice]} | usage)
+        return event(frame | {"choices": [choice]} | more)
 
     for number, one in enumerate(answers):
         opening: dict[str, Json] = {"role": "assistant", "content": None if one.calls else "", "refusal": None}
@@ -217,15 +209,21 @@ def _chat_events(
             yield chunk(number, {"tool_calls": [{"index": place, "id": made.id, "type": "function", "function": head}]})
             for piece in words.tokens(made.arguments):
                 yield chunk(number, {"tool_calls": [{"index": place, "function": {"arguments": piece}}]})
-        yield chunk(number, {}, _finish(one))
-    if used is not None:
-        yield event(frame | {"choices": []} | _usage(used, faults))
+        last = number == len(answers) - 1
+        yield chunk(number, {}, _finish(one), blank | (_with_last(frame, told) if last else {}))
+    if apart:
+        yield event(frame | {"choices": []} | told.usage)
     yield DONE
 
 
-def _text_events(
-    frame: dict[str, Json], answers: Sequence[Answer], used: Spent | None, faults: Faults
-) -> Iterator[Part]:
+def _with_last(frame: dict[str, Json], told: _Told) -> dict[str, Json]:
+    """What the last chunk of a choice tells of the usage."""
+    if told.how == "x_groq":
+        return {"x_groq": {"id": frame["id"]} | told.usage}
+    return told.usage if told.how == "last" else {}
+
+
+def _text_events(frame: dict[str, Json], answers: Sequence[Answer], usage: dict[str, Json] | None) -> Iterator[Part]:
     for number, one in enumerate(answers):
         for piece in one.pieces():
             choice: Json = {"text": piece, "index": number, "logprobs": None, "finish_reason": None}
@@ -233,6 +231,6 @@ def _text_events(
         yield event(
             frame | {"choices": [{"text": "", "index": number, "logprobs": None, "finish_reason": _finish(one)}]}
         )
-    if used is not None:
-        yield event(frame | {"choices": []} | _usage(used, faults))
+    if usage is not None:
+        yield event(frame | {"choices": []} | usage)
     yield DONE

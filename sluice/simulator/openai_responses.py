@@ -77,7 +77,7 @@ def respond(call: Call, request: ResponseRequest) -> Script:
     prompt += words.count(request.instructions or "")
     prompt += sum(8 + words.count(tool.description or "") for tool in request.tools or ())
     effort = None if request.reasoning is None else request.reasoning.effort
-    used = spent(prompt, [made], request.model, effort, call.faults)
+    used = spent(prompt, [made], call.faults, request.model, effort)
     response = _Response(call.body.sha256[:40], request, made, used, call.faults)
     if request.stream:
         return stream_script(_events(response))

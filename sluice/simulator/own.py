@@ -11,14 +11,17 @@ from sluice.simulator.words import Json
 
 PREFIX: Final = "/_simulator"
 _LONGEST_WAIT_S: Final = 60.0
-_WELCOME: Final = b"""Sluice's provider simulator. It answers as OpenAI does, under / and under /openai.
+_WELCOME: Final = b"""Sluice's provider simulator. It answers as each vendor under its slug, and as OpenAI under / too.
 
-    POST /v1/chat/completions   and responses, embeddings, completions, images, audio, files, models
+    POST /openai/v1/chat/completions
+    POST /anthropic/v1/messages
+    POST /google-ai-studio/v1beta/models/gemini-2.5-flash:generateContent
+    POST /workers-ai/run/@cf/meta/llama-3.1-8b-instruct
     GET  /_simulator/requests   the last requests and how they ended: ?last= ?marker= ?ended=COUNT ?wait_ms=
     GET  /_simulator/counters
 
-Add a fault to any model's name: gpt-4o~status-500, gpt-4o~slow-head-2000, gpt-4o~cut-3. The model `echo` answers with
-what was received.
+docs/simulator.md has the rest. Add a fault to any model's name: gpt-4o~status-500, gpt-4o~slow-head-2000, gpt-4o~cut-3.
+The model `echo` answers with what was received.
 """
 
 

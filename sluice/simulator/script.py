@@ -9,6 +9,9 @@ import msgspec
 
 from sluice.simulator.words import Json
 
+DATE: Final = "Wed, 01 Jan 2025 00:00:00 GMT"
+"""The simulator's clock stands still, so that the same request has the same reply to the byte."""
+
 
 class Refused(Exception):
     """A vendor answers with an error: its status, and a message unless the vendor's usual words will do."""
@@ -39,6 +42,11 @@ class Script:
     length: int | None = None
     stream: bool = False
     """Whether the parts are events: paced, and counted by faults."""
+
+    @property
+    def events(self) -> bool:
+        """Whether they are server-sent events."""
+        return self.stream and any("event-stream" in value for name, value in self.headers if name == "Content-Type")
 
 
 def to_json(value: Json) -> bytes:

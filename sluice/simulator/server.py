@@ -23,6 +23,10 @@ _AHEAD_BYTES: Final = 256 * 1024
 _JOIN_BYTES: Final = 64 * 1024
 _IDLE_S: Final = 660.0
 """Longest wait for a client, to send or to read; longer than any stall."""
+_TLS_HANDSHAKE: Final = b"\x16"
+"""How a client that expects TLS begins."""
+_TLS_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x28"
+"""A fatal alert, `handshake_failure` (RFC 8446, section 6): the simulator's way to fail in TLS."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 log = logging.getLogger("sluice.simulator")
@@ -62,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._drained = asyncio.Event()
         self._drained.set()
         self._number = self._held = 0
+        self._opening = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -76,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._task.add_done_callback(self._over)
 
     def data_received(self, data: bytes) -> None:
+        self._opening = self._opening or data[:1]
         self._events.extend(self._reader.feed(data))
         self._waiting_bytes += len(data)
         if self._waiting_bytes > _AHEAD_BYTES:
@@ -143,6 +149,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(str(self._reader.fault))
                 return False
             cue = await self._house.cue(head, body, self._serial, self._number)
+            journal.received(entry, body, cue.provider)
             entry.status = cue.script.status
             stop = await self._perform(cue, entry)
             journal.end(entry, "complete" if stop.whole else "broken")
@@ -171,9 +178,7 @@ class Connection(asyncio.Protocol):
             entry.body_bytes += len(event)
         if not isinstance(event, EndOfMessage):
             return None
-        body = EMPTY if keeper is None else keeper.body()
-        entry.digest = body.sha256
-        return body
+        return EMPTY if keeper is None else keeper.body()
 
     def _hold(self, size: int) -> None:
         """Tells the house how much of a body this connection holds now."""
@@ -224,6 +229,9 @@ class Connection(asyncio.Protocol):
         return stop.how == "keep"
 
     def _refuse(self, reason: str) -> None:
+        if self._opening == _TLS_HANDSHAKE:
+            self._transport.write(_TLS_ALERT)
+            return
         text = reason.encode("utf-8", "replace") + b"\n"
         lines = (status_line(400), field(b"Content-Length", b"%d" % len(text)), field(b"Connection", b"close"), b"\r\n")
         self._transport.write(b"".join(lines) + text)

@@ -124,9 +124,9 @@ def _alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
 
 
 def _of_kind(schema: Schema, text: str, root: Schema, depth: int) -> Json:
-    kind = schema.get("type")
+    kind = _lower(schema.get("type"))
     if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "null")
+        kind = next((_lower(one) for one in kind if one != "null"), "null")
     properties = schema.get("properties")
     if kind == "object" or isinstance(properties, dict):
         inner = properties.items() if isinstance(properties, dict) else ()
@@ -140,6 +140,11 @@ def _of_kind(schema: Schema, text: str, root: Schema, depth: int) -> Json:
     if kind == "boolean":
         return True
     return None if kind == "null" else text
+
+
+def _lower(kind: object) -> object:
+    """A type's name as JSON schema has it; Google writes them large."""
+    return kind.lower() if isinstance(kind, str) else kind
 
 
 def _plain(value: object) -> Json:

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.simulator.call import BodyKeeper, model_of, path_of
+from sluice.simulator.call import BodyKeeper, address_of, model_of
+from sluice.simulator.openai import OPENAI
+from sluice.simulator.openai_dialects import own_path
 
 SLUGS = frozenset({"openai", "groq"})
 
@@ -22,7 +24,8 @@ SLUGS = frozenset({"openai", "groq"})
     ],
 )
 def test_every_way_to_name_a_path_leads_to_the_vendors_own(target: str) -> None:
-    assert path_of(target, SLUGS) == "chat/completions"
+    _, path = address_of(target, SLUGS)
+    assert own_path(path) == "chat/completions"
 
 
 @given(st.lists(st.binary(max_size=300)), st.integers(0, 600))
@@ -54,4 +57,4 @@ def test_the_model_is_found_in_a_form_and_in_a_path() -> None:
     keeper = BodyKeeper()
     keeper.add(b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n')
     assert model_of("audio/transcriptions", keeper.body()) == "whisper-1"
-    assert model_of("models/gpt-4o", BodyKeeper().body()) == "gpt-4o"
+    assert model_of("v1/models/gpt-4o", BodyKeeper().body(), OPENAI.model_in_path) == "gpt-4o"

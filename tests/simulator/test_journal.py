@@ -1,4 +1,5 @@
-from sluice.simulator.journal import KEPT_ENTRIES, Journal
+from sluice.simulator.call import BodyKeeper
+from sluice.simulator.journal import KEPT_BODY_BYTES, KEPT_BYTES, KEPT_ENTRIES, Journal
 from sluice.values.request import Header
 
 
@@ -35,3 +36,18 @@ async def test_waiting_for_what_does_not_come_ends_with_its_time() -> None:
     journal.open(1, 1, "GET", "/", [])
     await journal.ended(None, 1, 0.01)
     assert journal.entries(None, 1)[0].ended == "running"
+
+
+def test_bodies_are_kept_within_the_same_bounds() -> None:
+    journal = Journal()
+    keeper = BodyKeeper()
+    keeper.add(b"x" * KEPT_BODY_BYTES)
+    for _ in range(KEPT_ENTRIES):
+        journal.received(journal.open(1, 1, "POST", "/", []), keeper.body(), "openai")
+    kept = journal.entries(None, KEPT_ENTRIES)
+    assert len(kept) == KEPT_BYTES // (KEPT_BODY_BYTES + 501)
+    assert all(entry.body is not None for entry in kept)
+    keeper.add(b"x")
+    entry = journal.open(1, 1, "POST", "/", [])
+    journal.received(entry, keeper.body(), "openai")
+    assert (entry.body, entry.digest) == (None, keeper.body().sha256)

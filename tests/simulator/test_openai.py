@@ -82,6 +82,19 @@ async def test_a_reply_is_cut_off_at_its_most_tokens(simulator: Any) -> None:
     assert (words.count(choice["message"]["content"]), choice["finish_reason"]) == (3, "length")
 
 
+@pytest.mark.parametrize("stop", ["said", ["never", "said"]])
+async def test_a_reply_ends_before_what_it_is_to_stop_at(simulator: Any, stop: Any) -> None:
+    choice = (await simulator.chat(stop=stop)).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("You ", "stop")
+
+
+async def test_a_refusal_is_told_as_the_filter_of_content(simulator: Any) -> None:
+    whole = (await simulator.chat("gpt-4o~refusal")).json()
+    streamed = (await simulator.chat("gpt-4o~refusal", stream=True)).events()
+    assert whole["choices"][0]["finish_reason"] == "content_filter"
+    assert streamed[-2]["choices"][0]["finish_reason"] == "content_filter"
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_tool_is_called_when_the_prompt_asks(simulator: Any, stream: bool) -> None:
     tool = {"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}
@@ -236,6 +249,7 @@ async def test_models_are_listed_and_found(simulator: Any) -> None:
         ("POST", "/v1/chat/completions", b"{nonsense", {}, 400, None),
         ("POST", "/v1/chat/completions", {"model": 3, "messages": []}, {}, 400, None),
         ("POST", "/v1/chat/completions", {"model": "gpt-4o"}, {}, 400, None),
+        ("POST", "/v1/chat/completions", {"messages": []}, {}, 400, None),
         ("POST", "/v1/chat/completions", {"model": "gpt-4o~no-such", "messages": []}, {}, 400, None),
         ("GET", "/v1/models", None, {"Authorization": "Bearer bad-key"}, 401, "invalid_api_key"),
         ("GET", "/v1/models/unknown-x", None, {}, 404, "model_not_found"),

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import ssl
 from typing import Any
 
 import pytest
@@ -23,6 +24,20 @@ async def test_a_connection_serves_many_requests_and_the_journal_tells(simulator
     assert len({entry["connection"] for entry in entries}) == 1
     assert [entry["number"] for entry in entries] == [1, 2, 3]
     assert [entry["ended"] for entry in entries] == ["complete"] * 3
+
+
+async def test_the_journal_tells_who_was_asked_what_and_with_which_kind_of_key(simulator: Any) -> None:
+    headers = {"x-sluice-marker": "who", "X-Api-Key": "k", "anthropic-version": "2023-06-01"}
+    await simulator.ask("POST", "/anthropic/v1/messages?beta=true", b"\x00{}", headers)
+    (entry,) = await simulator.journal("who")
+    assert (entry["provider"], entry["target"]) == ("anthropic", "/anthropic/v1/messages?beta=true")
+    assert entry["key_headers"] == ["X-Api-Key"]
+    assert base64.b64decode(entry["body"]) == b"\x00{}"
+
+
+async def test_a_client_that_expects_tls_is_told_so_in_tls(simulator: Any) -> None:
+    with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure"):
+        await asyncio.open_connection("127.0.0.1", simulator.port, ssl=ssl.create_default_context())
 
 
 async def test_pipelined_requests_are_answered_in_order(simulator: Any) -> None:
