@@ -31,6 +31,16 @@ class GatewayNotFound(GatewayError):
     message = "Please configure AI Gateway in the Cloudflare dashboard"
 
 
+class OutputUnreadable(GatewayError):
+    """A provider's reply is not what its protocol promises, so that it cannot be put into another's shape."""
+
+    code, status, fault, retryable = 2002, 400, "upstream", True
+    message = "Failed to parse model output"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(None, detail)
+
+
 class MalformedRequest(GatewayError):
     """The request cannot be understood; the message names the culprit."""
 

@@ -1,0 +1,182 @@
+"""OpenAI's streamed chat completions to Anthropic's events, chunk by chunk."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from sluice.providers.anthropic_chat import chat, messages
+from sluice.providers.anthropic_chat.decoding import ENCODER
+from sluice.providers.anthropic_chat.events import DataReader, broken_by
+from sluice.providers.anthropic_chat.inverse_reply import stop_reason, to_usage
+from sluice.providers.usage import UNREADABLE
+from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
+
+_TEXT: Final = -1
+"""Stands for the open text among the indices of calls."""
+
+
+class _FunctionDelta(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallDelta(msgspec.Struct, frozen=True):
+    index: int = 0
+    id: str | None = None
+    function: _FunctionDelta = _FunctionDelta()
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_CallDelta] | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    index: int = 0
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    message: str = "the stream ended with an error"
+    type: str | None = None
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    id: str = ""
+    model: str = ""
+    choices: list[_Choice] = []
+    usage: chat.Usage | None = None
+    error: _Problem | None = None
+
+
+_CHUNK: Final = msgspec.json.Decoder(_Chunk)
+
+
+class EventStream:
+    """One reply in translation: bytes of OpenAI's stream in, however split, bytes of Anthropic's out.
+
+    `ended` tells that `[DONE]` and with it `message_stop` has passed. A `fault` tells that it never will: the stream
+    was cut, cannot be read, or holds an error of the provider, which alone is passed on. After either, what is fed is
+    ignored.
+    """
+
+    __slots__ = ("_begun", "_blocks", "_finish_reason", "_open", "_reader", "_usage", "ended", "fault")
+
+    def __init__(self) -> None:
+        self._reader = DataReader()
+        self._begun = False
+        self._open: dict[int, int] = {}
+        self._blocks = 0
+        self._finish_reason: str | None = None
+        self._usage: chat.Usage | None = None
+        self.ended = False
+        self.fault: GatewayError | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that this data completes."""
+        return b"" if self.ended or self.fault is not None else self._translate(self._reader.feed(data))
+
+    def finish(self) -> bytes:
+        """What is left when the stream has ended; a stream without its last event is at fault from here on."""
+        if self.ended or self.fault is not None:
+            return b""
+        rest = self._translate(self._reader.end())
+        if not self.ended and self.fault is None:
+            self.fault = UpstreamBroken("the stream ended without [DONE]")
+        return rest
+
+    def _translate(self, events: Iterable[bytes]) -> bytes:
+        told = []
+        try:
+            for data in events:
+                told.append(self._stop() if data == b"[DONE]" else self._chunk(_decoded(data)))
+                if self.ended or self.fault is not None:
+                    break
+        except OutputUnreadable as fault:
+            self.fault = fault
+        return b"".join(told)
+
+    def _chunk(self, chunk: _Chunk) -> bytes:
+        if chunk.error is not None:
+            return self._error(chunk.error)
+        told = b"" if self._begun else self._start(chunk)
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices:
+            if choice.index == 0:
+                told += self._choice(choice)
+        return told
+
+    def _start(self, chunk: _Chunk) -> bytes:
+        """Anthropic tells of the input here, OpenAI only at the end: it is zero until then."""
+        self._begun = True
+        message = messages.Message(chunk.id, "message", chunk.model, [], usage=messages.Usage(0, 0))
+        return _event("message_start", message=message)
+
+    def _choice(self, choice: _Choice) -> bytes:
+        delta = choice.delta
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        told = self._text(delta.content or "") + self._text(delta.refusal or "")
+        for call in delta.tool_calls or ():
+            told += self._call(call)
+        return told
+
+    def _text(self, text: str) -> bytes:
+        if not text:
+            return b""
+        opened = b"" if _TEXT in self._open else self._open_block(_TEXT, messages.AnswerBlock("text"))
+        return opened + self._extend(_TEXT, {"type": "text_delta", "text": text})
+
+    def _call(self, call: _CallDelta) -> bytes:
+        """A call whose text comes before it ends that text; calls may arrive side by side."""
+        opened = b""
+        if call.index not in self._open:
+            if call.id is None or call.function.name is None or call.index < 0:
+                raise OutputUnreadable("a call that does not begin with its id and name")
+            opened = self._close(_TEXT) if _TEXT in self._open else b""
+            block = messages.AnswerBlock("tool_use", id=call.id, name=call.function.name, input=msgspec.Raw(b"{}"))
+            opened += self._open_block(call.index, block)
+        if not call.function.arguments:
+            return opened
+        return opened + self._extend(call.index, {"type": "input_json_delta", "partial_json": call.function.arguments})
+
+    def _open_block(self, place: int, block: messages.AnswerBlock) -> bytes:
+        index = self._open[place] = self._blocks
+        self._blocks += 1
+        if block.type == "text":
+            return _event("content_block_start", index=index, content_block=messages.Text(""))
+        return _event("content_block_start", index=index, content_block=block)
+
+    def _extend(self, place: int, delta: dict[str, str]) -> bytes:
+        return _event("content_block_delta", index=self._open[place], delta=delta)
+
+    def _close(self, place: int) -> bytes:
+        return _event("content_block_stop", index=self._open.pop(place))
+
+    def _stop(self) -> bytes:
+        if not self._begun:
+            raise OutputUnreadable("the stream ended before it began")
+        told = b"".join([self._close(place) for place in sorted(self._open, key=self._open.__getitem__)])
+        delta = {"stop_reason": stop_reason(self._finish_reason), "stop_sequence": None}
+        usage = messages.Usage(output_tokens=0) if self._usage is None else to_usage(self._usage)
+        self.ended = True
+        return told + _event("message_delta", delta=delta, usage=usage) + _event("message_stop")
+
+    def _error(self, problem: _Problem) -> bytes:
+        error = messages.Problem(problem.type or "api_error", problem.message)
+        self.fault = broken_by(error)
+        return _event("error", error=error)
+
+
+def _decoded(data: bytes) -> _Chunk:
+    try:
+        return _CHUNK.decode(data)
+    except UNREADABLE as error:
+        raise OutputUnreadable(f"a chunk of the stream cannot be read: {error}") from None
+
+
+def _event(name: str, **fields: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), ENCODER.encode({"type": name, **fields}))

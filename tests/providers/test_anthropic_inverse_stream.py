@@ -1,0 +1,210 @@
+"""OpenAI's streams in Anthropic's events, and Anthropic's own there and back."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.formats.sse import EventSplitter, parse_event
+from sluice.providers.anthropic_chat.inverse_reply import from_chat
+from sluice.providers.anthropic_chat.inverse_stream import EventStream
+from sluice.providers.anthropic_chat.stream import ChunkStream
+from sluice.values.errors import OutputUnreadable, UpstreamBroken
+
+Json = dict[str, Any]
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(delta: Json | None = None, finish: str | None = None, **fields: Any) -> bytes:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", "choices": choices}
+    return f"data: {json.dumps({**head, **fields}, ensure_ascii=False)}\n\n".encode()
+
+
+def call(index: int, **fields: Any) -> Json:
+    return {"tool_calls": [{"index": index, **fields}]}
+
+
+def opened(index: int, id: str, name: str) -> Json:
+    return call(index, id=id, type="function", function={"name": name, "arguments": ""})
+
+
+def more(index: int, arguments: str) -> Json:
+    return call(index, function={"arguments": arguments})
+
+
+STREAM = b"".join(
+    [
+        chunk({"role": "assistant", "content": "", "refusal": None}),
+        chunk({"content": "Grüß "}),
+        chunk({"content": "Gott 🌍"}),
+        chunk(opened(0, "call_1", "f")),
+        chunk(more(0, '{"city": "Mün')),
+        chunk(opened(1, "call_2", "g")),
+        chunk(more(0, 'chen"}')),
+        chunk({}, "tool_calls"),
+        chunk(
+            usage={
+                "prompt_tokens": 14,
+                "completion_tokens": 25,
+                "total_tokens": 39,
+                "prompt_tokens_details": {"cached_tokens": 4},
+            }
+        ),
+        DONE,
+    ]
+)
+WHOLE = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Grüß Gott 🌍",
+                "tool_calls": [
+                    {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"city": "München"}'}},
+                    {"id": "call_2", "type": "function", "function": {"name": "g", "arguments": ""}},
+                ],
+            },
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 14,
+        "completion_tokens": 25,
+        "total_tokens": 39,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    },
+}
+
+
+def translated(*pieces: bytes) -> bytes:
+    stream = EventStream()
+    told = b"".join([*map(stream.feed, pieces), stream.finish()])
+    assert (stream.ended, stream.fault) == (True, None)
+    return told
+
+
+def assembled(told: bytes) -> Json:
+    """What a client of Anthropic's makes of the events."""
+    message: Json = {}
+    for block in EventSplitter().feed(told):
+        found = parse_event(block)
+        assert found
+        event = json.loads(found.data)
+        assert event["type"] == found.name
+        if event["type"] == "message_start":
+            message = event["message"]
+        elif event["type"] == "content_block_start":
+            assert event["index"] == len(message["content"])
+            message["content"].append({**event["content_block"], "told": ""})
+        elif event["type"] == "content_block_delta":
+            delta = event["delta"]
+            message["content"][event["index"]]["told"] += delta.get("text", delta.get("partial_json"))
+        elif event["type"] == "message_delta":
+            message |= event["delta"]
+            message["usage"] |= event["usage"]
+    for block in message["content"]:
+        text = block.pop("told")
+        block |= {"text": text} if block["type"] == "text" else {"input": json.loads(text or "{}")}
+    return message
+
+
+def test_a_stream_says_what_the_whole_reply_says():
+    assert assembled(translated(STREAM)) == json.loads(from_chat(json.dumps(WHOLE).encode()))
+
+
+def test_a_stream_is_the_same_at_every_split():
+    told = translated(STREAM)
+    for place in range(len(STREAM) + 1):
+        assert translated(STREAM[:place], STREAM[place:]) == told
+
+
+def test_every_block_is_closed_once_and_after_all_of_it():
+    open_blocks: list[int] = []
+    closed: list[int] = []
+    for block in EventSplitter().feed(translated(STREAM)):
+        found = parse_event(block)
+        assert found
+        event = json.loads(found.data)
+        if event["type"] == "content_block_start":
+            open_blocks.append(event["index"])
+        elif event["type"] == "content_block_stop":
+            open_blocks.remove(event["index"])
+            closed.append(event["index"])
+        elif event["type"] == "content_block_delta":
+            assert event["index"] in open_blocks
+    assert (open_blocks, closed) == ([], [0, 1, 2])
+
+
+def test_a_refusal_is_text_and_other_choices_are_left_out():
+    other = {"index": 1, "delta": {"content": "other"}}
+    told = assembled(translated(chunk({"refusal": "No."}), chunk(choices=[other]), chunk({}, "content_filter"), DONE))
+    assert (told["content"], told["stop_reason"]) == ([{"type": "text", "text": "No."}], "refusal")
+
+
+def test_a_cut_stream_never_looks_complete():
+    for place in range(STREAM.rindex(b"]") + 1):
+        stream = EventStream()
+        told = stream.feed(STREAM[:place]) + stream.finish()
+        assert not stream.ended
+        assert isinstance(stream.fault, UpstreamBroken | OutputUnreadable)
+        assert b"message_delta" not in told
+        assert b"message_stop" not in told
+        assert (stream.feed(STREAM[place:]), stream.finish()) == (b"", b"")
+
+
+def test_an_error_in_a_stream_is_passed_on_and_ends_it():
+    stream = EventStream()
+    told = stream.feed(
+        chunk({"content": "x"}) + b'data: {"error":{"message":"Busy","type":"server_error"}}\n\n' + STREAM
+    )
+    assert told.endswith(b'event: error\ndata: {"type":"error","error":{"type":"server_error","message":"Busy"}}\n\n')
+    assert isinstance(stream.fault, UpstreamBroken)
+    assert (stream.finish(), stream.ended) == (b"", False)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [DONE, b"data: {\n\n", b'data: {"choices":5}\n\n', chunk(more(0, "x")), chunk(opened(-1, "a", "f"))],
+    ids=range(5),
+)
+def test_a_stream_that_cannot_be_read_is_at_fault(broken: bytes):
+    stream = EventStream()
+    assert b"message_stop" not in stream.feed(broken + DONE) + stream.finish()
+    assert isinstance(stream.fault, OutputUnreadable)
+
+
+PIECES = st.lists(
+    st.text(max_size=6).map(lambda text: {"content": text})
+    | st.dictionaries(st.text(max_size=4), st.none() | st.integers(), max_size=2).map(lambda given: {"given": given}),
+    max_size=5,
+)
+
+
+@given(PIECES, st.sampled_from(["stop", "length", "tool_calls", "content_filter"]), st.lists(st.integers(0, 2000)))
+def test_any_stream_comes_back_as_it_was(pieces: list[Json], finish: str, splits: list[int]):
+    """Anthropic's events of OpenAI's chunks, made chunks again, make the same events again."""
+    told, calls = [chunk({"role": "assistant", "content": ""})], 0
+    for piece in pieces:
+        if "given" in piece:
+            told += [chunk(opened(calls, f"call_{calls}", "f")), chunk(more(calls, json.dumps(piece["given"])))]
+            calls += 1
+        else:
+            told.append(chunk(piece))
+    stream = b"".join([*told, chunk({}, finish), DONE])
+    edges = [0, *sorted(splits), len(stream)]
+    there = translated(*(stream[here:there] for here, there in pairwise(edges)))
+    back = ChunkStream(True, 1)
+    chunks = back.feed(there) + back.finish()
+    assert back.ended
+    again, once = assembled(translated(chunks)), assembled(there)
+    again["usage"], once["usage"] = None, None
+    assert again == once
