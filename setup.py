@@ -31,6 +31,7 @@ COMPILED: Final = (
     "sluice/engine/planning.py",
     "sluice/engine/recorder.py",
     "sluice/engine/retry.py",
+    "sluice/engine/terminal_line.py",
     "sluice/engine/workflow.py",
     "sluice/spool/frames.py",
     "sluice/spool/tape.py",
