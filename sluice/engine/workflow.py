@@ -56,7 +56,7 @@ class Tried:
         self.outside: Outside | None = None
 
     def give_up(self) -> None:
-        """Lets the connection go, for another try."""
+        """Lets the connection go: nobody will read the rest of the reply."""
         if self.reply is not None:
             self.reply.body.close(complete=True)
 
@@ -82,6 +82,7 @@ class Run:
     def _answer(self, tried: Tried) -> Reply:
         """Where the run ends: the reply as it is, an error status among them (contract 2.2)."""
         if isinstance(tried.failure, GatewayError):
+            tried.give_up()
             raise tried.failure
         assert tried.reply is not None
         self._trace.outside = tried.outside
