@@ -296,3 +296,29 @@ async def test_a_stream_that_cannot_be_translated_is_not_left_open(
         assert (reply.status, reply.json()) == (400, error_body(400, 2002, "Failed to parse model output"))
         async with asyncio.timeout(5):
             await left.wait()
+
+
+async def test_a_client_that_leaves_a_translated_stream_cancels_it(behind: Any, stand: Any, wire: Any, compose: Any):
+    left = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        start = {"type": "message_start", "message": {"id": "msg_1", "model": "claude"}}
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        writer.write(b"event: message_start\ndata: %b\n\n" % json.dumps(start).encode())
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+        left.set()
+
+    body = chat("anthropic/claude", stream=True)
+    async with stand.serve(handle), wire(behind) as line:
+        await line.send(compose(behind, path="compat/chat/completions", body=body))
+        head = await line.until(b"\r\n\r\n")
+        await line.until(b'"role":"assistant"')
+        line.reset()
+        async with asyncio.timeout(5):
+            await left.wait()
+    (log_id,) = [row[15:].decode() for row in head.split(b"\r\n") if row.startswith(b"cf-aig-log-id: ")]
+    row = behind.log(log_id)
+    assert (row["ending"], row["status_code"], row["success"]) == ("abandoned", 200, False)
