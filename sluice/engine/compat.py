@@ -32,6 +32,8 @@ TRANSLATED: Final[dict[bytes, tuple[Shape, Callable[[bytes, str], Translated]]]]
 }
 """What is translated for Anthropic, which has nothing of it."""
 MESSAGES: Final = b"v1/messages"
+LONGEST_MODEL: Final = 256
+"""A name past it is no model's: it would be in heads and logs, and may be as long as a body."""
 _NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
@@ -79,7 +81,7 @@ def is_served(slug: str) -> bool:
 def provider_and_model(body: bytes) -> tuple[Provider, str]:
     """What the model of a request names: everything up to its first slash is the provider (contract 1.3)."""
     slug, _, model = (model_in(body) or "").partition("/")
-    if not slug or not model:
+    if not slug or not model or len(model) > LONGEST_MODEL:
         raise BadChatCompletion
     if slug.lower() == "dynamic":
         raise RouteNotFound
@@ -102,9 +104,10 @@ def model_in(body: bytes) -> str | None:
 def model_or_none(body: bytes) -> str | None:
     """The same where nothing depends on it."""
     try:
-        return _ASKED.decode(body).model if body else None
+        model = _ASKED.decode(body).model if body else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return model if model and len(model) <= LONGEST_MODEL else None
 
 
 def with_model(body: bytes, model: str) -> bytes:
