@@ -10,11 +10,10 @@ import msgspec
 from sluice.edge.native import NO_OPTIONS, Names, forwardable
 from sluice.edge.options import MOST_ATTEMPTS, parse_options, parse_raw
 from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
-from sluice.engine.compat import COMPAT, PATHS, model_or_none
+from sluice.engine.compat import COMPAT, PATHS, model_asked
 from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.engine.template import TAG, ids_in
-from sluice.providers.endpoints import model_in_path
-from sluice.providers.registry import PROVIDERS, find
+from sluice.providers.registry import find
 from sluice.values.errors import InvalidProvider, MalformedRequest
 from sluice.values.request import BytesBody, Header, Options, Step
 
@@ -106,7 +105,7 @@ class _Parser:
             BytesBody(body),
             options_of(shape, self._outer if NO_OPTIONS(fields) else parse_options(fields, self._outer), place),
             id=shape.id or "",
-            model=model_or_none(body) or model_of_path(provider, endpoint),
+            model=model_asked(provider, endpoint, body),
         )
 
     def _with_tags(self, step: Step, place: str) -> Step:
@@ -153,11 +152,6 @@ def _on_the_wire(text: str) -> Iterator[str]:
         yield found[0]
         at = found.end()
     yield quote(text[at:], safe=_IN_PATH)
-
-
-def model_of_path(provider: str, endpoint: bytes) -> str:
-    row = PROVIDERS.get(provider)
-    return "" if row is None else model_in_path(provider, row.endpoint(endpoint).decode()) or ""
 
 
 def headers_of(shape: StepShape, place: str) -> tuple[list[Header], dict[bytes, bytes]]:

@@ -11,6 +11,7 @@ from sluice.providers.anthropic import ANTHROPIC
 from sluice.providers.anthropic_chat.decoding import Translated
 from sluice.providers.anthropic_chat.request import to_messages as chat_to_messages
 from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
+from sluice.providers.endpoints import model_in_path
 from sluice.providers.provider import Compat, Provider
 from sluice.providers.registry import PROVIDERS, find
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
@@ -108,6 +109,15 @@ def model_or_none(body: bytes) -> str | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return model if model and len(model) <= LONGEST_MODEL else None
+
+
+def model_asked(provider: str, endpoint: bytes, body: bytes) -> str:
+    """The model that a step asks for, by its body or its path; empty where that is unknown."""
+    row = PROVIDERS.get(provider)
+    named = model_or_none(body)
+    if named or row is None:
+        return named or ""
+    return model_in_path(provider, row.endpoint(endpoint).decode()) or ""
 
 
 def with_model(body: bytes, model: str) -> bytes:

@@ -7,10 +7,9 @@ from typing import Final
 from sluice.engine.attempt import Attempts
 from sluice.engine.drain import drain
 from sluice.engine.held import Held, hold_beginning, hold_whole
-from sluice.engine.planning import ready
+from sluice.engine.planning import finished
 from sluice.engine.recorder import Record, Trace
 from sluice.engine.retry import Failure, next_delay_ms
-from sluice.engine.template import filled
 from sluice.engine.translation import Outside, translated
 from sluice.engine.words import words_of
 from sluice.values.errors import (
@@ -101,7 +100,7 @@ class Run:
         """A step, tried as often as its policy says."""
         step = self._plan.steps[position]
         try:
-            step = self._finished(step)
+            step = finished(step, self._words) if step.tagged else step
         except GatewayError as error:
             return Tried(self._trace.begin(step), error)
         policy = self._plan.policies[position]
@@ -162,7 +161,3 @@ class Run:
         if step.id:
             self._words[step.id] = words_of(record.reply_type, record.reply_encoding, data)
         return None
-
-    def _finished(self, step: Step) -> Step:
-        """The step with the words that it waited for. Raises GatewayError where it cannot be made."""
-        return ready(filled(step, self._words)) if step.tagged else step
