@@ -137,7 +137,7 @@ class Meter:
 
 
 def _served(exchange: Exchange) -> bool:
-    """Whether the reply was a good one. A step may have failed with one that came whole, and could not be translated."""
+    """Whether the reply was a good one. It may have come whole, and its step failed, for it could not be translated."""
     unfit = exchange.ending == "complete" and exchange.error != 0
     return exchange.status < 400 and not unfit
 
