@@ -43,6 +43,15 @@ def direct(provider: Any) -> Iterator[genai.Client]:
         yield made
 
 
+def said_by(client: genai.Client, model: str, *, streamed: bool) -> tuple[str, Any]:
+    """The words of an answer, and its usage."""
+    if not streamed:
+        reply = client.models.generate_content(model=model, contents=HELLO)
+        return reply.text or "", reply.usage_metadata
+    chunks = list(client.models.generate_content_stream(model=model, contents=HELLO))
+    return "".join(chunk.text or "" for chunk in chunks), chunks[-1].usage_metadata
+
+
 def log_of(gateway: Any, provider: Any, marker: str) -> dict[str, Any]:
     """The newest log, once the provider's request with this marker has ended: the SDK hides its headers."""
     assert provider.entries(marker)
@@ -62,12 +71,7 @@ def test_content_is_generated_as_the_provider_does_and_logged_with_tokens_and_co
 ):
     whole = direct.models.generate_content(model=FLASH, contents=HELLO)
     with sdk(gateway.inference_url("google-ai-studio"), named(gateway.auth, marker)) as client:
-        if streamed:
-            chunks = list(client.models.generate_content_stream(model=FLASH, contents=HELLO))
-            text, usage = "".join(chunk.text or "" for chunk in chunks), chunks[-1].usage_metadata
-        else:
-            reply = client.models.generate_content(model=FLASH, contents=HELLO)
-            text, usage = reply.text or "", reply.usage_metadata
+        text, usage = said_by(client, FLASH, streamed=streamed)
     assert text == whole.text
     assert text.startswith("You said: Say hello to the harbour.")
     assert usage == whole.usage_metadata
@@ -165,10 +169,7 @@ def test_a_providers_error_is_the_providers(
     found = []
     for way in (client, direct):
         with pytest.raises(kind) as raised:
-            if streamed:
-                list(way.models.generate_content_stream(model=model, contents=HELLO))
-            else:
-                way.models.generate_content(model=model, contents=HELLO)
+            said_by(way, model, streamed=streamed)
         found.append((raised.value.code, raised.value.status, raised.value.message))
     assert found[0] == found[1]
     assert found[0][0] == code
