@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from sluice.engine.heard import Heard, Repeated
+from sluice.engine.terminal_line import TerminalLine
 from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
@@ -123,7 +124,7 @@ class Record:
     _path: str = ""
     _reply_type: bytes = b""
     _reply_encoding: bytes = b""
-    _terminal: "TerminalLine | None" = None
+    _terminal: TerminalLine | None = None
     _held: Part | None = None
     _ended = False
     _body: ReplyBody
@@ -369,22 +370,6 @@ class Record:
             detail=self._detail,
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
         )
-
-
-class TerminalLine:
-    """Looks for the line that ends an event stream, in pieces of it."""
-
-    __slots__ = ("_after_newline", "_line", "_within")
-
-    def __init__(self, line: bytes) -> None:
-        self._line, self._within = line, b"\n" + line
-        self._after_newline = True
-
-    def ends_in(self, data: bytes) -> bool:
-        """Whether the line begins in this piece. One split over two pieces is missed: the keeper finds it."""
-        found = self._within in data or (self._after_newline and data.startswith(self._line))
-        self._after_newline = data.endswith(b"\n")
-        return found
 
 
 def origin(step: Step) -> bytes:

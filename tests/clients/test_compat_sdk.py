@@ -13,8 +13,9 @@ import pytest
 CLAUDE = "anthropic/claude-sonnet-4-6"
 GEMINI = "google-ai-studio/gemini-2.5-flash"
 LLAMA = "workers-ai/@cf/meta/llama-3.1-8b-instruct"
-MODELS = [CLAUDE, GEMINI, LLAMA]
-KEYS = {CLAUDE: "x-api-key", GEMINI: "x-goog-api-key", LLAMA: "Authorization"}
+GROQ = "groq/llama-3.3-70b-versatile"
+MODELS = [CLAUDE, GEMINI, LLAMA, GROQ]
+KEYS = {CLAUDE: "x-api-key", GEMINI: "x-goog-api-key", LLAMA: "Authorization", GROQ: "Authorization"}
 HELLO: Any = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Say hello to the harbour"}]
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER: Any = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
@@ -133,6 +134,7 @@ def test_a_structured_answer_is_parsed(client: openai.OpenAI, model: str):
 @pytest.mark.parametrize(
     ("fault", "kind", "status"),
     [
+        ("~status-401", openai.AuthenticationError, 401),
         ("~status-400", openai.BadRequestError, 400),
         ("~status-403", openai.PermissionDeniedError, 403),
         ("~retry-after-7", openai.RateLimitError, 429),
@@ -192,11 +194,12 @@ def test_a_stream_that_breaks_breaks_at_the_sdk(client: openai.OpenAI, gateway: 
     assert (log["ending"], log["success"], log["compatibilityMode"]) == ("broken", False, True)
 
 
-@pytest.mark.parametrize("model", [CLAUDE, GEMINI])  # Workers AI's own error events are none that the SDK knows
+@pytest.mark.parametrize("model", [CLAUDE, GEMINI, GROQ])  # Workers AI's own error events are none that the SDK knows
 def test_an_error_in_a_stream_is_raised(client: openai.OpenAI, model: str):
-    asked: Any = {"model": f"{model}~error-event-2", "messages": HELLO, "stream": True}
+    asked: Any = {"model": f"{model}~error-event-3~pace-20", "messages": HELLO, "stream": True}
+    stream = client.chat.completions.create(**asked)
     with pytest.raises(openai.APIError):
-        list(client.chat.completions.create(**asked))
+        list(stream)
 
 
 def test_a_providers_key_goes_in_the_place_where_its_vendor_has_keys(client: openai.OpenAI, provider: Any, marker: str):
@@ -214,7 +217,7 @@ def test_a_gateway_token_as_the_api_key_lets_in_and_reaches_no_provider(
         for model in [*MODELS, "openai/gpt-4o"]:
             reply = client.chat.completions.with_raw_response.create(model=model, messages=HELLO)
             assert gateway.log(reply.headers["cf-aig-log-id"])["authentication"] is True
-    for entry in provider.entries(marker, 4):
+    for entry in provider.entries(marker, 5):
         assert entry["key_headers"] == []
         assert gateway.token not in json.dumps(entry["headers"])
         assert gateway.token.encode() not in base64.b64decode(entry["body"])
