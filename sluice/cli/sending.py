@@ -21,6 +21,7 @@ _LOGS_S: Final = 15.0
 _UNLOGGED_S: Final = 1.0
 """How long is waited for logs where the step that answered has none: others of the request may."""
 _LOOK_S: Final = 0.1
+_TELL_S: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
 
 
@@ -142,16 +143,16 @@ def logs_of(server: Server, reply: Reply, waiting: Callable[[], None]) -> list[m
     """The logs of a request in the order in which its steps were begun, once that of the answer is stored.
 
     Logs are stored in the order in which steps end, so the others are there by then. `waiting` is called once if it
-    takes a while.
+    takes more than a second.
     """
     request_id, log_id = reply.headers.get("cf-aig-request-id", ""), reply.headers.get("cf-aig-log-id")
-    give_up_at = time.monotonic() + (_LOGS_S if log_id else _UNLOGGED_S)
-    told = False
+    begun_at, told = time.monotonic(), False
+    give_up_at = begun_at + (_LOGS_S if log_id else _UNLOGGED_S)
     while True:
         rows = dict(sorted(_rows(server, request_id))) if request_id else {}
         if log_id in rows or time.monotonic() > give_up_at:
             return list(rows.values())
-        if not told:
+        if not told and time.monotonic() > begun_at + _TELL_S:
             waiting()
             told = True
         time.sleep(_LOOK_S)
