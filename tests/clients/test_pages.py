@@ -25,8 +25,9 @@ BLOCKS = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for kind, text in re.findall(r"^```(python|sh)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 ]
+COMMAND = re.compile(r"^(?:curl|(?:\.venv/bin/)?sluice run) ", re.MULTILINE)
 SNIPPETS = [(page, text) for page, kind, text in BLOCKS if kind == "python"]
-SHELL = [(page, text) for page, kind, text in BLOCKS if kind == "sh" and re.search(r"^(curl|sluice run) ", text, re.M)]
+SHELL = [(page, text) for page, kind, text in BLOCKS if kind == "sh" and COMMAND.search(text)]
 (AT_THE_ROOT,) = [text for _, text in SHELL if "8787/ " in text]
 
 
