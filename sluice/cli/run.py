@@ -2,7 +2,6 @@
 
 import base64
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
@@ -12,10 +11,11 @@ import msgspec
 
 from sluice.cli.options import account_option, common, gateway_option, print_json, print_table
 from sluice.cli.printing import metered, price, printable
-from sluice.cli.sending import LogRow, Reply, ReplyBroken, logs_of, send, server_at, server_of_folder
+from sluice.cli.sending import Body, LogRow, Reply, Server, logs_of, send, server_at, server_of_folder
 from sluice.formats.sse import EventSplitter, parse_event
 from sluice.formats.text import piece_of
 
+REFUSED: Final = 1
 FAILED: Final = 3
 BROKEN: Final = 4
 _HEADER: Final = ("step", "provider and model", "status", "tries", "ms", "tokens", "cost", "log", "")
@@ -48,59 +48,54 @@ def command(
     server = server_at(url, account, gateway, token) if url else server_of_folder(data, account, gateway, token)
     click.echo(f"Asking {server.url}", err=True)
     reply = send(server, file.read())
-    shown = _Shown(reply, silent=as_json)
-    if not reply.attempted:
-        _refused(reply, shown, as_json=as_json)
-    try:
-        rows = logs_of(server, reply, lambda: click.echo("Waiting for the logs", err=True))
-    except click.ClickException as error:
-        rows = []
-        click.echo(f"The logs cannot be read: {error.message}", err=True)
     if as_json:
-        print_json(shown.as_object() | {"attempts": rows})
+        reply.body.whole()
     else:
-        _print_attempts([msgspec.json.decode(row, type=LogRow) for row in rows])
-    sys.exit(BROKEN if shown.broken else FAILED if reply.status >= 400 else 0)
+        _print_reply(reply)
+    if reply.body.broken:
+        click.echo(f"The reply broke off: {reply.body.broken}", err=True)
+    attempts = _attempts(server, reply) if reply.attempted else []
+    if as_json:
+        print_json(_as_object(reply, attempts))
+    elif reply.attempted:
+        _print_attempts([msgspec.json.decode(row, type=LogRow) for row in attempts])
+    if reply.status == 401 and not reply.attempted:
+        click.echo("A token is needed: --token, or SLUICE_TOKEN=$(sluice token create).", err=True)
+    sys.exit(_exit_status(reply))
 
 
-class _Shown:
-    """A reply, printed as it comes unless it is to be silent, and kept."""
+def _attempts(server: Server, reply: Reply) -> list[msgspec.Raw]:
+    try:
+        return logs_of(server, reply, lambda: click.echo("Waiting for the logs", err=True))
+    except click.ClickException as error:
+        click.echo(f"The logs cannot be read: {error.message}", err=True)
+        return []
 
-    def __init__(self, reply: Reply, *, silent: bool) -> None:
-        self._reply = reply
-        self.body = b""
-        self.broken = ""
-        pieces = self._kept()
-        if silent or reply.headers.get("content-encoding") or reply.kind != "text/event-stream":
-            for _ in pieces:
-                pass
-            if not silent:
-                _print_whole(reply, self.body)
-        elif not _print_words(pieces):
-            click.echo(printable(self.body.decode(errors="replace"), "\n\t"))
-        if self.broken:
-            click.echo(f"The reply broke off: {self.broken}", err=True)
 
-    def _kept(self) -> Iterator[bytes]:
-        kept: list[bytes] = []
-        try:
-            for piece in self._reply.body:
-                kept.append(piece)
-                yield piece
-        except ReplyBroken as error:
-            self.broken = str(error)
-        finally:
-            self.body = b"".join(kept)
+def _exit_status(reply: Reply) -> int:
+    if not reply.attempted:
+        return REFUSED
+    if reply.body.broken:
+        return BROKEN
+    return FAILED if reply.status >= 400 else 0
 
-    def as_object(self) -> dict[str, object]:
-        ours = {name: value for name, value in self._reply.headers.items() if name.startswith("cf-aig-")}
-        return {
-            "status": self._reply.status,
-            "content_type": self._reply.headers.get("content-type"),
-            "headers": ours,
-            "complete": not self.broken,
-            "reply": _value(self.body),
-        }
+
+def _print_reply(reply: Reply) -> None:
+    if reply.kind != "text/event-stream" or reply.headers.get("content-encoding"):
+        _print_whole(reply, reply.body.whole())
+    elif not _print_words(reply.body):
+        click.echo(printable(reply.body.whole().decode(errors="replace"), "\n\t"))
+
+
+def _as_object(reply: Reply, attempts: list[msgspec.Raw]) -> dict[str, object]:
+    return {
+        "status": reply.status,
+        "content_type": reply.headers.get("content-type"),
+        "headers": {name: value for name, value in reply.headers.items() if name.startswith("cf-aig-")},
+        "complete": not reply.body.broken,
+        "reply": _value(reply.body.whole()),
+        "attempts": attempts,
+    }
 
 
 def _value(body: bytes) -> object:
@@ -115,19 +110,10 @@ def _value(body: bytes) -> object:
         return {"base64": base64.b64encode(body).decode()}
 
 
-def _refused(reply: Reply, shown: _Shown, *, as_json: bool) -> None:
-    """Ends the command: no step was tried."""
-    if as_json:
-        print_json(shown.as_object() | {"attempts": []})
-    if reply.status == 401:
-        click.echo("A token is needed: --token, or SLUICE_TOKEN=$(sluice token create).", err=True)
-    sys.exit(1)
-
-
-def _print_words(pieces: Iterator[bytes]) -> bool:
+def _print_words(body: Body) -> bool:
     """The words of a stream as they come; whether there were any."""
     splitter, found = EventSplitter(), False
-    for piece in pieces:
+    for piece in body:
         for block in splitter.feed(piece):
             event = parse_event(block)
             words = piece_of(event.data) if event else None

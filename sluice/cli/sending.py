@@ -45,10 +45,6 @@ class LogRow(msgspec.Struct):
     error_message: str | None = None
 
 
-class ReplyBroken(Exception):
-    """The reply ended before its end."""
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
     """A gateway's universal endpoint, and the way to its logs."""
@@ -59,14 +55,42 @@ class Server:
     ask: Callable[[str], Answer]
 
 
+class Body:
+    """The body of a reply, read once and kept."""
+
+    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        self._connection, self._response = connection, response
+        self._kept: list[bytes] = []
+        self.broken = ""
+        """Why it ended before its end."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while piece := self._response.read1(_CHUNK_BYTES):
+                self._kept.append(piece)
+                yield piece
+            if self._response.length:
+                self.broken = f"{self._response.length} bytes are missing"
+        except (OSError, http.client.HTTPException) as error:
+            self.broken = str(error) or type(error).__name__
+        finally:
+            self._response.close()
+            self._connection.close()
+
+    def whole(self) -> bytes:
+        """All of it, the rest of it read first."""
+        for _ in self:
+            pass
+        return b"".join(self._kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A reply of which the head is there."""
 
     status: int
     headers: dict[str, str]
-    body: Iterator[bytes]
-    """Raises ReplyBroken."""
+    body: Body
 
     @property
     def kind(self) -> str:
@@ -97,7 +121,10 @@ def server_at(origin: str, account: str, gateway: str, token: str) -> Server:
 
     def ask(path: str) -> Answer:
         reply = _exchange("GET", origin + path, b"", {"authorization": f"Bearer {token}"})
-        return Answer(reply.status, reply.headers, b"".join(reply.body))
+        answer = Answer(reply.status, reply.headers, reply.body.whole())
+        if reply.body.broken:
+            raise click.ClickException(f"{origin} did not answer: {reply.body.broken}")
+        return answer
 
     url = f"{origin}/v1/{quote(account, safe='')}/{quote(gateway, safe='')}"
     return Server(url, token, f"{gateways_path(account, gateway)}/logs", ask)
@@ -124,19 +151,7 @@ def _exchange(method: str, url: str, body: bytes, headers: dict[str, str]) -> Re
         connection.close()
         raise click.ClickException(f"{url} does not answer: {error or type(error).__name__}") from error
     fields = {name.lower(): value for name, value in response.getheaders()}
-    return Reply(response.status, fields, _pieces(connection, response))
-
-
-def _pieces(connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while piece := response.read1(_CHUNK_BYTES):
-            yield piece
-        if response.length:
-            raise ReplyBroken(f"{response.length} bytes are missing")
-    except (OSError, http.client.HTTPException) as error:
-        raise ReplyBroken(str(error) or type(error).__name__) from error
-    finally:
-        connection.close()
+    return Reply(response.status, fields, Body(connection, response))
 
 
 def logs_of(server: Server, reply: Reply, waiting: Callable[[], None]) -> list[msgspec.Raw]:
