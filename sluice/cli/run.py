@@ -13,7 +13,7 @@ from sluice.cli.options import account_option, common, gateway_option, print_jso
 from sluice.cli.printing import metered, price, printable
 from sluice.cli.sending import Body, LogRow, Reply, Server, logs_of, send, server_at, server_of_folder
 from sluice.formats.sse import EventSplitter, parse_event
-from sluice.formats.text import piece_of
+from sluice.formats.text import piece_of, text_of
 
 REFUSED: Final = 1
 FAILED: Final = 3
@@ -84,7 +84,7 @@ def _print_reply(reply: Reply) -> None:
     if reply.kind != "text/event-stream" or reply.headers.get("content-encoding"):
         _print_whole(reply, reply.body.whole())
     elif not _print_words(reply.body):
-        click.echo(printable(reply.body.whole().decode(errors="replace"), "\n\t"))
+        click.echo(printable(text_of(reply.kind, reply.body.whole()), "\n\t"))
 
 
 def _as_object(reply: Reply, attempts: list[msgspec.Raw]) -> dict[str, object]:

@@ -153,8 +153,12 @@ def test_a_wrong_key_is_the_providers_error_and_a_wrong_token_is_ours(client: an
     assert refused.value.response.json()["error"] == [{"code": 2009, "message": "Unauthorized"}]
 
 
-def test_a_gateway_token_as_the_api_key_lets_in_and_reaches_no_provider(gateway: Any, provider: Any, marker: str):
-    with sdk(gateway.inference_url("anthropic"), gateway.token, x_sluice_marker=marker) as client:
+@pytest.mark.parametrize("place", ["api_key", "auth_token"])
+def test_a_gateway_token_as_the_key_lets_in_and_reaches_no_provider(
+    gateway: Any, provider: Any, marker: str, place: str
+):
+    key: Any = {place: gateway.token, "default_headers": {"x-sluice-marker": marker}}
+    with anthropic.Anthropic(base_url=gateway.inference_url("anthropic"), max_retries=0, **key) as client:
         assert client.messages.create(**ASKED).content
     (entry,) = provider.entries(marker)
     assert entry["key_headers"] == []
