@@ -122,8 +122,9 @@ class Record:
     attempts: int = 0
     _detail: str = ""
     _path: str = ""
-    _reply_type: bytes = b""
-    _reply_encoding: bytes = b""
+    reply_type: bytes = b""
+    """The media type of the provider's reply, as it says; likewise `reply_encoding`."""
+    reply_encoding: bytes = b""
     _terminal: TerminalLine | None = None
     _held: Part | None = None
     _ended = False
@@ -192,23 +193,14 @@ class Record:
         """The head of the reply is in."""
         self._latency_s = time.monotonic() - self._started_s
         content_type, encoding = fields.get(b"content-type", b""), fields.get(b"content-encoding", b"")
-        self._status, self._reply_type, self._reply_encoding = status, content_type, encoding
+        self._status, self.reply_type, self.reply_encoding = status, content_type, encoding
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
 
     def refused(self, error: GatewayError, status: int) -> None:
         """The client gets an error of ours instead of a reply."""
         self._ending, self._status, self._error, self._detail = "refused", status, error.code, error.detail
-        self._reply_type, self._reply_encoding, self._terminal = b"application/json", b"", None
-
-    @property
-    def reply_type(self) -> bytes:
-        """The media type that the provider gives its reply; likewise `reply_encoding`."""
-        return self._reply_type
-
-    @property
-    def reply_encoding(self) -> bytes:
-        return self._reply_encoding
+        self.reply_type, self.reply_encoding, self._terminal = b"application/json", b"", None
 
     def watch(self, body: ReplyBody) -> None:
         """Takes the body of a reply, which is now to be read through this record."""
@@ -358,8 +350,8 @@ class Record:
             payload=options.collect_payload,
             request_content_type=step.content_type,
             request_encoding=step.content_encoding,
-            response_content_type=self._reply_type,
-            response_encoding=self._reply_encoding,
+            response_content_type=self.reply_type,
+            response_encoding=self.reply_encoding,
             user_agent=request.user_agent,
             metadata=options.metadata,
             custom_cost=options.custom_cost,
