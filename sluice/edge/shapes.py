@@ -42,7 +42,8 @@ class StepShape(msgspec.Struct, frozen=True, rename="camel"):
 
     provider: str
     endpoint: str
-    headers: dict[str, Raw] | None = None
+    headers: Raw = Raw()
+    """Decoded by itself, once its length is known: millions of fields would take gigabytes."""
     authorization: str | None = None
     query: Raw = Raw()
     config: Config | None = None
@@ -51,6 +52,7 @@ class StepShape(msgspec.Struct, frozen=True, rename="camel"):
     option: Option | None = None
 
 
+_HEADERS: Final = msgspec.json.Decoder(dict[str, Raw])
 _STEPS: Final[msgspec.json.Decoder[StepShape | list[StepShape]]] = msgspec.json.Decoder(StepShape | list[StepShape])
 _PLACE: Final = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _WRONG: Final = re.compile(r"Expected `([^`]+)`(?: >= (\S+))?(?:, got `[^`]+`)?")
@@ -77,6 +79,16 @@ def decode_steps(body: bytes) -> StepShape | list[StepShape]:
         raise MalformedRequest("The body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"The body is not valid JSON: {error}") from None
+
+
+def decode_headers(text: bytes, place: str) -> dict[str, Raw]:
+    """The headers of a step. Raises MalformedRequest."""
+    try:
+        return _HEADERS.decode(text)
+    except msgspec.ValidationError:
+        raise MalformedRequest(f"{place} must be an object") from None
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"{place} cannot be read: {error}") from None
 
 
 def told(text: str) -> MalformedRequest:

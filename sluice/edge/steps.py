@@ -9,7 +9,7 @@ import msgspec
 
 from sluice.edge.native import NO_OPTIONS, Names, forwardable
 from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
-from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
+from sluice.edge.shapes import Config, Option, StepShape, decode_headers, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_or_none
 from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.engine.template import TAG, ids_in
@@ -25,7 +25,10 @@ DEEPEST: Final = 5
 MOST_TRIES: Final = 6
 """By `option.retry`, which counts the tries after the first."""
 LONGEST_ENDPOINT: Final = 16 * 1024
+MOST_HEADERS: Final = 200
 MOST_HEADER_BYTES: Final = 64 * 1024
+MOST_HEADER_TEXT: Final = 8 * MOST_HEADER_BYTES
+"""As JSON, where a character may take six bytes."""
 LONGEST_ID: Final = 256
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
@@ -164,7 +167,13 @@ def headers_of(shape: StepShape, place: str) -> tuple[list[Header], dict[bytes, 
     headers: list[Header] = []
     fields: dict[bytes, bytes] = {}
     size = 0
-    for name, raw in (shape.headers or {}).items():
+    text = given(shape.headers)
+    if len(text) > MOST_HEADER_TEXT:
+        raise MalformedRequest(f"{joined(place, 'headers')} are longer than {MOST_HEADER_BYTES} bytes")
+    said = decode_headers(text, joined(place, "headers")) if text else {}
+    if len(said) > MOST_HEADERS:
+        raise MalformedRequest(f"{joined(place, 'headers')} are more than {MOST_HEADERS}")
+    for name, raw in said.items():
         if not _NAME.fullmatch(name):
             raise MalformedRequest(f"{_header(place, name)} is no name of a header")
         value = value_of(bytes(raw), place, name)

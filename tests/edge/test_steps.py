@@ -273,6 +273,8 @@ def test_steps_follow_one_another_five_deep():
         ([{**MINIMAL, "provider": 3}], "[0].provider must be a string"),
         ([{**MINIMAL, "endpoint": None}], "[0].endpoint must be a string"),
         ([{**MINIMAL, "headers": []}], "[0].headers must be an object"),
+        ([{**MINIMAL, "headers": "a"}], "[0].headers must be an object"),
+        ([{**MINIMAL, "headers": {str(number): 1 for number in range(201)}}], "[0].headers are more than 200"),
         ([{**MINIMAL, "headers": {"a b": "x"}}], "[0].headers.a b is no name of a header"),
         ([{**MINIMAL, "headers": {"a": "x\r\ny: z"}}], "[0].headers.a must not have control characters"),
         ([{**MINIMAL, "headers": {"a": "x\u0000"}}], "[0].headers.a must not have control characters"),
@@ -327,6 +329,15 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes):
     with pytest.raises(MalformedRequest):
         parse(body)
     assert time.process_time() - began_s < 2
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_step_with_very_many_headers_is_refused_before_they_are_gone_through(size: int):
+    headers = b",".join(b'"h%d":1' % number for number in range(size // 10))
+    began_s = time.process_time()
+    said = refusal(b'[{"provider":"openai","endpoint":"x","headers":{%b}}]' % headers)
+    assert said in ("[0].headers are more than 200", "[0].headers are longer than 65536 bytes")
+    assert time.process_time() - began_s < 0.5
 
 
 def test_a_large_array_is_refused_before_it_is_gone_through():
