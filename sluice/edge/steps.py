@@ -12,10 +12,10 @@ from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
 from sluice.edge.shapes import Config, Option, StepShape, decode_headers, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_or_none
 from sluice.engine.retry import LONGEST_DELAY_MS
-from sluice.engine.template import TAG, ids_in
+from sluice.engine.template import NAME, TAG, ids_in
 from sluice.providers.endpoints import model_in_path
 from sluice.providers.registry import PROVIDERS, find
-from sluice.values.errors import InvalidProvider, MalformedRequest
+from sluice.values.errors import InvalidProvider, MalformedRequest, TemplateFailure
 from sluice.values.request import BytesBody, Header, Options, Step
 
 MOST_STEPS: Final = 50
@@ -33,7 +33,6 @@ LONGEST_ID: Final = 256
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
 """As some pages have it."""
-_TAG_NAME: Final = "prompt-response"
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -113,10 +112,13 @@ class _Parser:
 
     def _with_tags(self, step: Step, place: str) -> Step:
         """A step that follows another may ask for the words of any before it, and of none else."""
-        asked = ids_in(step)
+        try:
+            asked = ids_in(step)
+        except TemplateFailure as error:
+            raise MalformedRequest(f"{place}: {error.said}") from None
         for name in asked:
             if name not in self._seen:
-                problem = "itself" if name == step.id else f"the step '{name}', which is not one before it"
+                problem = "itself" if name == step.id else f"the step '{name[:LONGEST_ID]}', which is not one before it"
                 raise MalformedRequest(f"{place} asks for the response of {problem}")
         return msgspec.structs.replace(step, tagged=True) if asked else step
 
@@ -135,7 +137,7 @@ def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, byt
     text = shape.endpoint.lstrip("/")
     if len(text) > LONGEST_ENDPOINT:
         raise MalformedRequest(f"{joined(place, 'endpoint')} is longer than {LONGEST_ENDPOINT} characters")
-    if _NOT_IN_PATH.search(TAG.sub("", text) if _TAG_NAME in text else text):
+    if _NOT_IN_PATH.search(TAG.sub("", text) if NAME in text else text):
         raise MalformedRequest(f"{joined(place, 'endpoint')} must be a path, without spaces and without a fragment")
     wire = text if text.isascii() else "".join(_on_the_wire(text))
     path, _, query = wire.encode().partition(b"?")
