@@ -10,6 +10,7 @@ from msgspec import Meta, Raw
 from sluice.values.errors import MalformedRequest
 from sluice.values.request import Backoff
 
+LONGEST_SAID: Final = 500
 Amount = Annotated[float, Meta(ge=0)]
 
 
@@ -95,6 +96,7 @@ def told(text: str) -> MalformedRequest:
     """What the decoder says, in our words and with the path of the field."""
     found = _PLACE.search(text)
     place, said = (found[1], text[: found.start()]) if found else ("", text)
+    place, said = place[:LONGEST_SAID], said[:LONGEST_SAID]  # the client's own words are among them
     if missing := _MISSING.fullmatch(said):
         return MalformedRequest(f"{joined(place, missing[1])} is required")
     wrong = _WRONG.fullmatch(said)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from sluice.edge.native import NO_OPTIONS, Names, forwardable
-from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
+from sluice.edge.options import MOST_ATTEMPTS, parse_json, parse_options
 from sluice.edge.shapes import Config, Option, StepShape, decode_headers, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_or_none
 from sluice.engine.retry import LONGEST_DELAY_MS
@@ -30,6 +30,8 @@ MOST_HEADER_BYTES: Final = 64 * 1024
 MOST_HEADER_TEXT: Final = 8 * MOST_HEADER_BYTES
 """As JSON, where a character may take six bytes."""
 LONGEST_ID: Final = 256
+LONGEST_EVENT_ID: Final = 1024
+"""In bytes: it is in the head of the reply."""
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
 """As some pages have it."""
@@ -227,6 +229,8 @@ def event_id_of(text: str, place: str) -> bytes:
     value = header_value(text)
     if value is None:
         raise MalformedRequest(f"{joined(place, 'eventId')} must not have control characters")
+    if len(value) > LONGEST_EVENT_ID:
+        raise MalformedRequest(f"{joined(place, 'eventId')} is longer than {LONGEST_EVENT_ID} bytes")
     return value
 
 
@@ -250,8 +254,8 @@ def _configured(config: Config, place: str) -> dict[str, object]:
         "backoff": config.backoff,
         "request_timeout_ms": _timeout_ms(timeout_ms),
         "collect_log": config.collect_log,
-        "metadata": parse_metadata(given(config.metadata)) or None,
-        "custom_cost": given(config.custom_cost) or None,
+        "metadata": parse_json(given(config.metadata)) or None,
+        "custom_cost": parse_json(given(config.custom_cost)) or None,
         "event_id": None if not config.event_id else event_id_of(config.event_id, place),
     }
     return {name: value for name, value in found.items() if value is not None}
