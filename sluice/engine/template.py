@@ -76,8 +76,8 @@ class _Budget:
 def _tagged_strings(body: bytes) -> Iterator[tuple[int, int, str]]:
     """The strings of a JSON text that have a tag: where each begins and ends, and its text.
 
-    The name of a tag can stand in strings alone, so those around it are found without going through all others: of 100 MB
-    of short strings that takes half a minute.
+    The name of a tag can stand in strings alone, so those around it are found without going through all others: with
+    100 MB of short strings that takes half a minute.
     """
     if _NAME not in body:
         return
