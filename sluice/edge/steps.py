@@ -12,6 +12,7 @@ from sluice.edge.options import MOST_ATTEMPTS, parse_json, parse_options
 from sluice.edge.shapes import Config, Option, StepShape, decode_headers, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_or_none
 from sluice.engine.retry import LONGEST_DELAY_MS
+from sluice.engine.targets import leads_upwards
 from sluice.engine.template import NAME, TAG, ids_in
 from sluice.providers.endpoints import model_in_path
 from sluice.providers.registry import PROVIDERS, find
@@ -143,6 +144,8 @@ def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, byt
         raise MalformedRequest(f"{joined(place, 'endpoint')} must be a path, without spaces and without a fragment")
     wire = text if text.isascii() else "".join(_on_the_wire(text))
     path, _, query = wire.encode().partition(b"?")
+    if leads_upwards(path):
+        raise MalformedRequest(f"{joined(place, 'endpoint')} must not lead upwards")
     if provider != COMPAT:
         return path, query
     path = OLD_NAMES.get(path, path)

@@ -97,6 +97,16 @@ def test_what_is_ours_or_of_a_connection_does_not_go_on():
     assert named(step) == {b"authorization": b"Bearer k"}
 
 
+def test_a_token_of_ours_does_not_go_on_beside_a_key_of_the_same_name():
+    headers = {"Authorization": "Bearer sluice_abc", "authorization": "Bearer k", "X-Api-Key": "sluice_abc"}
+    assert parse_one(headers=headers).headers[0] == (b"authorization", b"authorization", b"Bearer k")
+    assert b"sluice_" not in b"".join(value for _, _, value in parse_one(headers=headers).headers)
+
+
+def test_dots_in_a_query_lead_nowhere():
+    assert parse_one(endpoint="a..b/.c?from=/../x").query == b"from=/../x"
+
+
 def test_the_old_authorization_field_stands_in_for_the_header():
     assert named(parse_one(authorization="Bearer a")) == {b"authorization": b"Bearer a"}
     assert named(parse_one(authorization="Bearer a", headers={"AUTHORIZATION": "b"})) == {b"authorization": b"b"}
@@ -284,6 +294,8 @@ def test_steps_follow_one_another_five_deep():
         ([{**MINIMAL, "endpoint": "a\r\nX: y"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a#b"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a" * 20_000}], "[0].endpoint is longer than 16384 characters"),
+        ([MINIMAL, {**MINIMAL, "endpoint": "a/../b"}], "[1].endpoint must not lead upwards"),
+        ([{**MINIMAL, "endpoint": "/..%2fb?x"}], "[0].endpoint must not lead upwards"),
         ([{**MINIMAL, "id": 1}], "[0].id must be a string"),
         ([{**MINIMAL, "id": "a" * 300}], "[0].id is longer than 256 characters"),
         ([{**MINIMAL, "eventId": "a\nb"}], "[0].eventId must not have control characters"),
