@@ -147,12 +147,25 @@ def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, byt
     if leads_upwards(path):
         raise MalformedRequest(f"{joined(place, 'endpoint')} must not lead upwards")
     if provider != COMPAT:
+        if NAME.encode() not in path:
+            _locate(path, provider, place)
         return path, query
     path = OLD_NAMES.get(path, path)
     if path not in PATHS:
         known = ", ".join(known.decode() for known in PATHS)
         raise MalformedRequest(f"{joined(place, 'endpoint')} must be one of {known}")
     return path, query
+
+
+def _locate(path: bytes, provider: str, place: str) -> None:
+    """Where the path chooses the host too, it must name one."""
+    locate = PROVIDERS[provider].locate
+    if locate is None:
+        return
+    try:
+        locate(path)
+    except MalformedRequest as error:
+        raise MalformedRequest(f"{joined(place, 'endpoint')}: {error.said}") from None
 
 
 def _on_the_wire(text: str) -> Iterator[str]:

@@ -295,6 +295,10 @@ def test_steps_follow_one_another_five_deep():
         ([{**MINIMAL, "endpoint": "a#b"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a" * 20_000}], "[0].endpoint is longer than 16384 characters"),
         ([MINIMAL, {**MINIMAL, "endpoint": "a/../b"}], "[1].endpoint must not lead upwards"),
+        (
+            [MINIMAL, {"provider": "azure-openai", "endpoint": "evil.com/x/y"}],
+            "[1].endpoint: azure-openai is called as azure-openai/{resource}/{deployment}/{path}?api-version=...",
+        ),
         ([{**MINIMAL, "endpoint": "/..%2fb?x"}], "[0].endpoint must not lead upwards"),
         ([{**MINIMAL, "id": 1}], "[0].id must be a string"),
         ([{**MINIMAL, "id": "a" * 300}], "[0].id is longer than 256 characters"),
