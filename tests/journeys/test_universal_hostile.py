@@ -45,8 +45,8 @@ def test_a_setting_of_any_size_costs_no_log(gateway: Any, field: str):
 
 
 def test_names_of_any_length_stay_out_of_the_head(gateway: Any):
-    reply = gateway.universal(step(eventId="e" * 1025))
-    assert (reply.status_code, reply.json()["message"]) == (400, "eventId is longer than 1024 bytes")
+    reply = gateway.universal(step(eventId="e" * 257))
+    assert (reply.status_code, reply.json()["message"]) == (400, "eventId is longer than 256 characters")
     reply = gateway.universal(step("m" * 1_000_000))
     assert (reply.status_code, "cf-aig-model" in reply.headers) == (200, False)
     reply = gateway.universal(step(option={"backoff": "b" * 1_000_000}))
