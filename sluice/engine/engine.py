@@ -1,11 +1,12 @@
 """The journey of a request, in the order of its lines."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from sluice.engine.directory import Directory
-from sluice.engine.planning import compile_plan
+from sluice.engine.planning import compile_plan, ready
+from sluice.engine.realtime import Dialler, Opened
 from sluice.engine.recorder import Recorder, Trace
 from sluice.engine.workflow import Workflow
 from sluice.values.errors import GatewayError
@@ -19,8 +20,8 @@ Parse = Callable[[], Awaitable[tuple[Step, ...]]]
 class Engine:
     """Serves requests: every one is answered, and ended exactly once."""
 
-    def __init__(self, directory: Directory, workflow: Workflow, recorder: Recorder) -> None:
-        self._directory, self._workflow, self._recorder = directory, workflow, recorder
+    def __init__(self, directory: Directory, workflow: Workflow, recorder: Recorder, dialler: Dialler) -> None:
+        self._directory, self._workflow, self._recorder, self._dialler = directory, workflow, recorder, dialler
 
     async def serve(self, request: Request) -> Reply:
         """The reply, its body to be pulled. A refusal is a reply too."""
@@ -40,6 +41,27 @@ class Engine:
             except GatewayError as error:
                 reply = trace.refuse(error)
             return trace.follow(reply)
+
+    async def open(self, request: Request, subprotocols: Sequence[str]) -> Reply | Opened:
+        """A realtime connection: the provider's side of it, or the reply that refuses it, be it ours or the provider's."""
+        with self._recorder.open(request) as trace:
+            try:
+                trace.admitted = await self._directory.admit(request)
+                step = ready(request.steps[0])
+                answer = await self._dialler.dial(step, trace.begin(step), subprotocols)
+            except GatewayError as error:
+                answer = trace.refuse(error)
+            if isinstance(answer, Reply):
+                return trace.follow(answer)
+            trace.follow(answer.reply)
+            answer.admitted = lambda: self._still_admits(request)
+            return answer
+
+    def _still_admits(self, request: Request) -> bool:
+        try:
+            return self._directory.known(request) is not None
+        except GatewayError:
+            return False
 
     async def serve_own(self, request: Request, answer: Callable[[], Reply]) -> Reply:
         """An answer of ours, for whoever is let in. It is not logged: no provider is asked."""

@@ -132,3 +132,5 @@ class Request(msgspec.Struct, frozen=True):
     user_agent: bytes
     options: Options
     steps: tuple[Step, ...]
+    connection_id: str = ""
+    """The WebSocket that it came over, or is; empty for HTTP."""

@@ -56,6 +56,18 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PEM file of further certificate authorities to trust; empty is the system's alone."""
 
 
+class RealtimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """WebSockets that are relayed to a provider."""
+
+    handshake_timeout_s: float = 15.0
+    """How long a provider may take to accept one."""
+    idle_timeout_s: float = 3600.0
+    """Longest silence of both sides; pings are no speech."""
+    total_timeout_s: float = 0.0
+    """How long one may last; 0 is as long as both sides want."""
+    frame_bytes: int = 25 * MB
+
+
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base_url: str
 
@@ -97,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     providers: dict[str, ProviderSettings] = {}
     hosts: dict[str, str] = {}
     """Hostname to `account/gateway` (contract 0.2)."""

@@ -212,7 +212,8 @@ class ReplyReader:
 
     Call `expect` with the request's method before its reply can come. Interim replies (1xx) are skipped. `feed`,
     `finish` and `cut` never raise: what is no HTTP, or is cut short, sets `fault`. Once `ended`, `reusable` tells
-    whether the connection may carry another request.
+    whether the connection may carry another request. Where the request offered to switch protocols and the reply does,
+    it ends with its head, and `rest` holds what followed.
     """
 
     __slots__ = (
@@ -231,8 +232,10 @@ class ReplyReader:
         "_reason",
         "_stale",
         "_surplus",
+        "_switches",
         "ended",
         "fault",
+        "rest",
     )
 
     def __init__(self, head_bytes: int) -> None:
@@ -241,9 +244,10 @@ class ReplyReader:
         self._stale = self._surplus = self._measured = False
         self._events: list[ReplyEvent] = []
         self._barren = 0
-        self._bodiless = self._persistent = self._by_close = False
+        self._bodiless = self._persistent = self._by_close = self._switches = False
         self._begin()
         self.fault: UpstreamBroken | None = None
+        self.rest: bytes | None = None
         self.ended = True
 
     def _begin(self) -> None:
@@ -252,12 +256,13 @@ class ReplyReader:
         self._fields: dict[bytes, bytes] = {}
         self._head = self._interim = False
 
-    def expect(self, method: bytes) -> None:
-        """Begins the next reply."""
+    def expect(self, method: bytes, switches: bool = False) -> None:
+        """Begins the next reply; `switches` whether the request offers to go on as a WebSocket."""
         if self._stale:
             self._parser = httptools.HttpResponseParser(self)
             self._stale = False
         self._bodiless = method == b"HEAD"
+        self._switches = switches
         self._barren = 0
         self.ended = self._head = self._persistent = self._by_close = False
 
@@ -281,8 +286,11 @@ class ReplyReader:
             self._measured = self._barren > 0 or len(data) > self._limit
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail("switched protocols unasked")
+        except httptools.HttpParserUpgrade as stop:
+            if self.ended and self._switches:
+                self.rest = data[stop.args[0] :]
+            else:
+                self._fail("switched protocols unasked")
         except httptools.HttpParserError as error:
             if self.ended:
                 self._surplus = True
@@ -344,6 +352,10 @@ class ReplyReader:
             return self._fail("has too large a head")
         status = self._parser.get_status_code()
         length = None if chunked or b"content-length" not in fields else int(fields[b"content-length"])
+        if status == 101 and self._switches and b"upgrade" in fields:
+            self._head = True
+            self._events.append(ReplyHead(status, self._reason, headers, fields, 0))
+            return self._end()
         if status < 200:
             return self._skip(status, chunked or bool(length))
         if self._reason != b"OK" and not is_safe_value(self._reason):
