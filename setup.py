@@ -22,6 +22,7 @@ COMPILED: Final = (
     "sluice/engine/attempt.py",
     "sluice/engine/directory.py",
     "sluice/engine/engine.py",
+    "sluice/engine/heard.py",
     "sluice/engine/planning.py",
     "sluice/engine/recorder.py",
     "sluice/engine/workflow.py",

@@ -58,6 +58,25 @@ class Gateway:
         body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], **fields}
         return self.http.post(f"{self.inference_url()}/v1/chat/completions", json=body)
 
+    def universal(self, body: Any, gateway: str = "default", **headers: str) -> httpx.Response:
+        """A call of the universal endpoint; bytes are sent as they are."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        fields["content-type"] = "application/json"
+        return self.http.post(f"/v1/local/{gateway}", content=content, headers=fields)
+
+    def rows(self, reply: httpx.Response, count: int, gateway: str = "default") -> list[dict[str, Any]]:
+        """All logs of a request, once there are so many, in the order in which its steps were begun."""
+        request_id = reply.headers["cf-aig-request-id"]
+
+        def look() -> list[dict[str, Any]] | None:
+            found = [row for row in self.logs(gateway=gateway) if row["request_id"] == request_id]
+            return found if len(found) >= count else None
+
+        rows = self.until(look, f"{count} logs of {request_id}")
+        assert len(rows) == count, rows
+        return sorted(rows, key=lambda row: str(row["id"]))
+
     def manage(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """A call of the management API; the path goes on after /accounts/local/ai-gateway."""
         headers = {"authorization": f"Bearer {self.token}"}

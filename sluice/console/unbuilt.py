@@ -12,7 +12,6 @@ GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = 
     "rate_limiting_limit": ("Rate limiting (rate_limiting_limit above 0)", lambda c: bool(c.rate_limiting_limit)),
     "log_management": ("A limit on stored logs (log_management)", lambda c: c.log_management is not None),
     "logpush": ("Logpush (logpush)", lambda c: c.logpush),
-    "retry_max_attempts": ("Retrying (retry_max_attempts above 1)", lambda c: (c.retry_max_attempts or 1) > 1),
     "dlp": ("Data loss prevention (dlp.enabled)", lambda c: c.dlp is not None and c.dlp.enabled),
     "guardrails": (
         "Guardrails (a rule in guardrails)",

@@ -5,9 +5,16 @@ from typing import Final
 
 import msgspec
 
-from sluice.values.request import DEFAULT_OPTIONS, Options
+from sluice.engine.retry import LONGEST_DELAY_MS
+from sluice.values.request import DEFAULT_OPTIONS, Backoff, Options
 
 MOST_METADATA_BYTES: Final = 16 * 1024
+MOST_ATTEMPTS: Final = 5
+BACKOFFS: Final[dict[bytes, Backoff]] = {
+    b"constant": "constant",
+    b"linear": "linear",
+    b"exponential": "exponential",
+}
 
 
 def parse_bool(value: bytes) -> bool | None:
@@ -19,6 +26,22 @@ def parse_ms(value: bytes) -> int | None:
     """A whole number of milliseconds above zero; None for anything else."""
     text = value.strip()
     return int(text) or None if text.isdigit() and len(text) < 10 else None
+
+
+def parse_attempts(value: bytes) -> int | None:
+    """A number of tries, brought within 1 to 5 (contract 2.5)."""
+    text = value.strip()
+    return min(max(int(text), 1), MOST_ATTEMPTS) if text.isdigit() and len(text) < 10 else None
+
+
+def parse_delay_ms(value: bytes) -> int | None:
+    """Milliseconds up to a minute; more is a minute."""
+    text = value.strip()
+    return min(int(text), LONGEST_DELAY_MS) if text.isdigit() and len(text) < 10 else None
+
+
+def parse_backoff(value: bytes) -> Backoff | None:
+    return BACKOFFS.get(value.strip().lower())
 
 
 def parse_metadata(value: bytes) -> bytes | None:
@@ -42,14 +65,20 @@ OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
     b"cf-aig-custom-cost": ("custom_cost", as_it_came),
     b"cf-aig-request-timeout": ("request_timeout_ms", parse_ms),
     b"cf-aig-byok-alias": ("key_alias", parse_text),
+    b"cf-aig-max-attempts": ("max_attempts", parse_attempts),
+    b"cf-aig-retry-delay": ("retry_delay_ms", parse_delay_ms),
+    b"cf-aig-backoff": ("backoff", parse_backoff),
 }
 
 
-def parse_options(fields: dict[bytes, bytes]) -> Options:
-    """What the client asks for. A value that cannot be read is ignored, not refused (contract 2.5)."""
+def parse_options(fields: dict[bytes, bytes], inherited: Options = DEFAULT_OPTIONS) -> Options:
+    """What the client asks for, over what holds already.
+
+    A value that cannot be read is ignored, not refused (contract 2.5).
+    """
     given = {
         name: value
         for header, (name, parse) in OPTION_HEADERS.items()
         if header in fields and (value := parse(fields[header])) is not None
     }
-    return msgspec.structs.replace(DEFAULT_OPTIONS, **given) if given else DEFAULT_OPTIONS
+    return msgspec.structs.replace(inherited, **given) if given else inherited

@@ -5,8 +5,11 @@ from typing import Final
 from urllib.parse import unquote
 
 from sluice.edge.call import Call, Place
+from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
+from sluice.edge.universal import universal
+from sluice.engine.compat import COMPAT
 from sluice.engine.engine import Engine
 from sluice.providers.registry import canonical
 from sluice.values.errors import GatewayError, GatewayNotFound, MalformedRequest, MethodNotAllowed, PathNotFound
@@ -29,7 +32,7 @@ PREFLIGHT: Final = (
 SHARED: Final = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"Access-Control-Expose-Headers: *, cf-aig-step, cf-aig-log-id, cf-aig-request-id, cf-aig-event-id, "
-    b"cf-aig-cache-status\r\n"
+    b"cf-aig-cache-status, cf-aig-provider, cf-aig-model\r\n"
 )
 
 
@@ -43,8 +46,10 @@ class Paths:
         settings: Settings,
         ready: Callable[[], bool],
         refuse: Callable[[GatewayError, bytes], Reply],
+        catalogue: Catalogue,
     ) -> None:
         self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
+        self._catalogue = catalogue
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
         self._places: dict[bytes, Place] = {}
@@ -64,14 +69,18 @@ class Paths:
     def _inference(self, call: Call, path: bytes) -> Awaitable[Reply]:
         place = self._places.get(path) or self._find(path)
         provider = place.provider
-        if not provider:
-            if call.head.method not in (b"POST", b"GET"):
-                raise MethodNotAllowed
-            raise MalformedRequest("The universal endpoint is not available in this version of Sluice")
         if call.head.upgrade:
             raise MalformedRequest("WebSockets are not available in this version of Sluice")
-        if provider in ("compat", "run"):
-            raise MalformedRequest(f"/{provider} is not available in this version of Sluice")
+        if not provider:
+            if call.head.method != b"POST":
+                raise MethodNotAllowed
+            return universal(call, place, self._engine, self._names)
+        if provider == COMPAT:
+            if unversioned(place.endpoint) == MODELS:
+                return models(call, place, self._engine, self._catalogue)
+            return compat(call, place, self._engine, self._names)
+        if provider == "run":
+            raise MalformedRequest("/run is not available in this version of Sluice")
         return self._engine.serve(parse_native(call, place, self._names))
 
     async def _shared(self, call: Call, path: bytes) -> Reply:

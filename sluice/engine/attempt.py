@@ -30,6 +30,8 @@ NOT_PASSED: Final = HOP_BY_HOP | {
     b"cf-aig-request-id",
     b"cf-aig-event-id",
     b"cf-aig-cache-status",
+    b"cf-aig-provider",
+    b"cf-aig-model",
 }
 """Header fields of a reply that end here: those of the connection, and those that are ours to say."""
 NONE: Final[frozenset[bytes]] = frozenset()
@@ -58,11 +60,7 @@ class Attempts:
             record.found(to.endpoint)
             await step.body.gather(GATHERED_BYTES)
         body = record.called(to.endpoint, step.body)
-        timeout_ms = step.options.request_timeout_ms
-        if timeout_ms is None:
-            answer = await self._client.send(to.pool, step.method, head, body)
-        else:
-            answer = await self._client.send_within(timeout_ms, to.pool, step.method, head, body)
+        answer = await self._client.send(to.pool, step.method, head, body)
         reply_head = answer.head
         record.answered(reply_head.status, reply_head.fields, to.provider.terminal_line)
         return Reply(reply_head.status, reply_head.reason, passed_on(reply_head), reply_head.length, answer)

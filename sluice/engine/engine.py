@@ -1,12 +1,19 @@
 """The journey of a request, in the order of its lines."""
 
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
 from sluice.engine.directory import Directory
 from sluice.engine.planning import compile_plan
 from sluice.engine.recorder import Recorder, Trace
 from sluice.engine.workflow import Workflow
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
-from sluice.values.request import Request
+from sluice.values.request import Request, Step
+
+Parse = Callable[[], Awaitable[tuple[Step, ...]]]
+"""Reads the steps of a request."""
 
 
 class Engine:
@@ -24,8 +31,28 @@ class Engine:
                 reply = trace.refuse(error)
             return trace.follow(reply)  # ended just before the last byte leaves
 
+    async def serve_parsed(self, request: Request, parse: Parse) -> Reply:
+        """The same for a request whose steps are in its body: that is read only once its sender is let in."""
+        with self._recorder.open(request) as trace:
+            try:
+                trace.admitted = self._directory.known(request) or await self._directory.admit(request)
+                reply = await self._answer(msgspec.structs.replace(request, steps=await parse()), trace)
+            except GatewayError as error:
+                reply = trace.refuse(error)
+            return trace.follow(reply)
+
+    async def serve_own(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+        """An answer of ours, for whoever is let in. It is not logged: no provider is asked."""
+        with self._recorder.open(request) as trace:
+            try:
+                await self._directory.admit(request)
+                reply = answer()
+            except GatewayError as error:
+                reply = trace.refuse(error)
+            return trace.follow(reply)
+
     async def _answer(self, request: Request, trace: Trace) -> Reply:
         admission = self._directory.known(request) or await self._directory.admit(request)
         trace.admitted = admission
-        plan = compile_plan(request)  # one step, an array, a route: all the same from here
+        plan = compile_plan(request, admission.gateway.retry)  # one step, an array, a route: all the same from here
         return await self._workflow.run(plan, trace)

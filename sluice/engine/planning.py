@@ -1,19 +1,70 @@
 """Requests to Plans, pure."""
 
+from collections.abc import Sequence
+from typing import Final
+
+from sluice.engine.compat import COMPAT, addressed
 from sluice.engine.credentials import require_alias
+from sluice.engine.retry import policy_for
 from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import InvalidProvider
 from sluice.values.plan import Plan
-from sluice.values.request import Request
+from sluice.values.request import ONE_TRY, Request, RetryPolicy, Step
+
+ONE_TRIES: Final = (ONE_TRY,)
 
 
-def compile_plan(request: Request) -> Plan:
-    """The steps in their order; a call of a provider's own endpoint has one.
+def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
+    """The steps with what comes after each; `retry` is the gateway's own policy.
 
-    Raises InvalidProvider and UnknownKeyAlias.
+    Raises InvalidProvider and UnknownKeyAlias, and for the unified schema what makes a step of it unfit.
     """
-    for step in request.steps:
-        if step.provider not in PROVIDERS:
-            raise InvalidProvider
+    steps = request.steps
+    if request.type == "universal":
+        return _Compiler(retry).plan(steps)
+    step = ready(steps[0])
+    policy = policy_for(step.options, retry)
+    if policy.max_attempts <= 1 and step.options.request_timeout_ms is None and step.translation is None:
+        return Plan(steps if step is steps[0] else (step,), ONE_TRIES, plain=True)
+    return Plan((step,), (policy,))
+
+
+def ready(step: Step) -> Step:
+    """The step as it can be sent; one that waits for the words of another stays as it is, for it cannot be yet."""
+    if step.provider == COMPAT:
+        return step if step.tagged else addressed(step)
+    if step.provider not in PROVIDERS:
+        raise InvalidProvider
+    if step.options.key_alias:
         require_alias(step)
-    return Plan(request.steps)
+    return step
+
+
+class _Compiler:
+    """Lays steps out one behind another, each before what it leads to; links among them are by position."""
+
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+        self._steps: list[Step] = []
+        self._after_success: list[int | None] = []
+        self._after_failure: list[int | None] = []
+
+    def plan(self, steps: Sequence[Step]) -> Plan:
+        self._add(steps, None)
+        policies = tuple(policy_for(step.options, self._retry) for step in self._steps)
+        return Plan(tuple(self._steps), policies, tuple(self._after_success), tuple(self._after_failure))
+
+    def _add(self, steps: Sequence[Step], otherwise: int | None) -> None:
+        """Steps tried in order; the failure of the last one leads where the failure of what they belong to does."""
+        for number, step in enumerate(steps):
+            here = len(self._steps)
+            following = here + size_of(step) if number + 1 < len(steps) else otherwise
+            self._steps.append(ready(step))
+            self._after_success.append(here + 1 if step.on_complete else None)
+            self._after_failure.append(following)
+            self._add(step.on_complete, following)
+
+
+def size_of(step: Step) -> int:
+    """How many positions a step and all that it leads to take."""
+    return 1 + sum(size_of(further) for further in step.on_complete)

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
 import msgspec
 
+from sluice.engine.heard import Heard, Repeated
 from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
@@ -49,12 +51,16 @@ class Recorder:
 class Trace:
     """One request on its way: who was let in, and a record for the step that runs."""
 
-    __slots__ = ("_record", "_recorder", "_request", "admitted")
+    __slots__ = ("_record", "_recorder", "_request", "admitted", "outside", "request_id")
 
     def __init__(self, recorder: Recorder, request: Request) -> None:
         self._recorder, self._request = recorder, request
         self._record: Record | None = None
         self.admitted: Admission | None = None
+        self.request_id = ""
+        """The id of the first record, once there is another: it names the request in all of them."""
+        self.outside: Callable[[Reply], None] | None = None
+        """What is to be done to a reply that is being recorded, and not seen by its log."""
 
     def __enter__(self) -> "Trace":
         return self
@@ -68,20 +74,34 @@ class Trace:
     def begin(self, step: Step) -> "Record":
         """A record for a step. Raises Overloaded where the spool is full and must not drop."""
         assert self.admitted is not None
-        self._record = Record(self._recorder, self._request, self.admitted, step)
-        return self._record
+        earlier = self._record
+        record = self._record = Record(self._recorder, self._request, self.admitted, step)
+        if earlier is not None:
+            self.request_id = record.request_id = self.request_id or earlier.id
+        return record
+
+    async def abandon(self, error: GatewayError) -> None:
+        """Ends the record of a step that failed without a reply, for the request goes on to another."""
+        if self._record is not None:
+            self._record.refused(error, self._status_of(error))
+            await self._record.settle()
 
     def refuse(self, error: GatewayError) -> Reply:
         """The reply that says no. What never reached a step is not logged."""
-        status = self._recorder.failure_status if isinstance(error, UpstreamFailure) else error.status
+        status = self._status_of(error)
         if self._record is not None:
             self._record.refused(error, status)
         return refusal(error, status)
+
+    def _status_of(self, error: GatewayError) -> int:
+        return self._recorder.failure_status if isinstance(error, UpstreamFailure) else error.status
 
     def follow(self, reply: Reply) -> Reply:
         """The same reply, its body watched and its head telling the ids."""
         if self._record is not None:
             self._record.follow(reply)
+            if self.outside is not None:
+                self.outside(reply)
         else:
             reply.lines.append(self._recorder.ids(self._request.options.event_id))
         return reply
@@ -107,10 +127,15 @@ class Record:
     _held: Part | None = None
     _ended = False
     _body: ReplyBody
+    _heard: "Heard | None" = None
     _asked: Recording = NO_BODY
     _told: Recording = NO_BODY
     _tape: Tape | None = None
     """The reply's tape, once it came in more than one part."""
+    request_id: str = ""
+    """Empty where it is the id."""
+    repeats = False
+    """Whether the request may have to be sent again, so that its body is to be kept."""
 
     def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
         spool, options = recorder.spool, step.options
@@ -118,7 +143,7 @@ class Record:
         if collect and spool.refusing:
             raise Overloaded
         self._recorder, self._request, self._admission, self._step = recorder, request, admission, step
-        self._id = spool.mint.mint()
+        self.id = spool.mint.mint()
         self._started_ms, self._started_s = spool.mint.last_ms, time.monotonic()
         self._collect = collect
 
@@ -137,18 +162,30 @@ class Record:
         """An attempt begins: the request body as the provider is to read it. What passes is recorded."""
         self._path = path
         self.attempts += 1
+        if self.attempts > 1:
+            return self._called_again(body)
         whole = body.whole
-        if not self._collect or whole == b"":
+        if whole == b"" or not (self._collect or (self.repeats and whole is None)):
             return body
         spool = self._recorder.spool
         if whole is not None and len(whole) <= spool.inline_bytes:
             self._asked = Whole(whole)
             return body
-        self._asked = tape = spool.tape(self._id, "request")
+        self._asked = tape = spool.tape(self.id, "request")
         if whole is None:
-            return Heard(body, tape)
+            self._heard = heard = Heard(body, tape)
+            return heard
         tape.add(whole)
         return body
+
+    def _called_again(self, body: Body) -> Body:
+        self._status, self._latency_s, self._terminal = 0, None, None
+        return body if self._heard is None else Repeated(self._heard)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether all that was read of the request's body is still there."""
+        return self._heard is None or self._heard.kept
 
     def answered(self, status: int, fields: dict[bytes, bytes], terminal_line: bytes) -> None:
         """The head of the reply is in."""
@@ -163,16 +200,43 @@ class Record:
         self._ending, self._status, self._error, self._detail = "refused", status, error.code, error.detail
         self._reply_type, self._reply_encoding, self._terminal = b"application/json", b"", None
 
+    @property
+    def reply_type(self) -> bytes:
+        """The media type that the provider gives its reply; likewise `reply_encoding`."""
+        return self._reply_type
+
+    @property
+    def reply_encoding(self) -> bytes:
+        return self._reply_encoding
+
+    def watch(self, body: ReplyBody) -> None:
+        """Takes the body of a reply, which is now to be read through this record."""
+        self._body = body
+
     def follow(self, reply: Reply) -> None:
         """Puts itself before the reply's body, and the ids into its head."""
         self._body, reply.body = reply.body, self
-        log_id = self._id.encode()
+        log_id = self.id.encode()
+        request_id = self.request_id.encode() if self.request_id else log_id
+        step = self._step
         reply.lines.append(
             b"cf-aig-step: %d\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"
-            % (self._step.index, log_id, self._step.options.event_id or log_id)
+            % (step.index, request_id, step.options.event_id or request_id)
         )
         if self._collect:
             reply.lines.append(b"cf-aig-log-id: %b\r\n" % log_id)
+        if self._request.type != "provider":
+            reply.lines.append(origin(step))
+
+    async def spoil(self, error: GatewayError) -> None:
+        """What came of the reply is of no use, and the rest of it is not waited for."""
+        if not self._ended:
+            self._ending, self._error, self._detail = "broken", error.code, error.detail or error.said
+            await self.settle()
+
+    def doubt(self, error: GatewayError) -> None:
+        """The reply came whole, and does not serve."""
+        self._error, self._detail = error.code, error.detail or error.said
 
     def crash(self, error: BaseException) -> None:
         """The request ends without a reply: its client left, or a bug of ours."""
@@ -180,7 +244,7 @@ class Record:
             self._ending, self._status = "abandoned", CLIENT_LEFT
         else:
             self._ending, self._status, self._error = "refused", InternalFault.status, InternalFault.code
-            _log.error("request crashed", extra=fields(request_id=self._id, error=type(error).__name__))
+            _log.error("request crashed", extra=fields(request_id=self.id, error=type(error).__name__))
         self._end()
 
     # --- the body of the reply
@@ -238,7 +302,7 @@ class Record:
         elif last and len(data) <= spool.inline_bytes:
             self._told = Whole(data)
         else:
-            self._told = self._tape = spool.tape(self._id, "response")
+            self._told = self._tape = spool.tape(self.id, "response")
             self._tape.add(data)
 
     # --- the ending
@@ -264,17 +328,18 @@ class Record:
             return
         self._ended = True
         if not self._collect:
+            self._asked.discard()
             return
         try:
             self._recorder.spool.append(self._admission.gateway, self._exchange(), self._asked, self._told)
         except Exception:  # a last resort: a log that cannot be written must not break the reply
-            _log.exception("log not written", extra=fields(log_id=self._id))
+            _log.exception("log not written", extra=fields(log_id=self.id))
 
     def _exchange(self) -> Exchange:
         request, step, options = self._request, self._step, self._step.options
         latency_s = self._latency_s
         return Exchange(
-            id=self._id,
+            id=self.id,
             account=self._admission.gateway.account,
             provider=step.provider,
             path=self._path,
@@ -299,8 +364,10 @@ class Record:
             custom_cost=options.custom_cost,
             request_bytes=self._asked.length,
             response_bytes=self._told.length,
+            compat=step.compat,
+            request_id=self.request_id,
             detail=self._detail,
-            event_id=options.event_id.decode("utf-8", "replace"),
+            event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
         )
 
 
@@ -320,23 +387,13 @@ class TerminalLine:
         return found
 
 
-class Heard:
-    """A request body that is recorded as it is read."""
-
-    __slots__ = ("_body", "_tape", "length")
-
-    whole: bytes | None = None
-
-    def __init__(self, body: Body, tape: Tape) -> None:
-        self._body, self._tape = body, tape
-        self.length = body.length
-
-    async def read(self) -> bytes:
-        data = await self._body.read()
-        self._tape.add(data)
-        if self._tape.behind:
-            await self._tape.settle()
-        return data
+def origin(step: Step) -> bytes:
+    """The field lines that say who answered, for requests that do not say it themselves."""
+    line = b"cf-aig-provider: %b\r\n" % step.provider.encode()
+    model = step.model
+    if not model or not model.isascii() or not model.isprintable():
+        return line
+    return b"%bcf-aig-model: %b\r\n" % (line, model.encode())
 
 
 def refusal(error: GatewayError, status: int) -> Reply:

@@ -1,35 +1,159 @@
 """The only interpreter of Plans."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
 from sluice.engine.attempt import Attempts
-from sluice.engine.recorder import Trace
-from sluice.values.errors import UpstreamFailure
-from sluice.values.plan import Outcome, Plan
+from sluice.engine.drain import drain
+from sluice.engine.held import Held, hold_beginning, hold_whole
+from sluice.engine.planning import ready
+from sluice.engine.recorder import Record, Trace
+from sluice.engine.retry import Failure, next_delay_ms
+from sluice.engine.template import filled
+from sluice.engine.translation import Outside, translated
+from sluice.engine.words import words_of
+from sluice.values.errors import (
+    GatewayError,
+    MalformedRequest,
+    OutputUnreadable,
+    Overloaded,
+    UpstreamFailure,
+    UpstreamTimeout,
+)
+from sluice.values.plan import Plan
 from sluice.values.reply import Reply
+from sluice.values.request import Step
+
+FAILURES: Final = (UpstreamFailure, OutputUnreadable, Overloaded)
+"""What ends a try, and not the request: another may do better."""
+
+Make = Callable[[Step, Record], Awaitable[Reply]]
 
 
 class Workflow:
-    """Runs plans, step by step."""
+    """Runs plans."""
 
     def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
 
     async def run(self, plan: Plan, trace: Trace) -> Reply:
         """The reply of the step that succeeded, else of the last one. Raises GatewayError where that had none."""
+        if plan.plain:
+            step = plan.steps[0]
+            return await self._attempts.make(step, trace.begin(step))
+        return await Run(self._attempts.make, plan, trace).reply()
+
+
+class Tried:
+    """How a step went: with a reply, a failure (an error, or the status of the reply), or both."""
+
+    __slots__ = ("failure", "outside", "record", "reply")
+
+    def __init__(
+        self, record: Record, reply: Reply | None, failure: Failure | None, outside: Outside | None = None
+    ) -> None:
+        self.record, self.reply, self.failure, self.outside = record, reply, failure, outside
+
+    def give_up(self) -> None:
+        """Lets the connection go, for another try."""
+        if self.reply is not None:
+            self.reply.body.close(complete=True)
+
+
+class Run:
+    """One run of a plan: where it stands, and the words of the steps that have completed."""
+
+    def __init__(self, make: Make, plan: Plan, trace: Trace) -> None:
+        self._make, self._plan, self._trace = make, plan, trace
+        self._words: dict[str, str] = {}
+
+    async def reply(self) -> Reply:
+        """The reply for the client, its first byte at hand. Raises GatewayError where there is none."""
         position = 0
         while True:
-            step = plan.steps[position]
-            failure: UpstreamFailure | None = None
-            reply: Reply | None = None
-            outcome: Outcome = "failure"
-            try:
-                reply = await self._attempts.make(step, trace.begin(step))
-                if reply.status < 400:
-                    outcome = "success"
-            except UpstreamFailure as error:
-                failure = error
-            following = plan.next(position, outcome)
+            tried = await self._step(position)
+            following = self._plan.next(position, "success" if tried.failure is None else "failure")
             if following is None:
-                if reply is None:
-                    raise failure or AssertionError("a step has a reply or a failure")
-                return reply
+                return self._answer(tried)
+            await self._leave(tried)
             position = following
+
+    def _answer(self, tried: Tried) -> Reply:
+        """Where the run ends: the reply as it is, an error status among them (contract 2.2)."""
+        if isinstance(tried.failure, GatewayError):
+            raise tried.failure
+        assert tried.reply is not None
+        self._trace.outside = tried.outside
+        return tried.reply
+
+    async def _leave(self, tried: Tried) -> None:
+        """Ends the record of a step whose reply does not go to the client."""
+        if tried.reply is not None:
+            if isinstance(tried.failure, GatewayError):
+                tried.record.doubt(tried.failure)
+            await drain(tried.record, tried.reply)
+        elif isinstance(tried.failure, GatewayError):
+            await self._trace.abandon(tried.failure)
+
+    async def _step(self, position: int) -> Tried:
+        """A step, tried as often as its policy says."""
+        step = self._plan.steps[position]
+        try:
+            step = self._finished(step)
+        except GatewayError as error:
+            return Tried(self._trace.begin(step), None, error)
+        policy = self._plan.policies[position]
+        continues = self._plan.next(position, "success") is not None
+        is_last = self._plan.next(position, "failure") is None
+        record = self._trace.begin(step)
+        record.repeats = policy.max_attempts > 1
+        attempt = 0
+        while True:
+            attempt += 1
+            # There is nothing left to fall back to, so the provider is waited for (contract 2.5).
+            waits = is_last and attempt == policy.max_attempts > 1
+            tried = await self._try(position, step, record, None if waits else step.options.request_timeout_ms)
+            if continues and tried.reply is not None and tried.failure is None:
+                tried.failure = await self._keep_words(step, tried.record, tried.reply)
+            delay_ms = next_delay_ms(policy, attempt, tried.failure)
+            if delay_ms is None or not record.repeatable:
+                return tried
+            tried.give_up()
+            await asyncio.sleep(delay_ms / 1000)
+
+    async def _try(self, position: int, step: Step, record: Record, timeout_ms: int | None) -> Tried:
+        """One exchange, up to the first byte of the body of a reply that may serve."""
+        reply: Reply | None = None
+        try:
+            async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+                reply = await self._make(step, record)
+                if reply.status < 400:
+                    await hold_beginning(reply)
+            outside = None if step.translation is None else await translated(reply, record, step.translation)
+            return Tried(record, reply, None if reply.status < 400 else reply.status, outside)
+        except FAILURES as error:
+            return Tried(record, reply, error)
+        except MalformedRequest as error:
+            if step is self._plan.steps[position]:
+                raise
+            return Tried(record, reply, error)  # not the client wrote it so, but a model
+        except TimeoutError:
+            late = UpstreamTimeout("The provider did not answer in time")
+            if reply is not None:
+                reply.body = Held((), None, late)
+            return Tried(record, reply, late)
+
+    async def _keep_words(self, step: Step, record: Record, reply: Reply) -> Failure | None:
+        """Takes a reply in, for the steps behind it; why that cannot be done."""
+        try:
+            data = await hold_whole(reply)
+        except FAILURES as error:
+            return error
+        if step.id:
+            self._words[step.id] = words_of(record.reply_type, record.reply_encoding, data)
+        return None
+
+    def _finished(self, step: Step) -> Step:
+        """The step with the words that it waited for. Raises GatewayError where it cannot be made."""
+        return ready(filled(step, self._words)) if step.tagged else step

@@ -1,5 +1,6 @@
 """Records one body as it passes: in memory while it is small, in a side file when it is not."""
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
@@ -105,6 +106,13 @@ class Tape:
             self.hand_over()
             await self._desk.sides.settled(self.file)
 
+    async def reread(self, start: int, size: int) -> bytes:
+        """Some of what was recorded, from memory or from the disk. Raises OSError where it is not there any more."""
+        if self.file is None:
+            return b"".join(self.parts)[start : start + size]
+        await self.settle()
+        return await asyncio.to_thread(_read, self.file.path, start, size)
+
     def discard(self) -> None:
         """Forgets the body: it will not be logged."""
         self._let_go()
@@ -149,6 +157,15 @@ class Tape:
         self._desk.held -= self._held
         self.parts, self._held = [], 0
         self._ceiling = -1
+
+
+def _read(path: Path, start: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(size)
+    if len(data) < size:
+        raise OSError(f"{path.name} is short")
+    return data
 
 
 Recording = Tape | Whole

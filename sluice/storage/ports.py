@@ -110,6 +110,10 @@ class ControlReader(Protocol):
         """Resolved prices, None where the model was never resolved. Rates of nothing but None: the list has none."""
         ...
 
+    def listed_models(self) -> list[tuple[str, str]]:
+        """Every provider's models that the price list names, in the order of their names."""
+        ...
+
     def deleted_gateways(self) -> list[ShardKey]:
         """Gateways whose logs are to be dropped. Only what is listed here may be: a missing row proves nothing."""
         ...

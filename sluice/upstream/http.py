@@ -8,7 +8,7 @@ from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
-from sluice.values.errors import UpstreamBroken, UpstreamTimeout
+from sluice.values.errors import UpstreamBroken
 from sluice.values.reply import Part
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
@@ -61,14 +61,6 @@ class HttpClient:
                 if whole is None or not stale:
                     raise
             connection = await pool.fresh()
-
-    async def send_within(self, timeout_ms: int, pool: Pool, method: bytes, head: bytes, body: Body) -> "UpstreamReply":
-        """The same, all of it within a time: a connection is to be had, and the head to come."""
-        try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                return await self.send(pool, method, head, body)
-        except TimeoutError as error:
-            raise UpstreamTimeout("The provider did not answer in time") from error
 
     def close(self) -> None:
         for pool in self._pools.values():

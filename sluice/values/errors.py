@@ -82,6 +82,10 @@ class UnsupportedVersion(MalformedRequest):
     message = "HTTP version not supported"
 
 
+class TemplateFailure(MalformedRequest):
+    """The words of an earlier step cannot be put where a step wants them."""
+
+
 class InvalidProvider(GatewayError):
     code, status = 2008, 400
     message = "Invalid provider"
@@ -95,6 +99,20 @@ class Unauthorized(GatewayError):
 class UnknownKeyAlias(GatewayError):
     code, status = 2040, 400
     message = "Unknown provider key alias"
+
+
+class BadChatCompletion(GatewayError):
+    """A call of the unified endpoint does not name a provider and a model of it."""
+
+    code, status = 2019, 400
+    message = "Chat completion bad format"
+
+
+class RouteNotFound(GatewayError):
+    """There are no dynamic routes yet."""
+
+    code, status = 2031, 404
+    message = "Dynamic route not found"
 
 
 class UpstreamFailure(GatewayError):

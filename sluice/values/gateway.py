@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from sluice.values.request import ONE_TRY, Backoff, RetryPolicy
 from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway
 
 Verdict = Literal["FLAG", "BLOCK"]
@@ -94,7 +95,7 @@ class GatewayConfig(msgspec.Struct, frozen=True):
     retry_max_attempts: Annotated[int, Meta(ge=1, le=5)] | None = None
     retry_delay: Annotated[int, Meta(ge=0, le=60_000)] | None = None
     """Milliseconds."""
-    retry_backoff: Literal["constant", "linear", "exponential"] | None = None
+    retry_backoff: Backoff | None = None
     dlp: Dlp | None = Dlp(enabled=False, policies=[])
     guardrails: Guardrails | None = None
     otel: list[OtelExporter] | None = None
@@ -109,6 +110,12 @@ class GatewayConfig(msgspec.Struct, frozen=True):
 
 DEFAULT_GATEWAY_CONFIG = GatewayConfig(authentication=True)
 """What the gateway `default` is made with (contract 0.4)."""
+
+
+def retry_policy(config: GatewayConfig) -> RetryPolicy:
+    """How often a request is tried that does not say so itself."""
+    asked = (config.retry_max_attempts or 1, config.retry_delay or 0, config.retry_backoff or "constant")
+    return ONE_TRY if asked == (1, 0, "constant") else RetryPolicy(*asked)
 
 
 class GatewayRecord(msgspec.Struct, frozen=True):

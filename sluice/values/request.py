@@ -1,6 +1,6 @@
 """What a client asks of us, parsed once at the edge."""
 
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -32,6 +32,39 @@ class ClientBody(Body, Protocol):
         ...
 
 
+class BytesBody:
+    """A request body that Sluice has made itself: it is always at hand."""
+
+    __slots__ = ("_read", "length", "whole")
+
+    def __init__(self, data: bytes) -> None:
+        self.whole: bytes | None = data
+        self.length: int | None = len(data)
+        self._read = False
+
+    async def read(self) -> bytes:
+        data = b"" if self._read else self.whole or b""
+        self._read = True
+        return data
+
+    async def gather(self, most_bytes: int) -> None:
+        return None
+
+
+Backoff = Literal["constant", "linear", "exponential"]
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, gc=False):
+    """How often a step is tried, the first time included, and how long is waited between two tries."""
+
+    max_attempts: int = 1
+    delay_ms: int = 0
+    backoff: Backoff = "constant"
+
+
+ONE_TRY: Final = RetryPolicy()
+
+
 class Options(msgspec.Struct, frozen=True, gc=False):
     """What a client asks in `cf-aig-*` headers. Raw values stay bytes: the keeper judges them (contract 7.5)."""
 
@@ -42,9 +75,20 @@ class Options(msgspec.Struct, frozen=True, gc=False):
     custom_cost: bytes = b""
     request_timeout_ms: int | None = None
     key_alias: str = ""
+    max_attempts: int | None = None
+    retry_delay_ms: int | None = None
+    backoff: Backoff | None = None
 
 
 DEFAULT_OPTIONS: Final = Options()
+
+
+class Translation(msgspec.Struct, frozen=True):
+    """How the reply to a translated step is to be told in OpenAI's shape."""
+
+    shape: Literal["chat", "responses"]
+    include_usage: bool = False
+    """Whether a stream ends with a chunk of usage (`stream_options.include_usage`)."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -62,6 +106,18 @@ class Step(msgspec.Struct, frozen=True):
     content_encoding: bytes
     body: ClientBody
     options: Options
+    id: str = ""
+    """The client's name for it, by which later steps ask for its words; empty where it has none."""
+    on_complete: tuple["Step", ...] = ()
+    """What is to be done once it has succeeded: steps, tried in order (contract 2.6)."""
+    tagged: bool = False
+    """Whether words of earlier steps are to be put into it before it is sent."""
+    model: str = ""
+    """The model that it asks for, where that is known."""
+    compat: bool = False
+    """Whether it is asked in the one schema for all providers (contract 1.3)."""
+    translation: Translation | None = None
+    """Given where the provider does not speak that schema."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from sluice.values.request import ONE_TRY, RetryPolicy
+
 Permission = Literal["run", "read", "edit", "metadata_read"]
 PERMISSIONS: tuple[Permission, ...] = ("run", "read", "edit", "metadata_read")
 
@@ -36,6 +38,8 @@ class Gateway(msgspec.Struct, frozen=True):
     name: str
     authentication: bool
     collect_logs: bool
+    retry: RetryPolicy = ONE_TRY
+    """What holds for requests that do not say themselves how often they are to be tried."""
 
 
 class Token(msgspec.Struct, frozen=True):

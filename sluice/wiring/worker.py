@@ -53,6 +53,7 @@ async def run_worker(child: Child) -> None:
             settings,
             ready=lambda: not server.draining and spool.writable and not spool.refusing,
             refuse=recorder.refuse,
+            catalogue=control.listed_models,
         )
         server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics)
         for listener in child.listeners:

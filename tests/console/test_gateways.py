@@ -230,7 +230,6 @@ UNBUILT = {
     "rate_limiting_limit": 1,
     "log_management": 10_000,
     "logpush": True,
-    "retry_max_attempts": 2,
     "dlp": {"enabled": True, "policies": []},
     "guardrails": {"prompt": {"S1": "BLOCK"}, "response": {}},
     "otel": [{"url": "https://otel.example.com", "headers": {}}],

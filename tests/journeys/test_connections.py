@@ -317,12 +317,9 @@ async def test_an_offer_to_speak_http_2_is_ignored(gateway: Any, wire: Any, comp
             assert not {"upgrade", "http2-settings"} & {name.lower() for name, _ in reply.seen}
 
 
-@pytest.mark.parametrize(
-    ("path", "what"),
-    [("openai/realtime?model=x", "WebSockets are"), ("/v1/local/default", "The universal endpoint is")],
-)
+@pytest.mark.parametrize("path", ["openai/realtime?model=x", "/v1/local/default"])
 async def test_a_websocket_is_refused_in_words_and_its_connection_closed(
-    gateway: Any, wire: Any, compose: Any, path: str, what: str, error_body: Any
+    gateway: Any, wire: Any, compose: Any, path: str, error_body: Any
 ):
     offer = {
         "Connection": "Upgrade",
@@ -333,7 +330,7 @@ async def test_a_websocket_is_refused_in_words_and_its_connection_closed(
     async with wire(gateway) as line:
         reply = await line.ask(compose(gateway, "GET", path, **offer) + b"\x81\x80abcd")
         assert (reply.status, reply.header("connection")) == (400, "close")
-        assert reply.json() == error_body(400, 2004, f"{what} not available in this version of Sluice")
+        assert reply.json() == error_body(400, 2004, "WebSockets are not available in this version of Sluice")
         assert await line.end() == b""
 
 

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 
 from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, StoreFault
-from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord
+from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, retry_policy
 from sluice.values.ids import wall_ms
 from sluice.values.log import ShardKey
 from sluice.values.rates import Rates
@@ -39,7 +39,7 @@ _READ_BUSY_MS: Final = 100
 """A reader waits only while a log left by a killed writer is recovered."""
 _WRITE_BUSY_MS: Final = 2_000
 
-_GATEWAY: Final = "id, account, name, authentication, collect_logs"
+_GATEWAY: Final = "id, account, name, authentication, collect_logs, config"
 _TOKEN: Final = "id, account, gateway, permissions, expires_ms"
 ABSENT: Final = Rates(None, None)
 """The rates of a model that the price list does not know."""
@@ -47,7 +47,7 @@ ABSENT: Final = Rates(None, None)
 _PUT_PRICE: Final = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
 _decode_rates = msgspec.json.Decoder(Rates).decode
 _decode_config = msgspec.json.Decoder(GatewayConfig).decode
-GatewayRow = tuple[bytes, str, str, int, int]
+GatewayRow = tuple[bytes, str, str, int, int, bytes]
 TokenRow = tuple[str, str, str | None, str, int | None]
 TokenRecordRow = tuple[str, str, str | None, str, int | None, str, int]
 
@@ -104,6 +104,10 @@ class EmbeddedControlReader:
         if row is None:
             return None
         return ABSENT if row[0] is None else _decode_rates(row[0])
+
+    def listed_models(self) -> list[tuple[str, str]]:
+        with control_faults():
+            return list(self._db.execute("SELECT provider, model FROM prices WHERE listed ORDER BY provider, model"))
 
     def deleted_gateways(self) -> list[ShardKey]:
         with control_faults():
@@ -186,7 +190,10 @@ class EmbeddedControlStore(EmbeddedControlReader):
                 raise NotThere(name)
             config, modified_ms = change(found.config), max(self._clock_ms(), found.modified_ms)
             gateway = msgspec.structs.replace(
-                found.gateway, authentication=config.authentication, collect_logs=config.collect_logs
+                found.gateway,
+                authentication=config.authentication,
+                collect_logs=config.collect_logs,
+                retry=retry_policy(config),
             )
             self._db.execute(
                 "UPDATE gateways SET authentication = ?, collect_logs = ?, config = ?, modified_ms = ? WHERE id = ?",
@@ -311,12 +318,10 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def _gateway_records(self, where: str, values: tuple[str | int, ...]) -> Iterator[GatewayRecord]:
         with control_faults():
             rows: list[tuple[bytes, str, str, int, int, bytes, int, int]] = list(
-                self._db.execute(
-                    f"SELECT {_GATEWAY}, config, created_ms, modified_ms FROM gateways WHERE {where}", values
-                )
+                self._db.execute(f"SELECT {_GATEWAY}, created_ms, modified_ms FROM gateways WHERE {where}", values)
             )
         for row in rows:
-            yield GatewayRecord(_gateway(row[:5]), _decode_config(row[5]), row[6], row[7])
+            yield GatewayRecord(_gateway(row[:6]), _decode_config(row[5]), row[6], row[7])
 
     def _insert_account(self, account: str, plan: Plan) -> Account:
         made = Account(account, plan, self._clock_ms())
@@ -326,7 +331,8 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def _insert_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
         self._require(account, None)
         now_ms = self._clock_ms()
-        gateway = Gateway(secrets.token_bytes(16), account, name, config.authentication, config.collect_logs)
+        retry = retry_policy(config)
+        gateway = Gateway(secrets.token_bytes(16), account, name, config.authentication, config.collect_logs, retry)
         self._db.execute(
             "INSERT INTO gateways (id, account, name, authentication, collect_logs, config, created_ms, modified_ms)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -415,8 +421,9 @@ def _assert_edition(db: apsw.Connection, path: Path) -> None:
 
 
 def _gateway(row: GatewayRow) -> Gateway:
-    gateway_id, account, name, authentication, collect_logs = row
-    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs))
+    gateway_id, account, name, authentication, collect_logs, config = row
+    retry = retry_policy(_decode_config(config))
+    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs), retry)
 
 
 def _token(row: TokenRow) -> Token:

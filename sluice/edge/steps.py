@@ -1,0 +1,247 @@
+"""The body of a universal request to Steps: every header and setting of each settled, every error named. Pure."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Raw
+
+from sluice.edge.native import Names, forwardable
+from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
+from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
+from sluice.engine.compat import COMPAT, PATHS, model_or_none
+from sluice.engine.retry import LONGEST_DELAY_MS
+from sluice.engine.template import TAG, ids_in
+from sluice.providers.endpoints import model_in_path
+from sluice.providers.registry import PROVIDERS, find
+from sluice.values.errors import InvalidProvider, MalformedRequest
+from sluice.values.request import BytesBody, Header, Options, Step
+
+MOST_STEPS: Final = 50
+"""Those that follow others among them."""
+DEEPEST: Final = 5
+"""How many steps may follow one out of another."""
+MOST_TRIES: Final = 6
+"""By `option.retry`, which counts the tries after the first."""
+LONGEST_ENDPOINT: Final = 16 * 1024
+MOST_HEADER_BYTES: Final = 64 * 1024
+LONGEST_ID: Final = 256
+LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
+OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
+"""As some pages have it."""
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_PATH: Final = re.compile(r"[\x00-\x20\x7f#]")
+_IN_PATH: Final = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def parse_steps(body: bytes, outer: Options, names: Names) -> tuple[Step, ...]:
+    """The steps of a request; `outer` is what its own headers ask for. Raises MalformedRequest and InvalidProvider."""
+    shapes = decode_steps(body)
+    parser = _Parser(outer, names)
+    if not isinstance(shapes, list):
+        return (parser.step(shapes, "", 0, 0),)
+    if not shapes:
+        raise MalformedRequest("The body must have at least one step")
+    return tuple([parser.step(shape, f"[{index}]", index, 0) for index, shape in enumerate(shapes)])
+
+
+class _Parser:
+    """Goes through the steps in the order in which they stand, and knows those before."""
+
+    def __init__(self, outer: Options, names: Names) -> None:
+        self._outer, self._names = outer, names
+        self._seen: set[str] = set()
+        self._count = 0
+
+    def step(self, shape: StepShape, place: str, index: int, depth: int) -> Step:
+        """A step and all that follows it. `index` is that of the element of the array that it belongs to."""
+        self._count += 1
+        if self._count > MOST_STEPS:
+            raise MalformedRequest(f"{place}: there are more than {MOST_STEPS} steps")
+        if depth > DEEPEST:
+            raise MalformedRequest(f"{place} is nested more than {DEEPEST} deep")
+        step = self._alone(shape, place, index)
+        if depth:
+            step = self._with_tags(step, place)
+        if step.id:
+            self._seen.add(step.id)
+        following = self._following(shape.option, place, index, depth)
+        return msgspec.structs.replace(step, on_complete=following) if following else step
+
+    def _following(self, option: Option | None, place: str, index: int, depth: int) -> tuple[Step, ...]:
+        if option is None:
+            return ()
+        if given(option.when):
+            raise MalformedRequest(f"{joined(place, 'option.when')} is not available in this version of Sluice")
+        shapes, where = option.on_complete, joined(place, "option.onComplete")
+        if isinstance(shapes, StepShape):
+            return (self.step(shapes, where, index, depth + 1),)
+        if shapes == []:
+            raise MalformedRequest(f"{where} must have at least one step")
+        return tuple([self.step(shape, f"{where}[{at}]", index, depth + 1) for at, shape in enumerate(shapes or ())])
+
+    def _alone(self, shape: StepShape, place: str, index: int) -> Step:
+        provider = provider_of(shape.provider)
+        headers, fields = headers_of(shape, place)
+        endpoint, query = endpoint_of(shape, place, provider)
+        body = given(shape.query)
+        if body and b"content-type" not in fields:
+            headers.append((b"content-type", b"Content-Type", b"application/json"))
+        if len(shape.id or "") > LONGEST_ID:
+            raise MalformedRequest(f"{joined(place, 'id')} is longer than {LONGEST_ID} characters")
+        return Step(
+            index,
+            provider,
+            endpoint,
+            query,
+            b"POST",
+            forwardable(headers, fields, self._names),
+            fields.get(b"content-type", b"application/json" if body else b""),
+            fields.get(b"content-encoding", b""),
+            BytesBody(body),
+            options_of(shape, parse_options(fields, self._outer), place),
+            id=shape.id or "",
+            model=model_or_none(body) or model_of_path(provider, endpoint),
+        )
+
+    def _with_tags(self, step: Step, place: str) -> Step:
+        """A step that follows another may ask for the words of any before it, and of none else."""
+        asked = ids_in(step)
+        for name in asked:
+            if name not in self._seen:
+                problem = "itself" if name == step.id else f"the step '{name}', which is not one before it"
+                raise MalformedRequest(f"{place} asks for the response of {problem}")
+        return msgspec.structs.replace(step, tagged=True) if asked else step
+
+
+def provider_of(slug: str) -> str:
+    if slug.lower() == COMPAT:
+        return COMPAT
+    provider = find(slug)
+    if provider is None:
+        raise InvalidProvider
+    return provider.name
+
+
+def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, bytes]:
+    """Path and query of the vendor's endpoint, as they go on the wire but for the tags in them."""
+    text = shape.endpoint.lstrip("/")
+    if len(text) > LONGEST_ENDPOINT:
+        raise MalformedRequest(f"{joined(place, 'endpoint')} is longer than {LONGEST_ENDPOINT} characters")
+    if _NOT_IN_PATH.search(TAG.sub("", text)):
+        raise MalformedRequest(f"{joined(place, 'endpoint')} must be a path, without spaces and without a fragment")
+    path, _, query = "".join(_on_the_wire(text)).encode().partition(b"?")
+    if provider != COMPAT:
+        return path, query
+    path = OLD_NAMES.get(path, path)
+    if path not in PATHS:
+        known = ", ".join(known.decode() for known in PATHS)
+        raise MalformedRequest(f"{joined(place, 'endpoint')} must be one of {known}")
+    return path, query
+
+
+def _on_the_wire(text: str) -> Iterator[str]:
+    at = 0
+    for found in TAG.finditer(text):
+        yield quote(text[at : found.start()], safe=_IN_PATH)
+        yield found[0]
+        at = found.end()
+    yield quote(text[at:], safe=_IN_PATH)
+
+
+def model_of_path(provider: str, endpoint: bytes) -> str:
+    row = PROVIDERS.get(provider)
+    return "" if row is None else model_in_path(provider, row.endpoint(endpoint).decode()) or ""
+
+
+def headers_of(shape: StepShape, place: str) -> tuple[list[Header], dict[bytes, bytes]]:
+    """The header fields of a step, and their values by lower-case name."""
+    headers: list[Header] = []
+    fields: dict[bytes, bytes] = {}
+    size = 0
+    for name, raw in (shape.headers or {}).items():
+        where = joined(place, f"headers.{name[:64]}")
+        if not _NAME.fullmatch(name):
+            raise MalformedRequest(f"{where} is no name of a header")
+        value = value_of(raw, where)
+        if value is None:
+            continue
+        size += len(name) + len(value)
+        lower = name.lower().encode()
+        headers.append((lower, name.encode(), value))
+        fields[lower] = value
+    if size > MOST_HEADER_BYTES:
+        raise MalformedRequest(f"{joined(place, 'headers')} are longer than {MOST_HEADER_BYTES} bytes")
+    if shape.authorization and b"authorization" not in fields:
+        value = header_value(shape.authorization, joined(place, "authorization"))
+        headers.append((b"authorization", b"Authorization", value))
+        fields[b"authorization"] = value
+    return headers, fields
+
+
+def value_of(raw: Raw, where: str) -> bytes | None:
+    """A header's value: strings as they are, all else as its JSON (contract 2.1); null is as good as left out."""
+    text = bytes(raw).decode().strip()
+    if text == "null":
+        return None
+    if text.startswith('"'):
+        try:
+            text = msgspec.json.decode(text, type=str)
+        except msgspec.DecodeError:
+            raise MalformedRequest(f"{where} is not valid Unicode") from None
+    elif text.startswith(("{", "[")):
+        text = msgspec.json.format(text, indent=-1)
+    return header_value(text, where)
+
+
+def header_value(text: str, where: str) -> bytes:
+    text = text.strip()
+    if _CONTROL.search(text):
+        raise MalformedRequest(f"{where} must not have control characters")
+    return text.encode()
+
+
+def options_of(shape: StepShape, options: Options, place: str) -> Options:
+    """Over what the headers ask for stands the step's `config`, and over that its `option` (contract 2.4, 2.6)."""
+    said: dict[str, object] = {}
+    if shape.event_id:
+        said["event_id"] = header_value(shape.event_id, joined(place, "eventId"))
+    if shape.config is not None:
+        said |= _configured(shape.config, joined(place, "config"))
+    if shape.option is not None:
+        said |= _optional(shape.option)
+    return msgspec.structs.replace(options, **said) if said else options
+
+
+def _configured(config: Config, place: str) -> dict[str, object]:
+    tries, delay_ms, timeout_ms = config.max_attempts, config.retry_delay, config.request_timeout
+    found: dict[str, object] = {
+        "max_attempts": None if tries is None else int(min(max(tries, 1), MOST_ATTEMPTS)),
+        "retry_delay_ms": None if delay_ms is None else int(min(delay_ms, LONGEST_DELAY_MS)),
+        "backoff": config.backoff,
+        "request_timeout_ms": _timeout_ms(timeout_ms),
+        "collect_log": config.collect_log,
+        "metadata": parse_metadata(given(config.metadata)) or None,
+        "custom_cost": given(config.custom_cost) or None,
+        "event_id": None if not config.event_id else header_value(config.event_id, joined(place, "eventId")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _optional(option: Option) -> dict[str, object]:
+    retry, delay_ms = option.retry, option.delay
+    found: dict[str, object] = {
+        "max_attempts": None if retry is None else int(min(retry + 1, MOST_TRIES)),
+        "retry_delay_ms": None if delay_ms is None else int(min(delay_ms, LONGEST_DELAY_MS)),
+        "backoff": option.backoff,
+        "request_timeout_ms": _timeout_ms(option.timeout),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _timeout_ms(given: float | None) -> int | None:
+    """None for no time at all, which would be no timeout but a way to fail."""
+    return None if not given else max(1, int(min(given, LONGEST_TIMEOUT_MS)))

@@ -1,0 +1,161 @@
+"""The one schema for all providers: which of them a step means, and the step as that one is to see it. Pure."""
+
+import re
+from collections.abc import Callable
+from itertools import islice
+from typing import Final, Literal
+
+import msgspec
+
+from sluice.providers.anthropic import ANTHROPIC
+from sluice.providers.anthropic_chat.decoding import Translated
+from sluice.providers.anthropic_chat.request import to_messages as chat_to_messages
+from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
+from sluice.providers.provider import Compat, Provider
+from sluice.providers.registry import PROVIDERS, find
+from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
+from sluice.values.request import BytesBody, Header, Step, Translation
+
+Shape = Literal["chat", "responses"]
+
+COMPAT: Final = "compat"
+"""The slug by which a step or a path asks for it."""
+PATHS: Final[dict[bytes, Callable[[Compat], bytes | None]]] = {
+    b"chat/completions": lambda compat: compat.chat,
+    b"responses": lambda compat: compat.responses,
+    b"embeddings": lambda compat: compat.embeddings,
+}
+"""What is served under it, and where a vendor that speaks it has the same."""
+TRANSLATED: Final[dict[bytes, tuple[Shape, Callable[[bytes, str], Translated]]]] = {
+    b"chat/completions": ("chat", chat_to_messages),
+    b"responses": ("responses", responses_to_messages),
+}
+"""What is translated for Anthropic, which has nothing of it."""
+MESSAGES: Final = b"v1/messages"
+_NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
+_MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
+_VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    model: str | None = None
+
+
+_ASKED: Final = msgspec.json.Decoder(_Asked)
+
+
+def addressed(step: Step) -> Step:
+    """The step as its provider is to see it.
+
+    Raises BadChatCompletion, RouteNotFound, InvalidProvider, and MalformedRequest for what that provider cannot do.
+    """
+    body = step.body.whole or b""
+    provider, model = provider_and_model(body)
+    path_of = PATHS.get(step.endpoint)
+    if path_of is None:
+        raise MalformedRequest(f"The unified endpoint serves {', '.join(path.decode() for path in PATHS)}")
+    path = path_of(provider.compat)
+    headers = signed(step.headers, provider)
+    if path is None:
+        return _translated(step, provider, model, headers)
+    return msgspec.structs.replace(
+        step,
+        provider=provider.name,
+        endpoint=path,
+        headers=headers,
+        body=BytesBody(with_model(body, model)),
+        model=model,
+        compat=True,
+    )
+
+
+def is_served(slug: str) -> bool:
+    """Whether chat completions in the unified schema reach this provider."""
+    provider = PROVIDERS.get(slug)
+    return provider is not None and (provider.compat.chat is not None or provider is ANTHROPIC)
+
+
+def provider_and_model(body: bytes) -> tuple[Provider, str]:
+    """What the model of a request names: everything up to its first slash is the provider (contract 1.3)."""
+    slug, _, model = (model_in(body) or "").partition("/")
+    if not slug or not model:
+        raise BadChatCompletion
+    if slug.lower() == "dynamic":
+        raise RouteNotFound
+    provider = find(slug)
+    if provider is None:
+        raise InvalidProvider
+    return provider, model
+
+
+def model_in(body: bytes) -> str | None:
+    """The model that a request names. Raises MalformedRequest where the body is no JSON object."""
+    try:
+        return _ASKED.decode(body).model
+    except msgspec.ValidationError as error:
+        raise BadChatCompletion from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest("The body is not valid JSON") from error
+
+
+def model_or_none(body: bytes) -> str | None:
+    """The same where nothing depends on it."""
+    try:
+        return _ASKED.decode(body).model if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """The body with this model in the place of its own; every other byte stays what it was."""
+    found = list(islice(_MODEL.finditer(body), 2))
+    spans = [found[0].span(1)] if len(found) == 1 else list(_spans_of_model(body))
+    value = msgspec.json.encode(model)
+    for start, end in reversed(spans):
+        body = b"%b%b%b" % (body[:start], value, body[end:])
+    return body
+
+
+def signed(headers: list[Header], provider: Provider) -> list[Header]:
+    """The headers with the key of `Authorization: Bearer` where the vendor wants it."""
+    for at, (name, _, value) in enumerate(headers):
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return [*headers[:at], *provider.sign(value[7:].strip()), *headers[at + 1 :]]
+    return headers
+
+
+def _translated(step: Step, provider: Provider, model: str, headers: list[Header]) -> Step:
+    if provider is not ANTHROPIC or step.endpoint not in TRANSLATED:
+        raise MalformedRequest(f"{provider.name} has no {step.endpoint.decode()} in OpenAI's shape")
+    shape, translate = TRANSLATED[step.endpoint]
+    told = translate(step.body.whole or b"", model)
+    kept = [header for header in headers if header[0] not in _NOT_TRANSLATED]
+    named = {name for name, _, _ in kept}
+    added = [header for header in provider.default_headers if header[0] not in named]
+    return msgspec.structs.replace(
+        step,
+        provider=provider.name,
+        endpoint=MESSAGES,
+        headers=[*kept, (b"content-type", b"Content-Type", b"application/json"), *added],
+        content_type=b"application/json",
+        body=BytesBody(told.body),
+        model=model,
+        compat=True,
+        translation=Translation(shape, told.include_usage),
+    )
+
+
+def _spans_of_model(body: bytes) -> list[tuple[int, int]]:
+    """Where the values of the outermost `model` fields are, should there be several, or nested ones beside them."""
+    spans: list[tuple[int, int]] = []
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        text = token[0]
+        if text in b"{[":
+            depth += 1
+        elif text in b"}]":
+            depth -= 1
+        elif depth == 1 and (value := _VALUE.match(body, token.end())) and msgspec.json.decode(text) == "model":
+            spans.append(value.span(1))
+    return spans

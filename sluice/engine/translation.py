@@ -1,0 +1,149 @@
+"""Replies of a provider that does not speak the unified schema, told in it; the log has the provider's own words."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from sluice.engine.held import hold_whole
+from sluice.engine.recorder import Record
+from sluice.engine.words import plain
+from sluice.providers.anthropic_chat import reply as chat
+from sluice.providers.anthropic_chat.stream import ChunkStream
+from sluice.providers.anthropic_responses import reply as responses
+from sluice.providers.anthropic_responses.stream import ResponseStream
+from sluice.values.errors import OutputUnreadable
+from sluice.values.reply import Part, Reply, ReplyBody
+from sluice.values.request import Translation
+
+Outside = Callable[[Reply], None]
+"""What is to be done to a reply once its record stands before its body."""
+
+EVENT_STREAM: Final = b"text/event-stream"
+NOT_TOLD: Final = (b"content-length:", b"content-type:", b"content-encoding:")
+JSON_LINES: Final = b"Content-Type: application/json\r\nContent-Length: %d\r\n"
+STREAM_LINES: Final = b"Content-Type: text/event-stream\r\n"
+
+
+async def translated(reply: Reply, record: Record, translation: Translation) -> Outside:
+    """How a reply is to be told. A whole one is read to its end, and judged, before anybody is told of it.
+
+    Raises OutputUnreadable and UpstreamFailure.
+    """
+    now_s = int(time.time())
+    if reply.status < 400 and record.reply_type.startswith(EVENT_STREAM):
+        if record.reply_encoding:
+            raise OutputUnreadable("A compressed stream cannot be translated")
+        listener = Listener(reply.body, _stream(translation, now_s))
+        reply.body = listener
+        await listener.begin()
+        return lambda told: _tell_stream(told, record, listener)
+    data = plain(record.reply_encoding, await hold_whole(reply)) or b""
+    words = _words(translation, data, now_s) if reply.status < 400 else chat.from_error(reply.status, data)
+    return lambda told: _tell_whole(told, words)
+
+
+def _stream(translation: Translation, now_s: int) -> ChunkStream | ResponseStream:
+    return ChunkStream(translation.include_usage, now_s) if translation.shape == "chat" else ResponseStream(now_s)
+
+
+def _words(translation: Translation, data: bytes, now_s: int) -> bytes:
+    tell = chat.from_message if translation.shape == "chat" else responses.from_message
+    return tell(data, now_s)
+
+
+def _tell_whole(reply: Reply, words: bytes) -> None:
+    reply.lines = [*_kept(reply.lines), JSON_LINES % len(words)]
+    reply.length = len(words)
+    reply.body = RetoldWhole(reply.body, words)
+
+
+def _tell_stream(reply: Reply, record: Record, listener: "Listener") -> None:
+    reply.lines = [*_kept(reply.lines), STREAM_LINES]
+    reply.length = None
+    reply.body = RetoldStream(record, listener)
+
+
+def _kept(lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if not line.lower().startswith(NOT_TOLD)]
+
+
+class RetoldWhole:
+    """Other words for a body that ends when that does."""
+
+    def __init__(self, body: ReplyBody, words: bytes) -> None:
+        self._body, self._words = body, words
+
+    def poll(self) -> Part | None:
+        part = self._body.poll()
+        return None if part is None else self._told(part)
+
+    async def read(self) -> Part:
+        return self._told(await self._body.read())
+
+    def close(self, complete: bool = False) -> None:
+        self._body.close(complete)
+
+    def _told(self, part: Part) -> Part:
+        return Part(self._words if part.last else b"", part.last)
+
+
+class Listener:
+    """A stream on its way into its log, translated as it passes. A translation that fails breaks it for the log too."""
+
+    def __init__(self, body: ReplyBody, stream: ChunkStream | ResponseStream) -> None:
+        self._body, self._stream = body, stream
+        self._first: Part | None = None
+        self._told: list[bytes] = []
+
+    async def begin(self) -> None:
+        """Listens to the first part, while another provider may still be asked. Raises what is wrong with it."""
+        self._first = self._heard(self._body.poll() or await self._body.read())
+        if self._stream.fault is not None:
+            raise self._stream.fault
+
+    def take(self) -> bytes:
+        """What has been translated since it was last asked for."""
+        told, self._told = b"".join(self._told), []
+        return told
+
+    def poll(self) -> Part | None:
+        part, self._first = self._first, None
+        if part is None and self._stream.fault is None and (came := self._body.poll()) is not None:
+            part = self._heard(came)
+        return part
+
+    async def read(self) -> Part:
+        part, self._first = self._first, None
+        if part is not None:
+            return part
+        if self._stream.fault is not None:
+            raise self._stream.fault
+        return self._heard(await self._body.read())
+
+    def close(self, complete: bool = False) -> None:
+        self._body.close(complete)
+
+    def _heard(self, part: Part) -> Part:
+        stream = self._stream
+        self._told.append(stream.feed(part.data))
+        if part.last:
+            self._told.append(stream.finish())
+        return Part(part.data, part.last and stream.fault is None)
+
+
+class RetoldStream:
+    """The translation of a stream, as far as its log has it."""
+
+    def __init__(self, record: Record, listener: Listener) -> None:
+        self._record, self._listener = record, listener
+
+    def poll(self) -> Part | None:
+        part = self._record.poll()
+        return None if part is None else Part(self._listener.take(), part.last)
+
+    async def read(self) -> Part:
+        part = await self._record.read()
+        return Part(self._listener.take(), part.last)
+
+    def close(self, complete: bool = False) -> None:
+        self._record.close(complete)
