@@ -11,6 +11,7 @@ from sluice.engine.workflow import Workflow
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
 from sluice.values.request import Request, Step
+from sluice.values.tenancy import Admission
 
 Parse = Callable[[], Awaitable[tuple[Step, ...]]]
 """Reads the steps of a request."""
@@ -35,8 +36,9 @@ class Engine:
         """The same for a request whose steps are in its body: that is read only once its sender is let in."""
         with self._recorder.open(request) as trace:
             try:
-                trace.admitted = self._directory.known(request) or await self._directory.admit(request)
-                reply = await self._answer(msgspec.structs.replace(request, steps=await parse()), trace)
+                trace.admitted = admission = await self._admit(request)
+                plan = compile_plan(msgspec.structs.replace(request, steps=await parse()), admission.gateway.retry)
+                reply = await self._workflow.run(plan, trace)
             except GatewayError as error:
                 reply = trace.refuse(error)
             return trace.follow(reply)
@@ -45,11 +47,15 @@ class Engine:
         """An answer of ours, for whoever is let in. It is not logged: no provider is asked."""
         with self._recorder.open(request) as trace:
             try:
-                await self._directory.admit(request)
+                await self._admit(request)
                 reply = answer()
             except GatewayError as error:
                 reply = trace.refuse(error)
             return trace.follow(reply)
+
+    async def _admit(self, request: Request) -> Admission:
+        admission = self._directory.known(request) or await self._directory.admit(request)
+        return self._directory.vouched(request, admission) if request.needs_token else admission
 
     async def _answer(self, request: Request, trace: Trace) -> Reply:
         admission = self._directory.known(request) or await self._directory.admit(request)

@@ -365,6 +365,7 @@ class Record:
             request_bytes=self._asked.length,
             response_bytes=self._told.length,
             compat=step.compat,
+            connection_id=request.connection_id,
             request_id=self.request_id,
             detail=self._detail,
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
