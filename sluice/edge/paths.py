@@ -8,6 +8,7 @@ from sluice.edge.call import Call, Place
 from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
+from sluice.edge.realtime import realtime
 from sluice.edge.universal import universal
 from sluice.engine.compat import COMPAT
 from sluice.engine.engine import Engine
@@ -50,6 +51,7 @@ class Paths:
     ) -> None:
         self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
         self._catalogue = catalogue
+        self._settings = settings
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
         self._places: dict[bytes, Place] = {}
@@ -69,6 +71,8 @@ class Paths:
     def _inference(self, call: Call, path: bytes) -> Awaitable[Reply]:
         place = self._places.get(path) or self._find(path)
         provider = place.provider
+        if call.head.upgrade and provider:
+            return realtime(call, place, self._engine, self._names, self._settings)
         if call.head.upgrade:
             raise MalformedRequest("WebSockets are not available in this version of Sluice")
         if not provider:

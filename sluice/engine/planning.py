@@ -12,6 +12,8 @@ from sluice.values.plan import Plan
 from sluice.values.request import ONE_TRY, Request, RetryPolicy, Step
 
 ONE_TRIES: Final = (ONE_TRY,)
+OF_SEVERAL: Final = frozenset(("universal", "websocket"))
+"""Types of requests that may have several steps."""
 
 
 def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
@@ -20,7 +22,7 @@ def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
     Raises InvalidProvider and UnknownKeyAlias, and for the unified schema what makes a step of it unfit.
     """
     steps = request.steps
-    if request.type == "universal":
+    if request.type in OF_SEVERAL:
         return _Compiler(retry).plan(steps)
     step = ready(steps[0])
     policy = policy_for(step.options, retry)

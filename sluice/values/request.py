@@ -133,4 +133,6 @@ class Request(msgspec.Struct, frozen=True):
     options: Options
     steps: tuple[Step, ...]
     connection_id: str = ""
-    """The WebSocket that it came over, or is; empty for HTTP."""
+    """Of the WebSocket that it came by, or is; empty for HTTP."""
+    needs_token: bool = False
+    """Whether it needs one even where its gateway asks for none."""

@@ -33,7 +33,8 @@ class RequestReader:
     """Reads the requests of one connection; pipelined ones come in order.
 
     `feed` never raises: a malformed message sets `fault`, which stands after the events returned so far, and ends the
-    connection. Bytes after a message that asked to close are dropped. After an upgrade `rest` holds what followed it.
+    connection. Bytes after a message that asked to close are dropped. After an upgrade `rest` holds what followed it,
+    up to the limit of a head: nobody may send much before the answer.
     """
 
     __slots__ = (
@@ -73,6 +74,8 @@ class RequestReader:
     def feed(self, data: bytes) -> list[RequestEvent]:
         """The events that these bytes complete; body pieces as they came."""
         if self._last or self.fault is not None:
+            if self.rest is not None:
+                self._follow(data)
             return []
         events: list[RequestEvent] = []
         self._events = events
@@ -178,6 +181,13 @@ class RequestReader:
     def _spoilt(self, error: httptools.HttpParserError) -> None:
         if not self._last:  # else it is only that more came than was asked for
             self._fail(MalformedRequest(f"Malformed request: {error}"))
+
+    def _follow(self, data: bytes) -> None:
+        """Keeps what comes behind an upgrade, for whoever goes on with the connection."""
+        assert self.rest is not None
+        self.rest += data
+        if len(self.rest) > self._limit:
+            self._fail(MalformedRequest("Malformed request: too much came before the upgrade was answered"))
 
     def _upgraded(self, rest: memoryview) -> None:
         """llhttp stops at an Upgrade and takes a body for the new protocol's, which only websocket's may be.
@@ -446,6 +456,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS: Final = {
+    101: b"Switching Protocols",
     200: b"OK",
     204: b"No Content",
     400: b"Bad Request",

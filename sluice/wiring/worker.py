@@ -13,6 +13,7 @@ from sluice.edge.server import Server
 from sluice.engine.attempt import Attempts
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
+from sluice.engine.realtime import Dialler
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
@@ -45,7 +46,8 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
         workflow = Workflow(Attempts(base_urls, client))
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
-        engine = Engine(directory, workflow, recorder)
+        dialler = Dialler(base_urls, client, settings.realtime.handshake_timeout_s)
+        engine = Engine(directory, workflow, recorder, dialler)
         server: Server
         paths = Paths(
             engine,

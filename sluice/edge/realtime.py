@@ -1,0 +1,85 @@
+"""A WebSocket to a provider that speaks it: GET /v1/{account}/{gateway}/{provider}[/{path}] (contract 4.2)."""
+
+from typing import Final
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import msgspec
+
+from sluice.edge.auth import find_token
+from sluice.edge.call import Call, Place
+from sluice.edge.handover import switched
+from sluice.edge.native import Names, forwardable
+from sluice.edge.options import parse_options
+from sluice.edge.relay import Relay
+from sluice.edge.subprotocols import Offered, read_subprotocols, with_subprotocols
+from sluice.engine.engine import Engine
+from sluice.engine.transcript import MEDIA_TYPE
+from sluice.providers.registry import PROVIDERS
+from sluice.values.errors import InvalidProvider
+from sluice.values.reply import Reply
+from sluice.values.request import BytesBody, Request, Step
+from sluice.values.settings import Settings
+from sluice.wire.websocket import accept
+
+HANDSHAKE: Final = b"sec-websocket-"
+MOST_PARAMETERS: Final = 100
+
+
+async def realtime(call: Call, place: Place, engine: Engine, names: Names, settings: Settings) -> Reply:
+    """The 101 behind which a relay goes on, once the provider has sent its own; else the reply that refuses."""
+    plain = [header for header in call.head.headers if header[0] != b"sec-websocket-extensions"]
+    _, lines = accept(msgspec.structs.replace(call.head, headers=plain), settings.realtime.frame_bytes, None)
+    offered = read_subprotocols(call.head.headers)
+    request = parse_realtime(call, place, names, offered)
+    opened = await engine.open(request, offered.subprotocols)
+    if isinstance(opened, Reply):
+        return opened
+    chosen = offered.echo if opened.subprotocol is None else opened.subprotocol.encode("latin-1")
+    if chosen is not None:
+        lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % chosen)
+    lines.append(b"cf-aig-connection-id: %b\r\n" % request.connection_id.encode())
+    return switched(Relay(opened, settings.realtime, settings.limits), lines + opened.reply.lines)
+
+
+def parse_realtime(call: Call, place: Place, names: Names, offered: Offered) -> Request:
+    """One step, whose body is all that will be said. Raises InvalidProvider."""
+    provider = PROVIDERS.get(place.provider)
+    if provider is None:
+        raise InvalidProvider
+    headers = with_subprotocols(call.head.headers, offered)
+    fields = call.head.fields | {name: value for name, _, value in headers if name not in call.head.fields}
+    endpoint, query = provider.realtime.route(place.endpoint, call.query)
+    step = Step(
+        0,
+        place.provider,
+        endpoint,
+        query,
+        b"GET",
+        [header for header in forwardable(headers, fields, names) if not header[0].startswith(HANDSHAKE)],
+        MEDIA_TYPE,
+        b"",
+        BytesBody(b""),
+        parse_options(fields),
+        model=model_named(call.query),
+    )
+    return Request(
+        place.account,
+        place.gateway,
+        find_token(fields),
+        "realtime",
+        fields.get(b"user-agent", b""),
+        step.options,
+        (step,),
+        connection_id=str(uuid4()),
+        needs_token=True,
+    )
+
+
+def model_named(query: bytes) -> str:
+    """The model that a query names; empty where it names none."""
+    try:
+        named = dict(parse_qsl(query.decode("latin-1"), max_num_fields=MOST_PARAMETERS))
+    except ValueError:
+        return ""
+    return named.get("model", "")
