@@ -82,4 +82,4 @@ class Dialler:
 
 def _told(head: ReplyHead) -> list[bytes]:
     """The field lines of an acceptance that go on to the client: its handshake is another."""
-    return [line for line in passed_on(head) if not line[:14].lower() == b"sec-websocket-"]
+    return [line for line in passed_on(head) if line[:14].lower() != b"sec-websocket-"]

@@ -38,9 +38,7 @@ class HttpClient:
         self._pools.pop(pool.origin, None)
         return True
 
-    async def send(
-        self, pool: Pool, method: bytes, head: bytes, body: Body, switches: bool = False
-    ) -> "UpstreamReply":
+    async def send(self, pool: Pool, method: bytes, head: bytes, body: Body, switches: bool = False) -> "UpstreamReply":
         """Sends a request and returns its reply as soon as the head is in.
 
         `head` is the request line and the field lines but those of framing. A connection that was idle and turns out to

@@ -4,9 +4,8 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from websockets.exceptions import PayloadTooBig, ProtocolError
-from websockets.frames import Close
+from websockets.frames import Close, Opcode
 from websockets.frames import Frame as WireFrame
-from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
 CONTINUATION: Final = int(Opcode.CONT)

@@ -37,7 +37,7 @@ class Offer:
         return b"".join(lines)
 
     def accepted(self, head: ReplyHead) -> str | None:
-        """The subprotocol that the server chose in accepting. Raises UpstreamBroken where its reply is no acceptance."""
+        """The subprotocol that the server chose in accepting. Raises UpstreamBroken where there is no acceptance."""
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for _, name, value in head.headers])
         try:
             self._protocol.process_response(Response(head.status, head.reason.decode("latin-1"), headers))
