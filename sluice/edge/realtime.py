@@ -4,8 +4,6 @@ from typing import Final
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
-import msgspec
-
 from sluice.edge.auth import find_token
 from sluice.edge.call import Call, Place
 from sluice.edge.handover import switched
@@ -20,7 +18,7 @@ from sluice.values.errors import InvalidProvider
 from sluice.values.reply import Reply
 from sluice.values.request import BytesBody, Request, Step
 from sluice.values.settings import Settings
-from sluice.wire.websocket import accept
+from sluice.wire.handshake import acceptance
 
 HANDSHAKE: Final = b"sec-websocket-"
 MOST_PARAMETERS: Final = 100
@@ -28,8 +26,7 @@ MOST_PARAMETERS: Final = 100
 
 async def realtime(call: Call, place: Place, engine: Engine, names: Names, settings: Settings) -> Reply:
     """The 101 behind which a relay goes on, once the provider has sent its own; else the reply that refuses."""
-    plain = [header for header in call.head.headers if header[0] != b"sec-websocket-extensions"]
-    _, lines = accept(msgspec.structs.replace(call.head, headers=plain), settings.realtime.frame_bytes, None)
+    lines = acceptance(call.head)
     offered = read_subprotocols(call.head.headers)
     request = parse_realtime(call, place, names, offered)
     opened = await engine.open(request, offered.subprotocols)

@@ -1,8 +1,9 @@
-"""The client's side of the opening handshake (RFC 6455, 4.1), over the heads that http1.py reads and writes."""
+"""The opening handshake of a connection that is relayed (RFC 6455, 4), over the heads that http1.py reads."""
 
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake
@@ -11,8 +12,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from sluice.values.errors import UpstreamBroken
-from sluice.wire.events import ReplyHead
+from sluice.wire.events import ReplyHead, RequestHead
 from sluice.wire.http1 import field
+from sluice.wire.websocket import accept
 
 _ANYWHERE: Final = parse_uri("ws://anywhere/")
 """The library wants an address, which only the heads that it writes itself would name."""
@@ -45,3 +47,12 @@ class Offer:
         except InvalidHandshake as error:
             raise UpstreamBroken(f"The provider's handshake is not valid: {error}") from error
         return subprotocol
+
+
+def acceptance(head: RequestHead, subprotocol: bytes | None = None) -> list[bytes]:
+    """The field lines of a 101 for a connection whose frames stay as they come: no extension is agreed to.
+
+    Raises MalformedRequest.
+    """
+    headers = [header for header in head.headers if header[0] != b"sec-websocket-extensions"]
+    return accept(msgspec.structs.replace(head, headers=headers), 0, subprotocol)[1]
