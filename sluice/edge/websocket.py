@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from math import inf
 from typing import Final
 from uuid import uuid4
@@ -10,10 +9,12 @@ from uuid import uuid4
 from sluice.edge.auth import find_token
 from sluice.edge.call import Call, Place
 from sluice.edge.connection import LINGER_S, unread
-from sluice.edge.envelopes import MOST_REPLY_BYTES, Envelopes, is_text
+from sluice.edge.envelopes import is_text
+from sluice.edge.events import Event, EventCounts, Events
 from sluice.edge.handover import House, switched
 from sluice.edge.native import Names
 from sluice.edge.options import parse_options
+from sluice.edge.room import Room
 from sluice.edge.session import Cancel, Create, NotExecuted, Session, error_message
 from sluice.edge.subprotocols import chosen, fields_with, offered
 from sluice.engine.engine import Engine
@@ -43,8 +44,6 @@ from sluice.wire.websocket import (
 
 _log = logging.getLogger(__name__)
 
-MOST_HELD_BYTES: Final = 2 * MOST_REPLY_BYTES
-"""Of replies that are not whole yet, per connection."""
 MOST_UNREAD_BYTES: Final = 4 * 1024 * 1024
 """What may wait, beside replies, for a client that reads nothing: pongs, and answers to what cannot be run."""
 
@@ -56,10 +55,7 @@ class UniversalSockets:
         self.engine, self.limits = engine, settings.limits
         self.failure_status = settings.server.upstream_failure_status
         self._requires_auth = settings.server.websocket_requires_auth
-        self.opened = metrics.gauge("sluice_websockets", "Universal WebSockets open.")
-        self.running = metrics.gauge("sluice_websocket_requests", "Requests of WebSockets that run or wait.")
-        self.queued = metrics.gauge("sluice_websocket_queued_bytes", "Requests of WebSockets that wait.")
-        self.begun = metrics.counter("sluice_websocket_requests_total", "Requests that came by WebSocket.")
+        self.counts = EventCounts(metrics)
 
     async def open(self, call: Call, place: Place, names: Names) -> Reply:
         """GET /v1/{account}/{gateway} with Upgrade: many requests over one connection."""
@@ -93,19 +89,6 @@ class UniversalSockets:
         return status, b"" if part is None else part.data
 
 
-class Event:
-    """A request of a client's on its way; `cancelled` once the client has said that it wants no more of it."""
-
-    __slots__ = ("cancelled", "create", "envelopes", "held_bytes", "task")
-
-    def __init__(self, create: Create) -> None:
-        self.create = create
-        self.envelopes = Envelopes(create.event_id)
-        self.task: asyncio.Task[None] | None = None
-        self.cancelled = False
-        self.held_bytes = 0
-
-
 class UniversalSocket(asyncio.Protocol):
     """One client's WebSocket. What it sends is always read; what it does not read holds up its own replies alone."""
 
@@ -116,12 +99,10 @@ class UniversalSocket(asyncio.Protocol):
         self._socket, self._session, self._sockets = socket, session, sockets
         self._engine, self._limits = sockets.engine, sockets.limits
         self._gathered = Gathered()
-        self._events: dict[Event, None] = {}
-        self._waiting: deque[Event] = deque()
-        self._room: list[asyncio.Future[None]] = []
-        self._holding: dict[Event, None] = {}
-        self._waiting_bytes = self._held_bytes = self._surplus_bytes = self._unsent = 0
-        self._full = self._ending = self._shut = self._lost = False
+        self._events = Events(self._limits.websocket_requests, self._limits.websocket_queue_bytes, sockets.counts)
+        self._room = Room()
+        self._surplus_bytes = self._unsent = 0
+        self._ending = self._shut = self._lost = False
         self.deadline = inf
 
     # --- what its predecessor and the server call
@@ -129,7 +110,7 @@ class UniversalSocket(asyncio.Protocol):
     def begin(self, house: House, transport: asyncio.Transport, rest: bytes) -> None:
         self._house, self._transport = house, transport
         transport.set_protocol(self)
-        self._sockets.opened.add()
+        self._sockets.counts.sockets.add()
         self._rest()
         if rest:
             self.data_received(rest)
@@ -153,7 +134,7 @@ class UniversalSocket(asyncio.Protocol):
 
     def expired(self) -> None:
         self.deadline = inf
-        if self._full or self._shut:
+        if self._room.full or self._shut:
             self._look_whether_read()
         elif self._ending:
             self._transport.abort()
@@ -170,7 +151,7 @@ class UniversalSocket(asyncio.Protocol):
             elif not self._ending:
                 self._take(said)
         self._answer()
-        if not self._events and not self._ending and not self._full:
+        if not self._events and not self._ending and not self._room.full:
             self._rest()
 
     def eof_received(self) -> bool:
@@ -180,23 +161,23 @@ class UniversalSocket(asyncio.Protocol):
         self._lost = self._ending = True
         self.deadline = inf
         self._cancel_all()
-        self._sockets.opened.add(-1)
+        self._sockets.counts.sockets.add(-1)
         if not self._events:
             self._house.left(self)
 
     def pause_writing(self) -> None:
-        self._full = True
+        self._room.full = True
         self._unsent = unread(self._transport)
         self.deadline = self._house.loop.time() + self._limits.send_idle_timeout_s
 
     def resume_writing(self) -> None:
-        self._full = False
+        self._room.full = False
         self._surplus_bytes = 0
         if self._ending:
             self.deadline = self._house.loop.time() + LINGER_S
         else:
             self._rest()
-        self._make_room()
+        self._room.changed()
 
     # --- messages in
 
@@ -218,50 +199,31 @@ class UniversalSocket(asyncio.Protocol):
 
     def _create(self, create: Create) -> None:
         """Starts a request, or has it wait, or refuses it."""
-        event, limits = Event(create), self._limits
         if self._house.draining:
-            self._say(error_message(Overloaded("The gateway is restarting: connect anew"), create.event_id))
-        elif len(self._events) - len(self._waiting) < limits.websocket_requests:
-            self._add(event)
-            self._start(event)
-        elif self._waiting_bytes + create.size <= limits.websocket_queue_bytes:
-            self._add(event)
-            self._waiting.append(event)
-            self._queue(create.size)
-        else:
+            return self._say(error_message(Overloaded("The gateway is restarting: connect anew"), create.event_id))
+        event = self._events.add(create)
+        if event is None:
             self._say(error_message(Overloaded("Too many requests wait on this connection"), create.event_id))
+        elif self._events.runs(event):
+            self._start(event)
 
     def _cancel(self, cancel: Cancel) -> None:
-        """Several may bear that name: it is the client's."""
-        named = [event for event in self._events if event.create.event_id == cancel.event_id]
+        """Ends all of that name."""
+        named = self._events.named(cancel.event_id)
         if not named:
             self._say(error_message(MalformedRequest("No request with this eventId is running"), cancel.event_id))
         for event in named:
             if event.task is None:
-                self._waiting.remove(event)
-                self._queue(-event.create.size)
-                self._remove(event)
+                self._events.withdraw(event)
                 self._say(event.envelopes.cancelled())
             elif event.task.cancel():
                 event.cancelled = True
 
     # --- the requests
 
-    def _add(self, event: Event) -> None:
-        self.deadline = self.deadline if self._full else inf
-        self._events[event] = None
-        self._sockets.running.add()
-        self._sockets.begun.add()
-
-    def _remove(self, event: Event) -> None:
-        del self._events[event]
-        self._sockets.running.add(-1)
-
-    def _queue(self, size: int) -> None:
-        self._waiting_bytes += size
-        self._sockets.queued.add(size)
-
     def _start(self, event: Event) -> None:
+        if not self._room.full:
+            self.deadline = inf
         event.task = self._house.loop.create_task(self._run(event))
         event.task.add_done_callback(lambda _: self._ended(event))
 
@@ -275,20 +237,20 @@ class UniversalSocket(asyncio.Protocol):
 
     async def _relay(self, event: Event, reply: Reply) -> None:
         """Says what a reply says, as it comes. Its log is written before its last part is at hand."""
-        source, envelopes = reply.body, event.envelopes
+        source, envelopes, room = reply.body, event.envelopes, self._room
         last = False
         try:
             self._put(envelopes.begin(reply.status, reply.lines))
             while not last:
-                if self._full or self._held_bytes > MOST_HELD_BYTES:
-                    await self._until_room(event)
+                if room.narrow:
+                    await room.to_pull(event, envelopes.streams)
                 part = source.poll() or await source.read()
                 last = part.last
                 messages = envelopes.add(part.data, last)
                 if not last and not envelopes.streams:
-                    self._hold(event, len(part.data))
-                elif self._full and messages:
-                    await self._until_read()
+                    room.hold(event, len(part.data))
+                elif room.full and messages:
+                    await room.to_send()
                 self._put(messages)
         except GatewayError as error:
             if not last:
@@ -301,13 +263,11 @@ class UniversalSocket(asyncio.Protocol):
 
     def _ended(self, event: Event) -> None:
         """A request's task is over, however it went."""
-        self._remove(event)
+        self._room.release(event)
         if event.cancelled and event.task is not None and event.task.cancelled():
             self._put([event.envelopes.cancelled()])
-        self._release(event)
-        if self._waiting:
-            following = self._waiting.popleft()
-            self._queue(-following.create.size)
+        following = self._events.ended(event)
+        if following is not None:
             self._start(following)
         elif not self._events:
             self._all_ended()
@@ -317,57 +277,16 @@ class UniversalSocket(asyncio.Protocol):
             self._house.left(self)
         elif self._house.draining:
             self._say_goodbye(RESTART, "The gateway is restarting")
-        elif not self._full and not self._ending:
+        elif not self._room.full and not self._ending:
             self._rest()
 
     def _cancel_all(self) -> list[asyncio.Task[None]]:
         """Gives up all that runs, and all that waits."""
-        for event in self._waiting:
-            self._queue(-event.create.size)
-            self._remove(event)
-        self._waiting.clear()
-        tasks = [event.task for event in self._events if event.task is not None]
+        self._events.withdraw_all()
+        tasks = self._events.tasks()
         for task in tasks:
             task.cancel()
         return tasks
-
-    # --- room for replies
-
-    def _hold(self, event: Event, size: int) -> None:
-        """A reply that goes into one message is held until it is whole."""
-        event.held_bytes += size
-        self._held_bytes += size
-        self._holding[event] = None
-
-    def _release(self, event: Event) -> None:
-        if event.held_bytes:
-            self._held_bytes -= event.held_bytes
-            del self._holding[event]
-            self._make_room()
-
-    async def _until_room(self, event: Event) -> None:
-        """Until the client reads, and more of a reply may be held. One is always gone on with, or none would end."""
-        while self._full or (
-            self._held_bytes > MOST_HELD_BYTES
-            and not event.envelopes.streams
-            and next(iter(self._holding)) is not event
-        ):
-            await self._news()
-
-    async def _until_read(self) -> None:
-        while self._full:
-            await self._news()
-
-    def _news(self) -> asyncio.Future[None]:
-        waiter = self._house.loop.create_future()
-        self._room.append(waiter)
-        return waiter
-
-    def _make_room(self) -> None:
-        room, self._room = self._room, []
-        for waiter in room:
-            if not waiter.done():
-                waiter.set_result(None)
 
     # --- messages out
 
@@ -391,7 +310,7 @@ class UniversalSocket(asyncio.Protocol):
             self._shut_down()
 
     def _count_surplus(self, size: int) -> None:
-        if self._full:
+        if self._room.full:
             self._surplus_bytes += size
             if self._surplus_bytes > MOST_UNREAD_BYTES:
                 self._transport.abort()
@@ -421,7 +340,7 @@ class UniversalSocket(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Nothing runs: a client may be silent for a while."""
-        idle = not self._events and not self._full
+        idle = not self._events and not self._room.full
         self.deadline = self._house.loop.time() + self._limits.websocket_idle_timeout_s if idle else inf
 
     def _look_whether_read(self) -> None:

@@ -45,7 +45,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     websocket_message_bytes: int = 25 * MB
     websocket_requests: int = 1000
     """Running at once, per connection."""
-    websocket_queue_bytes: int = 8 * MB
+    websocket_queue_bytes: int = 32 * MB
     """Requests that may wait behind those, per connection."""
     websocket_idle_timeout_s: float = 3600.0
 
