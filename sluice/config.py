@@ -224,7 +224,7 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f"providers.{name}: there is no such provider: {hint}")
         _check_url(f"providers.{name}.base_url", provider.base_url, origin=False)
     for host, target in settings.hosts.items():
-        if host != host.lower() or not host or set(host) & set("/:@ "):
+        if host != host.lower() or not host or (host != "*" and set(host) & set("/:@ *")):
             raise ConfigError(f'hosts: "{host}" is no plain hostname: write it in lower case, without scheme or port')
         account, _, gateway = target.partition("/")
         if not (NAME.fullmatch(account) and NAME.fullmatch(gateway)):

@@ -19,6 +19,8 @@ from sluice.values.settings import Settings
 
 INFERENCE: Final = b"/v1/"
 MANAGEMENT: Final = b"/client/v4/"
+OWN_PATHS: Final = frozenset((b"/healthz", b"/readyz", b"/metrics"))
+ANY_HOST: Final = b"*"
 MOST_PLACES: Final = 4096
 LONGEST_PLACE: Final = 256
 LONGEST_NAME: Final = 3 * 64
@@ -54,6 +56,8 @@ class Paths:
         self._catalogue, self._sockets = catalogue, sockets
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
+        self._default = self._hosts.pop(ANY_HOST, b"")
+        """Where what is no path of ours belongs, whatever its host; empty for nowhere."""
         self._places: dict[bytes, Place] = {}
         self._names = Names()
 
@@ -63,7 +67,9 @@ class Paths:
         if self._hosts and (mapped := self._hosts.get(hostname(call.head.fields.get(b"host", b"")))):
             path = mapped + path  # contract 0.2: such a host serves nothing else
         elif not path.startswith(INFERENCE):
-            return self._other(call)
+            if not self._default or is_own(call):
+                return self._other(call)
+            path = self._default + path
         if self._cors and b"origin" in call.head.fields:
             return self._shared(call, path)
         return self._inference(call, path)
@@ -129,6 +135,14 @@ class Paths:
         if len(path) <= LONGEST_PLACE:
             self._places[path] = place
         return place
+
+
+def is_own(call: Call) -> bool:
+    """Whether the path, which is not one of inference, is one of the server's own."""
+    path = call.path
+    if path == b"/":
+        return call.head.method in (b"GET", b"HEAD") and not call.head.upgrade
+    return path in OWN_PATHS or path.startswith(MANAGEMENT)
 
 
 def hostname(host: bytes) -> bytes:
