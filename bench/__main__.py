@@ -70,6 +70,19 @@ def throughput(plan: Plan, findings: Findings) -> None:
                 findings.judge("throughput at 64 connections, of nginx", share, "at least", 0.25)
 
 
+def endpoints(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        native = bench.contenders.sluice("sluice", upstream, plan.cores, plan.folder / "data-endpoints", stack)
+        contenders = bench.contenders.endpoints(native)
+        rows = bench.throughput.compare(contenders, 64, plan.rounds, plan.seconds, plan.cores, plan.folder)
+    findings.raw["endpoints"] = rows
+    print(f"\n## Endpoints, 64 connections\n\n{report.throughput(rows, 'sluice')}", flush=True)
+    for name in ("sluice-universal", "sluice-compat"):
+        share = report.ratio(rows, name, "sluice", "requests_per_s")
+        findings.judge(f"{name.partition('-')[2]} endpoint, of the native path", share, "at least", 0.7)
+
+
 def latency(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
@@ -144,6 +157,7 @@ def keeper(plan: Plan, findings: Findings) -> None:
 
 PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "throughput": throughput,
+    "endpoints": endpoints,
     "latency": latency,
     "streams": streams,
     "start": start,
@@ -151,7 +165,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
 }
 EVERYONE = ("nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs")
 QUICK = ("nginx", "sluice")
-OF_SLUICE_ALONE = {"start", "keeper"}
+OF_SLUICE_ALONE = {"endpoints", "start", "keeper"}
 
 
 def main() -> int:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from bench.exchange import compat_body, request_body, universal_body
 from bench.machine import BenchFault, Cores, Program, free_port, pin
 
 ROOT = Path(__file__).parent.parent
@@ -18,10 +19,20 @@ SLUICE = (sys.executable, "-P", "-c", "import sys; from sluice.cli.main import m
 COMPILED = os.environ.get("SLUICE_COMPILED")
 """Where the packages of the compiled build lie; the scripts tell, if there is one of the present sources."""
 
-Name = Literal["direct", "nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs"]
+Name = Literal[
+    "direct",
+    "nginx",
+    "prototype",
+    "sluice",
+    "sluice-pure",
+    "sluice-one-core",
+    "sluice-no-logs",
+    "sluice-universal",
+    "sluice-compat",
+]
 """sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say, compiled if there is such
 a build; sluice-pure: the same, not compiled; sluice-one-core: all of it there; sluice-no-logs: nothing logged, as peers
-publish their figures."""
+publish their figures; sluice-universal, sluice-compat: the gateway `sluice` by these endpoints."""
 NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
@@ -35,6 +46,7 @@ class Contender:
     headers: Mapping[str, str]
     program: Program | None
     core: int
+    body: str = request_body()
 
     @property
     def token(self) -> str:
@@ -91,6 +103,14 @@ def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack
             if not title.startswith("sluice: worker"):
                 pin(pid, cores.load)
     return Contender(name, port, "/v1/local/default/openai/v1/chat/completions", headers, program, cores.gateway)
+
+
+def endpoints(native: Contender) -> list[Contender]:
+    """The same gateway called in three ways: the provider's own endpoint, the universal and the unified one."""
+    gateway = "/v1/local/default"
+    universal = replace(native, name=NAMES["sluice-universal"], path=gateway, body=universal_body())
+    compat = replace(native, name=NAMES["sluice-compat"], path=f"{gateway}/compat/chat/completions", body=compat_body())
+    return [native, universal, compat]
 
 
 def start_sluice(

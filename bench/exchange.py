@@ -9,6 +9,16 @@ def request_body(size: int = 250) -> str:
     return _padded(lambda pad: {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": pad}]}, size)
 
 
+def universal_body() -> str:
+    """The same request as the one step of an array."""
+    return f'[{{"provider":"openai","endpoint":"chat/completions","query":{request_body()}}}]'
+
+
+def compat_body() -> str:
+    """The same request in the unified schema."""
+    return request_body().replace('"gpt-4o-mini"', '"openai/gpt-4o-mini"', 1)
+
+
 def reply_body(size: int = 700) -> str:
     """A chat completion of exactly this many bytes."""
     return _padded(

@@ -38,25 +38,25 @@ def table(titles: Sequence[str], lines: Iterable[Line]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in shown) + "\n"
 
 
-def throughput(rows: Rows) -> str:
+def throughput(rows: Rows, yardstick: str = "nginx") -> str:
     """`CPU us` is that of the busiest process for each request, which a noisy machine disturbs least."""
     titles = [
         "contender",
         "req/s",
-        "of nginx",
+        f"of {yardstick}",
         "p50 ms",
         "p99 ms",
         "CPU us",
-        "nginx's part",
+        f"{yardstick}'s part",
         "all processes us",
         "peak MB",
     ]
     lines: list[Line] = []
     for name in names(rows):
         figures = [of(rows, name, figure) for figure in ("p50_ms", "p99_ms")]
-        share = ratio(rows, name, "nginx", "requests_per_s")
+        share = ratio(rows, name, yardstick, "requests_per_s")
         busiest, all_of_them = _cpu_us(rows, name, max), _cpu_us(rows, name, sum)
-        cpu = [busiest, _cpu_us(rows, "nginx", max) / busiest, all_of_them]
+        cpu = [busiest, _cpu_us(rows, yardstick, max) / busiest, all_of_them]
         lines.append([name, of(rows, name, "requests_per_s"), share, *figures, *cpu, of(rows, name, "rss_peak_mb")])
     return table(titles, lines)
 

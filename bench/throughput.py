@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.contenders import Contender
-from bench.exchange import reply_body, request_body
+from bench.exchange import reply_body
 from bench.machine import BenchFault, Cores, cpu_s, rss_mb, wait_until_quiet, watching_rss
 
 SCRIPT = """
@@ -80,7 +80,7 @@ def run_wrk(contender: Contender, connections: int, duration_s: float, cores: Co
     table = ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in contender.headers.items())
     parts = {
         "path": json.dumps(contender.path),
-        "body": json.dumps(request_body()),
+        "body": json.dumps(contender.body),
         "headers": f'{{["content-type"] = "application/json", {table}}}',
         "reply": json.dumps(reply_body()),
     }

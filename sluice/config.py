@@ -37,6 +37,10 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.pipelined_bytes": (1024, GB),
     "limits.buffer_bytes": (1024, GB),
     "limits.management_requests": (1, 1024),
+    "limits.websocket_message_bytes": (1024, GB),
+    "limits.websocket_requests": (1, 1_000_000),
+    "limits.websocket_queue_bytes": (0, GB),
+    "limits.websocket_idle_timeout_s": (0.05, 30 * DAY_S),
     "upstream.connect_timeout_s": (0.05, 3600),
     "upstream.first_byte_timeout_s": (0.05, DAY_S),
     "upstream.idle_timeout_s": (0.05, DAY_S),
@@ -224,7 +228,7 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f"providers.{name}: there is no such provider: {hint}")
         _check_url(f"providers.{name}.base_url", provider.base_url, origin=False)
     for host, target in settings.hosts.items():
-        if host != host.lower() or not host or set(host) & set("/:@ "):
+        if host != host.lower() or not host or (host != "*" and set(host) & set("/:@ *")):
             raise ConfigError(f'hosts: "{host}" is no plain hostname: write it in lower case, without scheme or port')
         account, _, gateway = target.partition("/")
         if not (NAME.fullmatch(account) and NAME.fullmatch(gateway)):

@@ -10,6 +10,7 @@ from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
 from sluice.edge.realtime import realtime
 from sluice.edge.universal import universal
+from sluice.edge.websocket import UniversalSockets
 from sluice.engine.compat import COMPAT
 from sluice.engine.engine import Engine
 from sluice.providers.registry import canonical
@@ -19,6 +20,8 @@ from sluice.values.settings import Settings
 
 INFERENCE: Final = b"/v1/"
 MANAGEMENT: Final = b"/client/v4/"
+OWN_PATHS: Final = frozenset((b"/healthz", b"/readyz", b"/metrics"))
+ANY_HOST: Final = b"*"
 MOST_PLACES: Final = 4096
 LONGEST_PLACE: Final = 256
 LONGEST_NAME: Final = 3 * 64
@@ -48,12 +51,15 @@ class Paths:
         ready: Callable[[], bool],
         refuse: Callable[[GatewayError, bytes], Reply],
         catalogue: Catalogue,
+        sockets: UniversalSockets,
     ) -> None:
         self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
-        self._catalogue = catalogue
+        self._catalogue, self._sockets = catalogue, sockets
         self._settings = settings
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
+        self._default = self._hosts.pop(ANY_HOST, b"")
+        """Where what is no path of ours belongs, whatever its host; empty for nowhere."""
         self._places: dict[bytes, Place] = {}
         self._names = Names()
 
@@ -63,7 +69,9 @@ class Paths:
         if self._hosts and (mapped := self._hosts.get(hostname(call.head.fields.get(b"host", b"")))):
             path = mapped + path  # contract 0.2: such a host serves nothing else
         elif not path.startswith(INFERENCE):
-            return self._other(call)
+            if not self._default or is_own(call):
+                return self._other(call)
+            path = self._default + path
         if self._cors and b"origin" in call.head.fields:
             return self._shared(call, path)
         return self._inference(call, path)
@@ -71,10 +79,8 @@ class Paths:
     def _inference(self, call: Call, path: bytes) -> Awaitable[Reply]:
         place = self._places.get(path) or self._find(path)
         provider = place.provider
-        if call.head.upgrade and provider:
-            return realtime(call, place, self._engine, self._names, self._settings)
         if call.head.upgrade:
-            raise MalformedRequest("WebSockets are not available in this version of Sluice")
+            return self._upgrade(call, place)
         if not provider:
             if call.head.method != b"POST":
                 raise MethodNotAllowed
@@ -86,6 +92,12 @@ class Paths:
         if provider == "run":
             raise MalformedRequest("/run is not available in this version of Sluice")
         return self._engine.serve(parse_native(call, place, self._names))
+
+    def _upgrade(self, call: Call, place: Place) -> Awaitable[Reply]:
+        """Requests for a WebSocket."""
+        if place.provider:
+            return realtime(call, place, self._engine, self._names, self._settings)
+        return self._sockets.open(call, place, self._names)
 
     async def _shared(self, call: Call, path: bytes) -> Reply:
         """For a browser: preflights, and leave for any origin to read the reply (contract 11)."""
@@ -125,6 +137,14 @@ class Paths:
         if len(path) <= LONGEST_PLACE:
             self._places[path] = place
         return place
+
+
+def is_own(call: Call) -> bool:
+    """Whether the path, which is not one of inference, is one of the server's own."""
+    path = call.path
+    if path == b"/":
+        return call.head.method in (b"GET", b"HEAD") and not call.head.upgrade
+    return path in OWN_PATHS or path.startswith(MANAGEMENT)
 
 
 def hostname(host: bytes) -> bytes:

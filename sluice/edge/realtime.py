@@ -5,12 +5,12 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from sluice.edge.auth import find_token
+from sluice.edge.browser_keys import Offered, read_subprotocols, with_subprotocols
 from sluice.edge.call import Call, Place
 from sluice.edge.handover import switched
 from sluice.edge.native import Names, forwardable
 from sluice.edge.options import parse_options
 from sluice.edge.relay import Relay
-from sluice.edge.subprotocols import Offered, read_subprotocols, with_subprotocols
 from sluice.engine.engine import Engine
 from sluice.engine.transcript import MEDIA_TYPE
 from sluice.providers.registry import PROVIDERS
@@ -28,7 +28,7 @@ async def realtime(call: Call, place: Place, engine: Engine, names: Names, setti
     """The 101 behind which a relay goes on, once the provider has sent its own; else the reply that refuses."""
     lines = acceptance(call.head)
     offered = read_subprotocols(call.head.headers)
-    request = parse_realtime(call, place, names, offered)
+    request = parse_realtime(call, place, names, offered, settings.server.websocket_requires_auth)
     opened = await engine.open(request, offered.subprotocols)
     if isinstance(opened, Reply):
         return opened
@@ -39,7 +39,7 @@ async def realtime(call: Call, place: Place, engine: Engine, names: Names, setti
     return switched(Relay(opened, settings.realtime, settings.limits), lines + opened.reply.lines)
 
 
-def parse_realtime(call: Call, place: Place, names: Names, offered: Offered) -> Request:
+def parse_realtime(call: Call, place: Place, names: Names, offered: Offered, needs_token: bool) -> Request:
     """One step, whose body is all that will be said. Raises InvalidProvider."""
     provider = PROVIDERS.get(place.provider)
     if provider is None:
@@ -69,7 +69,7 @@ def parse_realtime(call: Call, place: Place, names: Names, offered: Offered) -> 
         step.options,
         (step,),
         connection_id=str(uuid4()),
-        needs_token=True,
+        needs_token=needs_token,
     )
 
 

@@ -6,9 +6,8 @@ from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Raw
 
-from sluice.edge.native import Names, forwardable
+from sluice.edge.native import NO_OPTIONS, Names, forwardable
 from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
 from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_or_none
@@ -31,6 +30,8 @@ LONGEST_ID: Final = 256
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
 """As some pages have it."""
+_TAG_NAME: Final = "prompt-response"
+_decode_text: Final = msgspec.json.Decoder(str).decode
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_IN_PATH: Final = re.compile(r"[\x00-\x20\x7f#]")
@@ -106,7 +107,7 @@ class _Parser:
             fields.get(b"content-type", b"application/json" if body else b""),
             fields.get(b"content-encoding", b""),
             BytesBody(body),
-            options_of(shape, parse_options(fields, self._outer), place),
+            options_of(shape, self._outer if NO_OPTIONS(fields) else parse_options(fields, self._outer), place),
             id=shape.id or "",
             model=model_or_none(body) or model_of_path(provider, endpoint),
         )
@@ -135,9 +136,10 @@ def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, byt
     text = shape.endpoint.lstrip("/")
     if len(text) > LONGEST_ENDPOINT:
         raise MalformedRequest(f"{joined(place, 'endpoint')} is longer than {LONGEST_ENDPOINT} characters")
-    if _NOT_IN_PATH.search(TAG.sub("", text)):
+    if _NOT_IN_PATH.search(TAG.sub("", text) if _TAG_NAME in text else text):
         raise MalformedRequest(f"{joined(place, 'endpoint')} must be a path, without spaces and without a fragment")
-    path, _, query = "".join(_on_the_wire(text)).encode().partition(b"?")
+    wire = text if text.isascii() else "".join(_on_the_wire(text))
+    path, _, query = wire.encode().partition(b"?")
     if provider != COMPAT:
         return path, query
     path = OLD_NAMES.get(path, path)
@@ -167,52 +169,65 @@ def headers_of(shape: StepShape, place: str) -> tuple[list[Header], dict[bytes, 
     fields: dict[bytes, bytes] = {}
     size = 0
     for name, raw in (shape.headers or {}).items():
-        where = joined(place, f"headers.{name[:64]}")
         if not _NAME.fullmatch(name):
-            raise MalformedRequest(f"{where} is no name of a header")
-        value = value_of(raw, where)
+            raise MalformedRequest(f"{_header(place, name)} is no name of a header")
+        value = value_of(bytes(raw), place, name)
         if value is None:
             continue
         size += len(name) + len(value)
-        lower = name.lower().encode()
-        headers.append((lower, name.encode(), value))
+        sent = name.encode()
+        lower = sent.lower()
+        headers.append((lower, sent, value))
         fields[lower] = value
     if size > MOST_HEADER_BYTES:
         raise MalformedRequest(f"{joined(place, 'headers')} are longer than {MOST_HEADER_BYTES} bytes")
     if shape.authorization and b"authorization" not in fields:
-        value = header_value(shape.authorization, joined(place, "authorization"))
+        value = header_value(shape.authorization)
+        if value is None:
+            raise MalformedRequest(f"{joined(place, 'authorization')} must not have control characters")
         headers.append((b"authorization", b"Authorization", value))
         fields[b"authorization"] = value
     return headers, fields
 
 
-def value_of(raw: Raw, where: str) -> bytes | None:
+def value_of(json: bytes, place: str, name: str) -> bytes | None:
     """A header's value: strings as they are, all else as its JSON (contract 2.1); null is as good as left out."""
-    text = bytes(raw).decode().strip()
-    if text == "null":
+    if json == b"null":
         return None
-    if text.startswith('"'):
+    if json[:1] == b'"':
         try:
-            text = msgspec.json.decode(text, type=str)
+            text = _decode_text(json)
         except msgspec.DecodeError:
-            raise MalformedRequest(f"{where} is not valid Unicode") from None
-    elif text.startswith(("{", "[")):
-        text = msgspec.json.format(text, indent=-1)
-    return header_value(text, where)
+            raise MalformedRequest(f"{_header(place, name)} is not valid Unicode") from None
+    else:
+        text = (msgspec.json.format(json, indent=-1) if json[:1] in (b"{", b"[") else json).decode()
+    value = header_value(text)
+    if value is None:
+        raise MalformedRequest(f"{_header(place, name)} must not have control characters")
+    return value
 
 
-def header_value(text: str, where: str) -> bytes:
-    text = text.strip()
-    if _CONTROL.search(text):
-        raise MalformedRequest(f"{where} must not have control characters")
-    return text.encode()
+def header_value(text: str) -> bytes | None:
+    """A text as a header carries it, None for what would break out of it."""
+    return None if _CONTROL.search(text := text.strip()) else text.encode()
+
+
+def _header(place: str, name: str) -> str:
+    return joined(place, f"headers.{name[:64]}")
+
+
+def event_id_of(text: str, place: str) -> bytes:
+    value = header_value(text)
+    if value is None:
+        raise MalformedRequest(f"{joined(place, 'eventId')} must not have control characters")
+    return value
 
 
 def options_of(shape: StepShape, options: Options, place: str) -> Options:
     """Over what the headers ask for stands the step's `config`, and over that its `option` (contract 2.4, 2.6)."""
     said: dict[str, object] = {}
     if shape.event_id:
-        said["event_id"] = header_value(shape.event_id, joined(place, "eventId"))
+        said["event_id"] = event_id_of(shape.event_id, place)
     if shape.config is not None:
         said |= _configured(shape.config, joined(place, "config"))
     if shape.option is not None:
@@ -230,7 +245,7 @@ def _configured(config: Config, place: str) -> dict[str, object]:
         "collect_log": config.collect_log,
         "metadata": parse_metadata(given(config.metadata)) or None,
         "custom_cost": given(config.custom_cost) or None,
-        "event_id": None if not config.event_id else header_value(config.event_id, joined(place, "eventId")),
+        "event_id": None if not config.event_id else event_id_of(config.event_id, place),
     }
     return {name: value for name, value in found.items() if value is not None}
 

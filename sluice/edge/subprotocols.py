@@ -1,70 +1,31 @@
-"""Credentials and options that a browser can send as WebSocket subprotocols alone (contract 4.2)."""
+"""What a client offers as WebSocket subprotocols: browsers have no other place for a token (contract 3.1, 4.1)."""
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
-from sluice.edge.auth import PREFIX
 from sluice.values.request import Header
 
-FIELD: Final = b"sec-websocket-protocol"
-CREDENTIALS: Final[dict[bytes, tuple[bytes, bytes]]] = {
-    b"authorization": (b"authorization", b"Bearer "),
-    b"fal-api-key": (b"authorization", b"Key "),
-    b"x-api-key": (b"x-api-key", b""),
-    b"xi-api-key": (b"xi-api-key", b""),
-}
-"""What stands before the dot of a subprotocol: the header that it becomes, and what goes before its value."""
 OURS: Final = b"cf-aig-"
+TOKEN: Final = b"cf-aig-authorization."
 
 
-class Offered(NamedTuple):
-    """What the offered subprotocols say."""
-
-    headers: list[Header]
-    """Those that are headers in truth."""
-    subprotocols: list[str]
-    """The others, which are the provider's."""
-    echo: bytes | None
-    """What to choose where the provider chooses none: a browser that was chosen nothing closes the connection."""
+def offered(headers: list[Header]) -> list[bytes]:
+    """The subprotocols that a client offers, those it likes best first."""
+    values = [value for name, _, value in headers if name == b"sec-websocket-protocol"]
+    return [stripped for value in values for name in value.split(b",") if (stripped := name.strip())]
 
 
-def read_subprotocols(headers: list[Header]) -> Offered:
-    """Takes the offered subprotocols apart. A token of ours never stays among the provider's."""
-    found: list[Header] = []
-    rest: list[str] = []
-    echo: bytes | None = None
-    for text in _offered(headers):
-        header = _header(text)
-        if header is None:
-            rest.append(text.decode("latin-1"))
-        else:
-            found.append(header)
-            echo = echo or text
-    return Offered(found, rest, echo)
+def fields_with(fields: dict[bytes, bytes], protocols: list[bytes]) -> dict[bytes, bytes]:
+    """Header fields, and those of ours that were offered as `name.value`; real ones win."""
+    found: dict[bytes, bytes] = {}
+    for protocol in protocols:
+        name, _, value = protocol.partition(b".")
+        if value and name.lower().startswith(OURS):
+            found.setdefault(name.lower(), value)
+    return found | fields if found else fields
 
 
-def with_subprotocols(headers: list[Header], offered: Offered) -> list[Header]:
-    """The header fields of a handshake as a client that can set headers would have sent them, which come first."""
-    given = {name for name, _, _ in headers}
-    return [*headers, *(header for header in offered.headers if header[0] not in given)]
-
-
-def _offered(headers: list[Header]) -> Iterator[bytes]:
-    for name, _, value in headers:
-        if name == FIELD:
-            yield from (text.strip() for text in value.split(b",") if text.strip())
-
-
-def _header(text: bytes) -> Header | None:
-    """The header that a subprotocol stands for."""
-    name, dot, value = text.partition(b".")
-    lower = name.lower()
-    if dot and lower.startswith(OURS):
-        return lower, lower, value
-    if dot and lower in CREDENTIALS:
-        header, before = CREDENTIALS[lower]
-        return header, header, before + value
-    place = text.find(PREFIX)
-    if place == 0 or text[place - 1 : place] == b".":  # in a place for the provider's key
-        return b"cf-aig-authorization", b"cf-aig-authorization", text[place:]
-    return None
+def chosen(protocols: list[bytes]) -> bytes | None:
+    """What is answered: rather not the token. Clients hang up where nothing of what they offered is."""
+    others = [protocol for protocol in protocols if not protocol.lower().startswith(OURS)]
+    tokens = [protocol for protocol in protocols if protocol.lower().startswith(TOKEN)]
+    return next(iter(others + tokens + protocols), None)

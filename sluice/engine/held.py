@@ -1,7 +1,5 @@
 """Reply bodies of which some has been read before anybody was told of them."""
 
-from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from sluice.values.errors import GatewayError, OutputUnreadable
@@ -12,19 +10,23 @@ MOST_HELD_BYTES: Final = 32 * 1024 * 1024
 
 
 class Held:
-    """Parts that were read ahead, then the rest of the body behind them: None where nothing is, but for a fault."""
+    """What was read ahead, then the rest of the body behind it: None where nothing is, but for a fault."""
 
-    def __init__(self, parts: Iterable[Part], rest: ReplyBody | None, fault: GatewayError | None = None) -> None:
-        self._parts, self._rest, self._fault = deque(parts), rest, fault
+    __slots__ = ("_fault", "_first", "_rest")
+
+    def __init__(self, first: Part | None, rest: ReplyBody | None, fault: GatewayError | None = None) -> None:
+        self._first, self._rest, self._fault = first, rest, fault
 
     def poll(self) -> Part | None:
-        if self._parts:
-            return self._parts.popleft()
+        first, self._first = self._first, None
+        if first is not None:
+            return first
         return None if self._rest is None else self._rest.poll()
 
     async def read(self) -> Part:
-        if self._parts:
-            return self._parts.popleft()
+        first, self._first = self._first, None
+        if first is not None:
+            return first
         if self._rest is None:
             raise self._fault or AssertionError("nothing comes after the last part")
         return await self._rest.read()
@@ -36,28 +38,38 @@ class Held:
 
 
 async def hold_beginning(reply: Reply) -> None:
-    """Reads the first part of a reply. Raises UpstreamFailure, the reply then having what there was of it."""
-    await _hold(reply, whole=False)
+    """Reads the first part of a reply. Raises UpstreamFailure, which the reply then ends with."""
+    body = reply.body
+    try:
+        part = body.poll() or await body.read()
+    except BaseException as error:
+        _give_up(reply, b"", error)
+        raise
+    reply.body = Held(part, None if part.last else body)
 
 
 async def hold_whole(reply: Reply) -> bytes:
-    """Reads all of a reply. Raises UpstreamFailure and OutputUnreadable, the reply then having what there was of it."""
-    return b"".join([part.data for part in await _hold(reply, whole=True)])
-
-
-async def _hold(reply: Reply, *, whole: bool) -> list[Part]:
+    """Reads all of a reply. Raises UpstreamFailure and OutputUnreadable, which the reply then ends with."""
     body = reply.body
-    parts: list[Part] = []
-    size = 0
+    pieces: list[bytes] = []
+    size, last = 0, False
     try:
-        while not parts or (whole and not parts[-1].last):
-            parts.append(body.poll() or await body.read())
-            size += len(parts[-1].data)
-            if whole and size > MOST_HELD_BYTES:
+        while not last:
+            data, last = body.poll() or await body.read()
+            pieces.append(data)
+            size += len(data)
+            if size > MOST_HELD_BYTES:
                 raise OutputUnreadable(f"A reply of more than {MOST_HELD_BYTES} bytes cannot be held")
     except BaseException as error:
-        body.close()
-        reply.body = Held(parts, None, error if isinstance(error, GatewayError) else None)
+        _give_up(reply, b"".join(pieces), error)
         raise
-    reply.body = Held(parts, None if parts[-1].last else body)
-    return parts
+    whole = b"".join(pieces)
+    reply.body = Held(Part(whole, True), None)
+    return whole
+
+
+def _give_up(reply: Reply, data: bytes, error: BaseException) -> None:
+    """Leaves the reply with what there was of it and the reason why there is no more."""
+    reply.body.close()
+    fault = error if isinstance(error, GatewayError) else None
+    reply.body = Held(Part(data, False) if data else None, None, fault)

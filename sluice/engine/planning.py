@@ -12,8 +12,6 @@ from sluice.values.plan import Plan
 from sluice.values.request import ONE_TRY, Request, RetryPolicy, Step
 
 ONE_TRIES: Final = (ONE_TRY,)
-OF_SEVERAL: Final = frozenset(("universal", "websocket"))
-"""Types of requests that may have several steps."""
 
 
 def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
@@ -22,13 +20,15 @@ def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
     Raises InvalidProvider and UnknownKeyAlias, and for the unified schema what makes a step of it unfit.
     """
     steps = request.steps
-    if request.type in OF_SEVERAL:
+    if len(steps) > 1 or steps[0].on_complete:
         return _Compiler(retry).plan(steps)
     step = ready(steps[0])
     policy = policy_for(step.options, retry)
-    if policy.max_attempts <= 1 and step.options.request_timeout_ms is None and step.translation is None:
-        return Plan(steps if step is steps[0] else (step,), ONE_TRIES, plain=True)
-    return Plan((step,), (policy,))
+    if step is not steps[0]:
+        steps = (step,)
+    if policy.max_attempts > 1 or step.options.request_timeout_ms is not None or step.translation is not None:
+        return Plan(steps, (policy,))
+    return Plan(steps, ONE_TRIES, plain=request.type != "universal")
 
 
 def ready(step: Step) -> Step:

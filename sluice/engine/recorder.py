@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from sluice.engine.heard import Heard, Repeated
+from sluice.engine.terminal_line import TerminalLine
 from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
@@ -121,9 +122,10 @@ class Record:
     attempts: int = 0
     _detail: str = ""
     _path: str = ""
-    _reply_type: bytes = b""
-    _reply_encoding: bytes = b""
-    _terminal: "TerminalLine | None" = None
+    reply_type: bytes = b""
+    """The media type of the provider's reply, as it says; likewise `reply_encoding`."""
+    reply_encoding: bytes = b""
+    _terminal: TerminalLine | None = None
     _held: Part | None = None
     _ended = False
     _body: ReplyBody
@@ -191,23 +193,14 @@ class Record:
         """The head of the reply is in."""
         self._latency_s = time.monotonic() - self._started_s
         content_type, encoding = fields.get(b"content-type", b""), fields.get(b"content-encoding", b"")
-        self._status, self._reply_type, self._reply_encoding = status, content_type, encoding
+        self._status, self.reply_type, self.reply_encoding = status, content_type, encoding
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
 
     def refused(self, error: GatewayError, status: int) -> None:
         """The client gets an error of ours instead of a reply."""
         self._ending, self._status, self._error, self._detail = "refused", status, error.code, error.detail
-        self._reply_type, self._reply_encoding, self._terminal = b"application/json", b"", None
-
-    @property
-    def reply_type(self) -> bytes:
-        """The media type that the provider gives its reply; likewise `reply_encoding`."""
-        return self._reply_type
-
-    @property
-    def reply_encoding(self) -> bytes:
-        return self._reply_encoding
+        self.reply_type, self.reply_encoding, self._terminal = b"application/json", b"", None
 
     def watch(self, body: ReplyBody) -> None:
         """Takes the body of a reply, which is now to be read through this record."""
@@ -372,8 +365,8 @@ class Record:
             payload=options.collect_payload,
             request_content_type=step.content_type,
             request_encoding=step.content_encoding,
-            response_content_type=self._reply_type,
-            response_encoding=self._reply_encoding,
+            response_content_type=self.reply_type,
+            response_encoding=self.reply_encoding,
             user_agent=request.user_agent,
             metadata=options.metadata,
             custom_cost=options.custom_cost,
@@ -386,22 +379,6 @@ class Record:
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
             model=step.model,
         )
-
-
-class TerminalLine:
-    """Looks for the line that ends an event stream, in pieces of it."""
-
-    __slots__ = ("_after_newline", "_line", "_within")
-
-    def __init__(self, line: bytes) -> None:
-        self._line, self._within = line, b"\n" + line
-        self._after_newline = True
-
-    def ends_in(self, data: bytes) -> bool:
-        """Whether the line begins in this piece. One split over two pieces is missed: the keeper finds it."""
-        found = self._within in data or (self._after_newline and data.startswith(self._line))
-        self._after_newline = data.endswith(b"\n")
-        return found
 
 
 def origin(step: Step) -> bytes:

@@ -50,10 +50,10 @@ class Tried:
 
     __slots__ = ("failure", "outside", "record", "reply")
 
-    def __init__(
-        self, record: Record, reply: Reply | None, failure: Failure | None, outside: Outside | None = None
-    ) -> None:
-        self.record, self.reply, self.failure, self.outside = record, reply, failure, outside
+    def __init__(self, record: Record, failure: Failure | None = None) -> None:
+        self.record, self.failure = record, failure
+        self.reply: Reply | None = None
+        self.outside: Outside | None = None
 
     def give_up(self) -> None:
         """Lets the connection go, for another try."""
@@ -102,7 +102,7 @@ class Run:
         try:
             step = self._finished(step)
         except GatewayError as error:
-            return Tried(self._trace.begin(step), None, error)
+            return Tried(self._trace.begin(step), error)
         policy = self._plan.policies[position]
         continues = self._plan.next(position, "success") is not None
         is_last = self._plan.next(position, "failure") is None
@@ -124,25 +124,33 @@ class Run:
 
     async def _try(self, position: int, step: Step, record: Record, timeout_ms: int | None) -> Tried:
         """One exchange, up to the first byte of the body of a reply that may serve."""
-        reply: Reply | None = None
+        tried = Tried(record)
         try:
-            async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
-                reply = await self._make(step, record)
-                if reply.status < 400:
-                    await hold_beginning(reply)
-            outside = None if step.translation is None else await translated(reply, record, step.translation)
-            return Tried(record, reply, None if reply.status < 400 else reply.status, outside)
+            if timeout_ms is None:
+                await self._begin(step, tried)
+            else:
+                async with asyncio.timeout(timeout_ms / 1000):
+                    await self._begin(step, tried)
+            if step.translation is not None and tried.reply is not None:
+                tried.outside = await translated(tried.reply, record, step.translation)
         except FAILURES as error:
-            return Tried(record, reply, error)
+            tried.failure = error
         except MalformedRequest as error:
             if step is self._plan.steps[position]:
                 raise
-            return Tried(record, reply, error)  # not the client wrote it so, but a model
+            tried.failure = error  # not the client wrote it so, but a model
         except TimeoutError:
-            late = UpstreamTimeout("The provider did not answer in time")
-            if reply is not None:
-                reply.body = Held((), None, late)
-            return Tried(record, reply, late)
+            tried.failure = late = UpstreamTimeout("The provider did not answer in time")
+            if tried.reply is not None:
+                tried.reply.body = Held(None, None, late)
+        return tried
+
+    async def _begin(self, step: Step, tried: Tried) -> None:
+        tried.reply = reply = await self._make(step, tried.record)
+        if reply.status < 400:
+            await hold_beginning(reply)
+        else:
+            tried.failure = reply.status
 
     async def _keep_words(self, step: Step, record: Record, reply: Reply) -> Failure | None:
         """Takes a reply in, for the steps behind it; why that cannot be done."""

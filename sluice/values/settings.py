@@ -18,6 +18,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """0 is one less than the cores, at least 1."""
     drain_timeout_s: float = 30.0
     cors: bool = True
+    websocket_requires_auth: bool = True
+    """Whether a WebSocket needs a token even where its gateway asks for none (contract 3.2)."""
     upstream_failure_status: int = 400
     """HTTP status of error 2005 (contract 16, question 2): 400 for parity, 502 for clients that retry it."""
 
@@ -40,6 +42,12 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of one body may wait in memory between the two sides, each way."""
     management_requests: int = 32
     """Relayed to the console at once, per worker."""
+    websocket_message_bytes: int = 25 * MB
+    websocket_requests: int = 1000
+    """Running at once, per connection."""
+    websocket_queue_bytes: int = 32 * MB
+    """Requests that may wait behind those, per connection."""
+    websocket_idle_timeout_s: float = 3600.0
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

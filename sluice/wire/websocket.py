@@ -156,15 +156,16 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
 
     Raises MalformedRequest.
     """
-    protocol = ServerProtocol(extensions=[_DEFLATE], max_size=max_message_bytes, logger=_log)
+    handshake = ServerProtocol(extensions=[_DEFLATE], logger=_log)
     headers = Headers()
     for lower, name, value in head.headers:
         if lower in _HANDSHAKE:
             headers[name.decode("ascii")] = value.decode("latin-1")
-    response = protocol.accept(Request("/", headers))
+    response = handshake.accept(Request("/", headers))
     if response.status_code != 101:
-        raise MalformedRequest(f"This is no WebSocket handshake: {protocol.handshake_exc}")
-    protocol.state = State.OPEN
+        raise MalformedRequest(f"This is no WebSocket handshake: {handshake.handshake_exc}")
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_bytes, logger=_log)
+    protocol.extensions = handshake.extensions
     lines = [
         f"{name}: {value}\r\n".encode("latin-1")
         for name, value in response.headers.raw_items()

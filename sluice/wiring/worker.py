@@ -10,6 +10,7 @@ from sluice.deadlines import Deadlines
 from sluice.edge.management import Management
 from sluice.edge.paths import Paths
 from sluice.edge.server import Server
+from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
@@ -56,6 +57,7 @@ async def run_worker(child: Child) -> None:
             ready=lambda: not server.draining and spool.writable and not spool.refusing,
             refuse=recorder.refuse,
             catalogue=control.listed_models,
+            sockets=UniversalSockets(engine, settings, metrics),
         )
         server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics)
         for listener in child.listeners:

@@ -10,6 +10,7 @@ from sluice.storage.ports import NewToken
 from sluice.values.errors import GatewayNotFound, Unauthorized
 from sluice.values.gateway import GatewayConfig
 from sluice.values.ids import wall_ms
+from sluice.values.request import ONE_TRY, RetryPolicy
 
 OPEN = GatewayConfig(authentication=False)
 CLOSED = GatewayConfig(authentication=True)
@@ -37,6 +38,14 @@ async def test_every_change_is_in_force_for_the_next_request(directory: Any, con
     control.delete_gateway("acme", "g")
     with pytest.raises(GatewayNotFound):
         await directory.admit(request_to("g", token))
+
+
+async def test_a_gateways_own_retries_are_at_hand(directory: Any, control: Any, request_to: Any):
+    control.create_gateway("acme", "g", OPEN)
+    assert (await directory.admit(request_to("g"))).gateway.retry is ONE_TRY
+    asked = {"retry_max_attempts": 3, "retry_delay": 40, "retry_backoff": "linear"}
+    control.change_gateway("acme", "g", lambda config: msgspec.structs.replace(config, **asked))
+    assert (await directory.admit(request_to("g"))).gateway.retry == RetryPolicy(3, 40, "linear")
 
 
 async def test_what_was_missing_is_found_once_it_is_there(directory: Any, control: Any, request_to: Any):

@@ -39,6 +39,16 @@ def test_the_last_reply_is_returned_as_it_is(gateway: Any):
     assert (row["attempts"], row["status_code"], row["ending"]) == (2, 503, "complete")
 
 
+def test_a_gateway_has_retries_of_its_own(gateway: Any):
+    required = {"cache_invalidate_on_update": False, "cache_ttl": 0, "collect_logs": True, "rate_limiting_interval": 0}
+    fields = {"id": "stubborn", "rate_limiting_limit": 0, "retry_max_attempts": 3, "retry_delay": 5}
+    assert gateway.manage("POST", "/gateways", json={**required, **fields}).status_code == 200
+    for headers, expected in (({}, 3), ({"cf-aig-max-attempts": "1"}, 1)):
+        url = gateway.inference_url(gateway="stubborn") + "/v1/chat/completions"
+        reply = gateway.http.post(url, json={"model": "gpt-4o~status-500", "messages": []}, headers=headers)
+        assert gateway.log(reply.headers["cf-aig-log-id"], "stubborn")["attempts"] == expected
+
+
 @pytest.mark.parametrize("value", ["many", "-1", "", "1.5"])
 def test_a_value_that_is_no_number_is_ignored(gateway: Any, value: str):
     reply = chat(gateway, "gpt-4o~status-500", max_attempts=value, retry_delay="soon", backoff="cubic")

@@ -240,6 +240,19 @@ def test_a_mapped_host_serves_it_at_its_root_with_the_older_token_header(start_g
         assert client.post("/compat/chat/completions", content=chat, headers=headers).status_code == 200
 
 
+def test_a_mapping_of_every_host_serves_what_is_no_path_of_the_servers_own(start_gateway: Any):
+    own = start_gateway("--simulate", hosts=json.dumps({"*": "local/default"}))
+    headers = {"CF-AIG-TOKEN": f"Bearer {own.token}", "content-type": "application/json"}
+    chat = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]})
+    with httpx.Client(base_url=own.base_url, trust_env=False, timeout=20, headers=headers) as client:
+        assert client.post("/", content=json.dumps(step())).headers["cf-aig-step"] == "0"
+        assert client.post("/openai/chat/completions", content=chat).status_code == 200
+        assert client.get("/v1/local/default/openai/models").json()["object"] == "list"
+        assert client.get("/healthz").text == "ok\n"
+        assert client.get("/metrics").status_code == 200
+        assert client.get("/").headers["content-type"].startswith("text/plain")
+
+
 def test_browsers_may_use_it(gateway: Any):
     preflight = gateway.http.options(
         "/v1/local/default",

@@ -77,14 +77,14 @@ def test_the_event_id_of_a_step_is_in_the_reply_and_in_the_log(gateway: Any):
     ],
 )
 def test_a_malformed_request_is_refused_by_name_and_nobody_is_called(
-    gateway: Any, body: Any, code: int, message: str, error_body: Any
+    gateway: Any, marker: str, body: Any, code: int, message: str, error_body: Any
 ):
-    before = gateway.logs()[0]["id"] if gateway.logs() else ""
-    reply = gateway.universal(body, cf_aig_event_id="e-2")
+    reply = gateway.universal(body, cf_aig_event_id=marker)
     assert (reply.status_code, reply.json()) == (400, error_body(400, code, message))
-    assert (reply.headers["cf-aig-event-id"], "cf-aig-log-id" in reply.headers) == ("e-2", False)
+    assert (reply.headers["cf-aig-event-id"], "cf-aig-log-id" in reply.headers) == (marker, False)
     assert reply.headers["cf-aig-request-id"]
-    assert (gateway.logs()[0]["id"] if gateway.logs() else "") == before
+    gateway.rows(gateway.universal(step()), 1)  # the one before it would be there by now
+    assert [row for row in gateway.logs() if row["event_id"] == marker] == []
 
 
 def test_who_is_not_let_in_is_told_that_before_anything_of_the_body(gateway: Any):
@@ -183,6 +183,16 @@ def test_a_success_that_breaks_before_its_first_byte_is_an_error_of_ours(gateway
     reply = gateway.universal(step("gpt-4o~cut-0"))
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2005)
     assert gateway.rows(reply, 1)[0]["ending"] == "refused"
+
+
+def test_the_rest_of_a_failed_reply_is_not_waited_for_long(gateway: Any):
+    began_s = time.monotonic()
+    reply = gateway.universal([step("gpt-4o~status-500~slow-first-token-60000"), step("second")])
+    assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1")
+    assert time.monotonic() - began_s < 10
+    first, _ = gateway.rows(reply, 2)
+    assert (first["status_code"], first["ending"], first["success"]) == (500, "broken", False)
+    assert "not waited for" in first["error_message"]
 
 
 # --- 2.3 response headers

@@ -31,9 +31,9 @@ async def test_a_timeout_that_is_none_is_ignored(gateway: Any, wire: Any, compos
 
 
 async def test_a_reply_that_has_begun_is_not_cut_by_the_clients_timeout(gateway: Any, wire: Any, compose: Any):
-    body = {"model": "gpt-4o~slow-first-token-400", "stream": True, "messages": []}
+    body = {"model": "gpt-4o~pace-60~words-12", "stream": True, "messages": []}
     async with wire(gateway) as line:
-        reply = await line.ask(compose(gateway, body=body, cf_aig_request_timeout="200"))
+        reply = await line.ask(compose(gateway, body=body, cf_aig_request_timeout="400"))
     assert (reply.status, reply.fault) == (200, "")
     assert reply.body.endswith(b"data: [DONE]\n\n")
 

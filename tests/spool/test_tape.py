@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sluice.metrics import Metrics
 from sluice.spool.tape import BEHIND_ALL_BYTES, BEHIND_BYTES
 from sluice.spool.writer import SpoolWriter
@@ -38,6 +40,21 @@ async def test_a_body_past_the_inline_size_goes_to_its_side_file_whole(open_writ
     tape.add(b"more")
     await tape.settle()
     assert side_files(root) == {".req": b"".join([*pieces, b"more"])}
+
+
+async def test_what_was_recorded_can_be_read_again_from_memory_and_from_disk(open_writer: OpenWriter, root: Path):
+    tape = open_writer(SMALL).tape("A" * 26, "request")
+    tape.add(b"0123456789")
+    assert await tape.reread(3, 4) == b"3456"
+    tape.add(b"x" * 5000)
+    assert await tape.reread(8, 4) == b"89xx"
+    assert await tape.reread(0, tape.length) == b"0123456789" + b"x" * 5000
+    tape.add(b"y" * 100)
+    assert await tape.reread(5009, 101) == b"x" + b"y" * 100
+    for file in (root / "0" / "big").iterdir():
+        file.unlink()
+    with pytest.raises(OSError):
+        await tape.reread(0, 1)
 
 
 async def test_many_small_bodies_together_go_to_side_files(open_writer: OpenWriter):
