@@ -9,13 +9,14 @@ from msgspec import Raw
 from sluice.edge.envelopes import Said, is_text
 from sluice.edge.native import Names
 from sluice.edge.shapes import StepShape, decode_steps, given, told
-from sluice.edge.steps import header_value, steps_of
+from sluice.edge.steps import event_id_of, steps_of
 from sluice.values.errors import GatewayError, MalformedRequest
 from sluice.values.request import Options, Request, Step
 
 CREATE: Final = "universal.create"
 CANCEL: Final = "universal.cancel"
-EventName = str | int | float | None
+MESSAGE: Final = "The message"
+EventName = str | int | None
 
 
 class Message(msgspec.Struct, frozen=True, rename="camel"):
@@ -113,7 +114,7 @@ class Session:
         """Those of the session, with the event's name for its logs."""
         options = self._opening.options
         if name is not None:
-            return msgspec.structs.replace(options, event_id=header_value(str(name), "eventId"))
+            return msgspec.structs.replace(options, event_id=event_id_of(str(name), ""))
         return options if options.event_id else msgspec.structs.replace(options, event_id=str(uuid4()).encode())
 
     def _own_name(self, options: Options) -> str:
@@ -126,15 +127,15 @@ class Session:
 def decode(data: bytes) -> Message:
     """A message, its text checked. Raises NotExecuted."""
     if not is_text(data):
-        raise NotExecuted(MalformedRequest("The message is not UTF-8"), None)
+        raise NotExecuted(MalformedRequest(f"{MESSAGE} is not UTF-8"), None)
     try:
         return _MESSAGE.decode(data)
     except msgspec.ValidationError as error:
-        raise NotExecuted(told(str(error)), name_in_wrong(data)) from None
+        raise NotExecuted(told(str(error), MESSAGE), name_in_wrong(data)) from None
     except RecursionError:
-        raise NotExecuted(MalformedRequest("The message is nested too deeply"), None) from None
+        raise NotExecuted(MalformedRequest(f"{MESSAGE} is nested too deeply"), None) from None
     except msgspec.DecodeError as error:
-        raise NotExecuted(MalformedRequest(f"The message is not valid JSON: {error}"), None) from None
+        raise NotExecuted(MalformedRequest(f"{MESSAGE} is not valid JSON: {error}"), None) from None
 
 
 def first_name(shapes: StepShape | list[StepShape]) -> str | None:
