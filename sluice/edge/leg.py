@@ -40,7 +40,7 @@ class Leg(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader(not masks, most_bytes)
         self._ahead = b""
-        self._held = self._said_goodbye = False
+        self._held = self._said_goodbye = self._deaf = False
         self._paused = True
         self.over = False
         """Whether the connection is closed."""
@@ -72,9 +72,13 @@ class Leg(asyncio.Protocol):
         if not self._said_goodbye:
             self.send(frame)
             self._said_goodbye = True
-        if self._reader.closing is not None and not self.over:
-            self._outbox.flush()
+        if self.over:
+            return
+        self._outbox.flush()
+        if self._reader.closing is not None:
             self._transport.close()
+        elif self._deaf and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()  # its goodbye would not be understood: the end of the connection is waited for
 
     def refuse(self, closing: Closing) -> None:
         """Says goodbye with words of our own."""
@@ -130,6 +134,7 @@ class Leg(asyncio.Protocol):
             self._take(frame)
         if self._reader.fault is not None:
             self._ahead = b""
+            self._deaf = True
             fault, self._reader.fault = self._reader.fault, None
             self._relay.broke(self, fault)
         if self._ahead:

@@ -29,7 +29,7 @@ def dial(gateway: Any, marker: str) -> Dial:
         house = through or gateway
         url = f"ws://127.0.0.1:{house.port}/v1/local/default/{path}"
         more.setdefault("additional_headers", {**house.auth, "x-sluice-marker": marker})
-        async with websockets.connect(url, proxy=None, max_size=None, **more) as socket:
+        async with websockets.connect(url, proxy=None, max_size=None, **{"max_queue": None, **more}) as socket:
             yield socket
 
     return connect
