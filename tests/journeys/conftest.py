@@ -143,6 +143,12 @@ def wire() -> Wire:
 Message = dict[str, Any]
 
 
+def ends(message: Message) -> bool:
+    """Whether an event has no further message."""
+    kind = message["type"]
+    return kind in ("universal.done", "universal.error") or (kind == "universal.created" and "response" in message)
+
+
 class Talk:
     """A client of the universal WebSocket."""
 
