@@ -81,5 +81,5 @@ class Dialler:
 
 
 def _told(head: ReplyHead) -> list[bytes]:
-    """The field lines of an acceptance that go on to the client: its handshake is another."""
-    return [line for line in passed_on(head) if line[:14].lower() != b"sec-websocket-"]
+    """The field lines of an acceptance that go on to the client: its handshake is another, and it has no body."""
+    return [line for line in passed_on(head) if not line.lower().startswith((b"sec-websocket-", b"content-length:"))]

@@ -33,7 +33,15 @@ def test_a_subprotocol_that_is_a_header(text: bytes, name: bytes, value: bytes):
 
 
 @pytest.mark.parametrize(
-    "text", [b"realtime", b"openai-insecure-api-key.sk-1", b"openai-beta.realtime-v1", b"token", b"xi-api-key", b"not_sluice_x"]
+    "text",
+    [
+        b"realtime",
+        b"openai-insecure-api-key.sk-1",
+        b"openai-beta.realtime-v1",
+        b"token",
+        b"xi-api-key",
+        b"not_sluice_x",
+    ],
 )
 def test_a_subprotocol_that_is_the_providers(text: bytes):
     found = read_subprotocols(offering(text))

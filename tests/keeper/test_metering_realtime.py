@@ -87,7 +87,9 @@ def test_more_responses_than_a_stream_has_events_with_usage_all_count():
 
 def test_every_turn_of_geminis_counts_and_its_model_is_that_of_the_setup():
     request = lines({"setup": {"model": "models/gemini-live"}}, {"clientContent": {"turnComplete": True}})
-    entry = meter(request, lines({"setupComplete": {}}, turn(8, 30), turn(50, 4)), provider="google-ai-studio", model="")
+    entry = meter(
+        request, lines({"setupComplete": {}}, turn(8, 30), turn(50, 4)), provider="google-ai-studio", model=""
+    )
     assert (entry.usage.tokens_in, entry.usage.tokens_out, entry.usage.total) == (58, 34, 92)
     assert entry.model == "gemini-live"
 

@@ -21,7 +21,9 @@ def connect(simulator: Any, path: str, **headers: str) -> Any:
 
 def item(text: str) -> str:
     content = [{"type": "input_text", "text": text}]
-    return json.dumps({"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}})
+    return json.dumps(
+        {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
+    )
 
 
 async def events_until(socket: ClientConnection, kind: str) -> list[dict[str, Any]]:
@@ -92,7 +94,9 @@ async def test_gemini_hangs_up_on_who_does_not_set_up(simulator: Any, said: str)
     assert socket.close_code == 1007
 
 
-@pytest.mark.parametrize("vendor", ["cartesia/tts/websocket", "deepgram/v1/listen", "elevenlabs/x", "fal/x", "workers-ai/run/@cf/x"])
+@pytest.mark.parametrize(
+    "vendor", ["cartesia/tts/websocket", "deepgram/v1/listen", "elevenlabs/x", "fal/x", "workers-ai/run/@cf/x"]
+)
 async def test_others_echo_text_and_binary(simulator: Any, vendor: str):
     async with connect(simulator, vendor) as socket:
         for message in ("text", b"\x00binary", ""):
@@ -158,7 +162,9 @@ async def test_the_journal_has_what_the_client_said(simulator: Any):
     assert (entry["provider"], entry["status"], entry["ended"], entry["body_bytes"]) == ("deepgram", 101, "complete", 8)
 
 
-@pytest.mark.parametrize(("offered", "chosen"), [(["a", "realtime"], "realtime"), (["token", "k"], "token"), (["x"], None)])
+@pytest.mark.parametrize(
+    ("offered", "chosen"), [(["a", "realtime"], "realtime"), (["token", "k"], "token"), (["x"], None)]
+)
 async def test_a_subprotocol_is_chosen_where_one_is_known(simulator: Any, offered: list[str], chosen: str | None):
     url = f"ws://127.0.0.1:{simulator.port}/deepgram/x"
     async with websockets.connect(url, subprotocols=offered, proxy=None) as socket:
