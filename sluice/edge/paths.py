@@ -8,7 +8,7 @@ from sluice.edge.call import Call, Place
 from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
-from sluice.edge.realtime import realtime
+from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.universal import universal
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.compat import COMPAT
@@ -52,10 +52,10 @@ class Paths:
         refuse: Callable[[GatewayError, bytes], Reply],
         catalogue: Catalogue,
         sockets: UniversalSockets,
+        realtime: RealtimeSockets,
     ) -> None:
         self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
-        self._catalogue, self._sockets = catalogue, sockets
-        self._settings = settings
+        self._catalogue, self._sockets, self._realtime = catalogue, sockets, realtime
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
         self._default = self._hosts.pop(ANY_HOST, b"")
@@ -96,7 +96,7 @@ class Paths:
     def _upgrade(self, call: Call, place: Place) -> Awaitable[Reply]:
         """Requests for a WebSocket."""
         if place.provider:
-            return realtime(call, place, self._engine, self._names, self._settings)
+            return self._realtime.open(call, place, self._names)
         return self._sockets.open(call, place, self._names)
 
     async def _shared(self, call: Call, path: bytes) -> Reply:

@@ -9,6 +9,7 @@ from sluice.edge.handover import House
 from sluice.edge.leg import Leg
 from sluice.engine.realtime import Opened
 from sluice.journal import fields
+from sluice.metrics import Gauge
 from sluice.values.errors import InternalFault, Unauthorized, UpstreamBroken
 from sluice.values.exchange import Ending
 from sluice.values.settings import LimitSettings, RealtimeSettings
@@ -47,8 +48,8 @@ class End(NamedTuple):
 class Relay:
     """Goes on with a client's connection once the provider's stands. One task ends it; all else is callbacks."""
 
-    def __init__(self, opened: Opened, settings: RealtimeSettings, limits: LimitSettings) -> None:
-        self._opened, self._settings, self._limits = opened, settings, limits
+    def __init__(self, opened: Opened, settings: RealtimeSettings, limits: LimitSettings, running: Gauge) -> None:
+        self._opened, self._settings, self._limits, self._running = opened, settings, limits, running
         self._transcript = opened.transcript
         self._end: End | None = None
         self._goodbye: Frame | None = None
@@ -67,6 +68,7 @@ class Relay:
         self._provider = Leg(self, opened.transport, house.outbox, most, masks=True)
         self._started = self._heard_at = house.loop.time()
         self.deadline = self._started + CHECK_S
+        self._running.add()
         self._task = house.loop.create_task(self._run())
         self._client.begin(rest)
         self._provider.begin(opened.rest)
@@ -194,6 +196,7 @@ class Relay:
             self._client.abort()
             self._provider.abort()
             self.deadline = inf
+            self._running.add(-1)
             self._house.left(self)
 
     async def _ended(self) -> End:

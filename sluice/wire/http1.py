@@ -142,7 +142,8 @@ class RequestReader:
                 raise MalformedRequest("Malformed request: HTTP/1.0 has no Transfer-Encoding")
             length = None
         expects = http11 and fields.get(b"expect", b"").lower() == b"100-continue"
-        upgrade = b"upgrade" in fields and http11 and length == 0 and _is_websocket(fields) and parser.should_upgrade()
+        asks = b"upgrade" in fields and fields[b"upgrade"].lower() == b"websocket"
+        upgrade = asks and http11 and length == 0 and parser.should_upgrade()
         return RequestHead(
             parser.get_method(),
             self._target,
@@ -288,6 +289,8 @@ class ReplyReader:
     def feed(self, data: bytes) -> list[ReplyEvent]:
         """The events that these bytes complete."""
         if self.ended or self.fault is not None:
+            if self.rest is not None:
+                self.rest += data
             self._surplus = True
             return []
         events: list[ReplyEvent] = []
@@ -433,10 +436,6 @@ def _length_of(value: bytes) -> int:
         return int(value)
     except ValueError as error:  # thousands of zeros before them
         raise MalformedRequest("Malformed request: Content-Length has too many digits") from error
-
-
-def _is_websocket(fields: dict[bytes, bytes]) -> bool:
-    return fields[b"upgrade"].lower() == b"websocket"
 
 
 def coding(value: bytes, fields: dict[bytes, bytes]) -> bytes:

@@ -9,6 +9,7 @@ from sluice.child import Child
 from sluice.deadlines import Deadlines
 from sluice.edge.management import Management
 from sluice.edge.paths import Paths
+from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
@@ -58,6 +59,7 @@ async def run_worker(child: Child) -> None:
             refuse=recorder.refuse,
             catalogue=control.listed_models,
             sockets=UniversalSockets(engine, settings, metrics),
+            realtime=RealtimeSockets(engine, settings, metrics),
         )
         server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics)
         for listener in child.listeners:

@@ -35,6 +35,12 @@ def dial(gateway: Any, marker: str) -> Dial:
     return connect
 
 
+@pytest.fixture(scope="module")
+def behind(start_shared_gateway: Any, stand: Any) -> Any:
+    """A gateway whose Deepgram is what a test has it be."""
+    return start_shared_gateway(providers={"deepgram": {"base_url": stand.base_url}})
+
+
 def log_id(socket: ClientConnection) -> str:
     assert socket.response is not None
     return socket.response.headers["cf-aig-log-id"]
@@ -251,10 +257,9 @@ async def test_text_and_binary_of_any_length_come_back_as_they_were(dial: Dial):
         assert [await socket.recv() for _ in messages] == messages
 
 
-async def test_frames_are_passed_on_as_they_were_cut(stand: Any, start_gateway: Any, dial: Dial):
+async def test_frames_are_passed_on_as_they_were_cut(stand: Any, behind: Any, dial: Dial):
     async with vendor(stand) as frames:
-        house = await asyncio.to_thread(behind, start_gateway, stand)
-        async with dial("deepgram", house) as socket:
+        async with dial("deepgram", behind) as socket:
             await socket.send(["one ", "two ", "three"])
             await socket.send([b"\x00", b"\xff"])
             assert await socket.recv() == "one two three"
@@ -269,10 +274,9 @@ async def test_fragments_of_a_provider_arrive_whole_and_in_the_transcript(gatewa
     assert await body_of(gateway, socket, "response") == b"cut into pieces\n"
 
 
-async def test_pings_are_answered_here_and_not_passed_on(stand: Any, start_gateway: Any, dial: Dial):
+async def test_pings_are_answered_here_and_not_passed_on(stand: Any, behind: Any, dial: Dial):
     async with vendor(stand) as frames:
-        house = await asyncio.to_thread(behind, start_gateway, stand)
-        async with dial("deepgram", house) as socket:
+        async with dial("deepgram", behind) as socket:
             await asyncio.wait_for(await socket.ping(b"hop"), DEADLINE_S)
             await socket.send("after")
             assert await socket.recv() == "after"
@@ -281,14 +285,13 @@ async def test_pings_are_answered_here_and_not_passed_on(stand: Any, start_gatew
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "tab closed"), (3999, ""), (4321, "ünïcode")])
 async def test_a_clients_goodbye_reaches_the_provider_word_for_word(
-    stand: Any, start_gateway: Any, dial: Dial, code: int, reason: str
+    stand: Any, behind: Any, dial: Dial, code: int, reason: str
 ):
     partings: list[tuple[int | None, str | None]] = []
     async with vendor(stand, partings=partings):
-        house = await asyncio.to_thread(behind, start_gateway, stand)
-        async with dial("deepgram", house) as socket:
+        async with dial("deepgram", behind) as socket:
             await socket.close(code, reason)
-        log = await log_of(house, socket)
+        log = await log_of(behind, socket)
     assert partings == [(code, reason)]
     assert (socket.close_code, socket.close_reason) == (code, reason)
     assert (log["ending"], log["success"]) == ("complete", True)
@@ -423,7 +426,7 @@ async def test_a_stop_lets_a_conversation_finish_and_then_says_that_the_gateway_
     assert await asyncio.to_thread(house.process.wait, DEADLINE_S) == 0
 
 
-async def test_whoever_does_not_read_holds_the_other_side_up(stand: Any, start_gateway: Any, dial: Dial):
+async def test_whoever_does_not_read_holds_the_other_side_up(stand: Any, behind: Any, dial: Dial):
     sent = 0
     stopped = asyncio.Event()
 
@@ -437,8 +440,7 @@ async def test_whoever_does_not_read_holds_the_other_side_up(stand: Any, start_g
             sent += 65_536
 
     async with serve(flood, "127.0.0.1", stand.port, compression=None):
-        house = await asyncio.to_thread(behind, start_gateway, stand)
-        async with dial("deepgram", house, max_queue=1) as socket:
+        async with dial("deepgram", behind, max_queue=1) as socket:
             await asyncio.wait_for(stopped.wait(), 60)
             assert sent < 40_000_000  # the buffers of three sockets, and not what is in the gateway
             socket.transport.abort()
@@ -451,11 +453,6 @@ async def test_bodies_are_not_kept_where_the_client_says_so(gateway: Any, dial: 
         await socket.recv()
     log = await log_of(gateway, socket)
     assert (log["request_head"], log["response_head"], log["metadata"]) == ("", "", {"team": "voice"})
-
-
-def behind(start_gateway: Any, stand: Any) -> Any:
-    """A gateway whose Deepgram stands there."""
-    return start_gateway(providers={"deepgram": {"base_url": stand.base_url}})
 
 
 @asynccontextmanager
