@@ -14,7 +14,8 @@ import msgspec
 from sluice.values.errors import TemplateFailure
 from sluice.values.request import BytesBody, Header, Step
 
-TAG: Final = re.compile(r"<prompt-response\s+id\s*=\s*(?:'([^']*)'|\"([^\"]*)\")\s*/>")
+TAG: Final = re.compile(r"<prompt-response\s+id\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^\s'\"<>/]+))\s*/>")
+"""Without quotes too: a shell takes those of a tag away that stands in a command line's single quotes."""
 MOST_FILLED_BYTES: Final = 32 * 1024 * 1024
 """No step grows past this by what is put into it: ten tags may each ask for the same ten megabytes."""
 _STRING: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
@@ -28,7 +29,12 @@ def ids_in(step: Step) -> list[str]:
     texts = [step.endpoint.decode(), step.query.decode()]
     texts += [value.decode() for _, _, value in step.headers]
     texts += [text for _, text in _tagged_strings(step.body.whole or b"")]
-    return [found[1] or found[2] or "" for text in texts for found in TAG.finditer(text)]
+    return [id_in(found) for text in texts for found in TAG.finditer(text)]
+
+
+def id_in(tag: re.Match[str]) -> str:
+    """The step that a tag names."""
+    return tag[1] or tag[2] or tag[3] or ""
 
 
 def filled(step: Step, words: Mapping[str, str]) -> Step:
@@ -54,7 +60,7 @@ class _Budget:
         return TAG.sub(self.word, text)
 
     def word(self, found: re.Match[str]) -> str:
-        name = found[1] or found[2] or ""
+        name = id_in(found)
         word = self._words.get(name)
         if word is None:
             raise TemplateFailure(f"There is no response to put in for the step '{name}': it has not completed")

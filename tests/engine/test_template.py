@@ -32,6 +32,8 @@ def filled_body(body: bytes, **words: str) -> bytes:
         '<prompt-response id="a"/>',
         "<prompt-response  id = 'a'   />",
         "<prompt-response\tid='a'\n/>",
+        "<prompt-response id=a />",
+        "<prompt-response id=a/>",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "Draw: {}", "{}{}", "before {} between {} after"])
@@ -43,7 +45,7 @@ def test_each_form_of_a_tag_is_replaced_alone_and_within_text(tag: str, around: 
 
 @pytest.mark.parametrize(
     "text",
-    ["<prompt-response />", "<prompt-response id='a'>", "<prompt-response id=a />", "<prompt-responses id='a' />",
+    ["<prompt-response />", "<prompt-response id='a'>", "<prompt-response id=a'b />", "<prompt-responses id='a' />",
      "<prompt-responseid='a' />", "< prompt-response id='a' />", "<prompt-response id='a\" />"],
 )  # fmt: skip
 def test_what_is_no_tag_stays(text: str):

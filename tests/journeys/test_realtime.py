@@ -258,11 +258,10 @@ async def test_text_and_binary_of_any_length_come_back_as_they_were(dial: Dial):
 
 
 async def test_frames_are_passed_on_as_they_were_cut(stand: Any, behind: Any, dial: Dial):
-    async with vendor(stand) as frames:
-        async with dial("deepgram", behind) as socket:
-            await socket.send(["one ", "two ", "three"])
-            await socket.send([b"\x00", b"\xff"])
-            assert await socket.recv() == "one two three"
+    async with vendor(stand) as frames, dial("deepgram", behind) as socket:
+        await socket.send(["one ", "two ", "three"])
+        await socket.send([b"\x00", b"\xff"])
+        assert await socket.recv() == "one two three"
     text = [(1, b"one ", False), (0, b"two ", False), (0, b"three", False), (0, b"", True)]
     assert frames == [*text, (2, b"\0", False), (0, b"\xff", False), (0, b"", True)]
 
@@ -275,11 +274,10 @@ async def test_fragments_of_a_provider_arrive_whole_and_in_the_transcript(gatewa
 
 
 async def test_pings_are_answered_here_and_not_passed_on(stand: Any, behind: Any, dial: Dial):
-    async with vendor(stand) as frames:
-        async with dial("deepgram", behind) as socket:
-            await asyncio.wait_for(await socket.ping(b"hop"), DEADLINE_S)
-            await socket.send("after")
-            assert await socket.recv() == "after"
+    async with vendor(stand) as frames, dial("deepgram", behind) as socket:
+        await asyncio.wait_for(await socket.ping(b"hop"), DEADLINE_S)
+        await socket.send("after")
+        assert await socket.recv() == "after"
     assert frames == [(1, b"after", True)]
 
 
@@ -439,11 +437,11 @@ async def test_whoever_does_not_read_holds_the_other_side_up(stand: Any, behind:
                 return stopped.set()
             sent += 65_536
 
-    async with serve(flood, "127.0.0.1", stand.port, compression=None):
-        async with dial("deepgram", behind, max_queue=1) as socket:
-            await asyncio.wait_for(stopped.wait(), 60)
-            assert sent < 40_000_000  # the buffers of three sockets, and not what is in the gateway
-            socket.transport.abort()
+    standing = serve(flood, "127.0.0.1", stand.port, compression=None)
+    async with standing, dial("deepgram", behind, max_queue=1) as socket:
+        await asyncio.wait_for(stopped.wait(), 60)
+        assert sent < 40_000_000  # the buffers of three sockets, and not what is in the gateway
+        socket.transport.abort()
 
 
 async def test_bodies_are_not_kept_where_the_client_says_so(gateway: Any, dial: Dial):
