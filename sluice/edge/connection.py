@@ -364,6 +364,8 @@ class Downstream(asyncio.Protocol):
     async def _hand_over(self, reply: Reply, successor: Successor) -> None:
         """Writes the 101 and lets go of the connection."""
         transport, fault = self._transport, self._reader.fault
+        if transport.is_closing():
+            return successor.dismiss()
         if fault is not None:
             successor.dismiss()
             await self._send(self._server.refuse(fault, b""), None, stays=False)
@@ -371,15 +373,19 @@ class Downstream(asyncio.Protocol):
         self._server.replied(reply.status)
         self._outbox.put(transport, b"%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines)))
         rest = (self._reader.rest or b"") + b"".join(self._ahead)
+        if self._paused:
+            transport.resume_reading()
+        self._let_go()
+        self._server.handed_over(self, successor)
+        successor.begin(self._server, transport, rest)
+
+    def _let_go(self) -> None:
         self._closing = True
         self.deadline = inf
         self._ahead.clear()
+        self._waiting.clear()
         self._reader.close()
         self._task = None
-        self._server.handed_over(self, successor)
-        successor.begin(self._server, transport, rest)
-        if self._paused:
-            transport.resume_reading()
 
     def _may_stay(self, head: RequestHead, body: IncomingBody | ArrivedBody) -> bool:
         """Whether the connection may be kept for another request."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections import deque
 from math import inf
 from typing import Final
 from uuid import uuid4
 
 from sluice.edge.auth import find_token
 from sluice.edge.call import Call, Place
-from sluice.edge.connection import LINGER_S, unread
+from sluice.edge.connection import LINGER_S, PIECE_BYTES, unread
 from sluice.edge.envelopes import is_text
 from sluice.edge.events import Event, EventCounts, Events
 from sluice.edge.handover import House, switched
@@ -101,6 +102,7 @@ class UniversalSocket(asyncio.Protocol):
         self._gathered = Gathered()
         self._events = Events(self._limits.websocket_requests, self._limits.websocket_queue_bytes, sockets.counts)
         self._room = Room()
+        self._ahead: deque[bytes] = deque()
         self._surplus_bytes = self._unsent = 0
         self._ending = self._shut = self._lost = False
         self.deadline = inf
@@ -118,7 +120,7 @@ class UniversalSocket(asyncio.Protocol):
             self.drain()
 
     def dismiss(self) -> None:
-        pass
+        pass  # nothing has begun
 
     def drain(self) -> None:
         if not self._events:
@@ -130,7 +132,7 @@ class UniversalSocket(asyncio.Protocol):
             await asyncio.wait(tasks)
         self._say_goodbye(RESTART, "The gateway is restarting")
         self._house.outbox.flush()
-        self._transport.abort()
+        self._transport.close()
 
     def expired(self) -> None:
         self.deadline = inf
@@ -144,15 +146,10 @@ class UniversalSocket(asyncio.Protocol):
     # --- what the event loop calls
 
     def data_received(self, data: bytes) -> None:
-        for said in self._socket.feed(data):
-            if isinstance(said, Closed):
-                self._ending = True
-                self._cancel_all()
-            elif not self._ending:
-                self._take(said)
-        self._answer()
-        if not self._events and not self._ending and not self._room.full:
-            self._rest()
+        if self._ahead or len(data) > PIECE_BYTES:
+            self._put_off(data)
+        else:
+            self._read(data)
 
     def eof_received(self) -> bool:
         return False  # a client that sends no more reads no more either: it has not said goodbye
@@ -160,6 +157,7 @@ class UniversalSocket(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = self._ending = True
         self.deadline = inf
+        self._ahead.clear()
         self._cancel_all()
         self._sockets.counts.sockets.add(-1)
         if not self._events:
@@ -180,6 +178,32 @@ class UniversalSocket(asyncio.Protocol):
         self._room.changed()
 
     # --- messages in
+
+    def _put_off(self, data: bytes) -> None:
+        """Reads a piece at each turn of the loop, for others to have theirs."""
+        if not self._ahead:
+            self._house.loop.call_soon(self._go_on)
+            self._transport.pause_reading()
+        self._ahead.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+
+    def _go_on(self) -> None:
+        if self._ahead:
+            self._read(self._ahead.popleft())
+        if self._ahead:
+            self._house.loop.call_soon(self._go_on)
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
+        for said in self._socket.feed(data):
+            if isinstance(said, Closed):
+                self._ending = True
+                self._cancel_all()
+            elif not self._ending:
+                self._take(said)
+        self._answer()
+        if not self._events and not self._ending and not self._room.full:
+            self._rest()
 
     def _take(self, piece: Piece) -> None:
         data = self._gathered.add(piece)

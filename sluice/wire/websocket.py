@@ -6,14 +6,18 @@ event loop more than a copy and an idle connection holds no compressor.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
 from sluice.values.errors import MalformedRequest
 from sluice.wire.events import RequestHead
@@ -67,9 +71,25 @@ class WebSocket:
         self._text = False
 
     @classmethod
-    def dialled(cls, max_message_bytes: int | None) -> "WebSocket":
-        """The client's end, its handshake done."""
-        return cls(Protocol(Side.CLIENT, state=State.OPEN, max_size=max_message_bytes, logger=_log))
+    def dial(cls, url: str, headers: Iterable[tuple[str, str]], max_message_bytes: int | None) -> "WebSocket":
+        """The client's end, which begins with a handshake. Raises ValueError for what is no URL of a WebSocket."""
+        try:
+            protocol = ClientProtocol(parse_uri(url), max_size=max_message_bytes, logger=_log)
+        except InvalidURI as error:
+            raise ValueError(str(error)) from error
+        request = protocol.connect()
+        for name, value in headers:
+            request.headers[name] = value
+        protocol.send_request(request)
+        return cls(protocol)
+
+    @property
+    def refusal(self) -> str:
+        """Why the handshake failed; empty while it has not."""
+        error = self._protocol.handshake_exc
+        if isinstance(error, InvalidStatus):
+            return f"HTTP {error.response.status_code}: {(error.response.body or b'').decode('utf-8', 'replace')}"
+        return str(error or "")
 
     @property
     def open(self) -> bool:
@@ -105,10 +125,6 @@ class WebSocket:
         """A message as a frame, or one frame of it, ready to be sent behind what is outgoing."""
         opcode = Opcode.CONT if not first else Opcode.TEXT if text else Opcode.BINARY
         return Frame(opcode, data, last).serialize(mask=self._mask)
-
-    def ping(self, data: bytes = b"") -> bytes:
-        """A ping, ready to be sent."""
-        return Frame(Opcode.PING, data).serialize(mask=self._mask)
 
     def close(self, code: int, reason: str = "") -> None:
         """Says goodbye, once; what the peer still sends is read. NO_STATUS gives no reason."""

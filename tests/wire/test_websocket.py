@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
 
 from sluice.values.errors import MalformedRequest
 from sluice.wire.events import RequestHead
+from sluice.wire.http1 import RequestReader
 from sluice.wire.websocket import Closed, Gathered, Piece, WebSocket, accept
 
 bounded = settings(max_examples=200, deadline=None, database=None)
@@ -51,9 +53,9 @@ def fed(socket: WebSocket, pieces: Iterable[bytes]) -> list[Piece | Closed]:
 
 def sent(data: bytes) -> list[tuple[Opcode, bytes]]:
     """Frames that the server sent."""
-    client = WebSocket.dialled(None)
-    client._protocol.receive_data(data)
-    return [(one.opcode, bytes(one.data)) for one in client._protocol.events_received() if isinstance(one, Frame)]
+    client = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
+    client.receive_data(data)
+    return [(one.opcode, bytes(one.data)) for one in client.events_received() if isinstance(one, Frame)]
 
 
 def end_of(socket: WebSocket) -> int | None:
@@ -243,12 +245,25 @@ def test_what_is_no_handshake_is_refused(fields: dict[str, str]):
         accept(head(**fields), LIMIT, None)
 
 
+def dialled(server_limit: int = LIMIT, **headers: str) -> tuple[WebSocket, WebSocket]:
+    """Both ends of a connection."""
+    client = WebSocket.dial("ws://a:1/path?query", [*headers.items()], LIMIT)
+    reader = RequestReader(65_536, 100)
+    [request, _] = reader.feed(client.outgoing())
+    assert isinstance(request, RequestHead)
+    assert request.target == b"/path?query"
+    server, lines = accept(request, server_limit, None)
+    assert client.feed(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(lines)) == []
+    assert (client.open, client.refusal) == (True, "")
+    return server, client
+
+
 def test_both_ends_understand_each_other():
-    server, client = opened(), WebSocket.dialled(LIMIT)
+    server, client = dialled()
     message = (
         client.message(b"one", last=False) + client.message(b"two", first=False) + client.message(b"3", text=False)
     )
-    assert server.feed(message + client.ping(b"p")) == [
+    assert server.feed(message + frame(Opcode.PING, b"p")) == [
         Piece(b"one", True, True, False),
         Piece(b"two", True, False, True),
         Piece(b"3", False, True, True),
@@ -258,3 +273,12 @@ def test_both_ends_understand_each_other():
     assert server.feed(client.outgoing()) == [Closed(4001, "done")]
     assert server.closed_with == Closed(4001, "done")
     assert client.feed(server.outgoing()) == [Closed(4001, "done")]
+
+
+def test_a_client_knows_why_it_was_refused():
+    client = WebSocket.dial("ws://a/", [("cf-aig-authorization", "t")], LIMIT)
+    assert b"\r\ncf-aig-authorization: t\r\n" in client.outgoing()
+    assert client.feed(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}") == []
+    assert (client.open, client.refusal) == (False, "HTTP 401: {}")
+    with pytest.raises(ValueError):
+        WebSocket.dial("http://a/", [], LIMIT)
