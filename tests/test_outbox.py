@@ -1,6 +1,6 @@
 import asyncio
 
-from sluice.outbox import MOST_BYTES, Outbox
+from sluice.outbox import LONE_S, MOST_BYTES, Outbox
 
 
 class Transport(asyncio.Transport):
@@ -17,9 +17,36 @@ class Transport(asyncio.Transport):
         self.written.append((self.name, bytes(data)))
 
 
+class Clock:
+    """Stands still until it is told the time."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def busy(clock: Clock | None = None) -> Outbox:
+    """An outbox that has just written something, so that it waits for more."""
+    outbox = Outbox(asyncio.get_running_loop(), clock or Clock())
+    outbox.put(Transport([], "before"), b"x")
+    return outbox
+
+
+async def test_writes_at_once_what_comes_alone():
+    written: list[tuple[str, bytes]] = []
+    clock = Clock()
+    outbox, transport = busy(clock), Transport(written, "one")
+    clock.now_s += 2 * LONE_S
+    outbox.put(transport, b"a")
+    assert written == [("one", b"a")]
+    outbox.put(transport, b"b")
+    assert written == [("one", b"a")]
+
+
 async def test_writes_everything_of_a_turn_in_order_before_the_loop_waits_again():
     written: list[tuple[str, bytes]] = []
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = busy()
     one, other = Transport(written, "one"), Transport(written, "other")
     outbox.put(one, b"a")
     outbox.put(other, b"b")
@@ -31,7 +58,7 @@ async def test_writes_everything_of_a_turn_in_order_before_the_loop_waits_again(
 
 async def test_drops_what_is_meant_for_a_connection_that_has_closed_meanwhile():
     written: list[tuple[str, bytes]] = []
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = busy()
     gone, here = Transport(written, "gone"), Transport(written, "here")
     outbox.put(gone, b"a")
     outbox.put(here, b"b")
@@ -42,7 +69,7 @@ async def test_drops_what_is_meant_for_a_connection_that_has_closed_meanwhile():
 
 async def test_writes_at_once_what_would_take_too_much_memory():
     written: list[tuple[str, bytes]] = []
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = busy()
     transport = Transport(written, "one")
     outbox.put(transport, b"a")
     outbox.put(transport, bytes(MOST_BYTES))

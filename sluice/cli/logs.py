@@ -12,7 +12,8 @@ import msgspec
 
 from sluice.cli.gateway import gateways_path, missing_gateway
 from sluice.cli.operator import Answer, Operator, decoded
-from sluice.cli.options import account_option, common, folder_settings, print_json
+from sluice.cli.options import account_option, common, folder_settings, gateway_option, print_json
+from sluice.cli.printing import metered, price, printable
 from sluice.insight.logs import log_row
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.ports import StoreFault
@@ -20,8 +21,6 @@ from sluice.values.log import LogEntry, ShardKey
 
 _BATCH = 500
 _LOOK_S = 0.1
-
-gateway_option = click.option("--gateway", default="default", show_default=True, help="The gateway.")
 
 
 class KnownGateway(msgspec.Struct):
@@ -111,7 +110,7 @@ def _print_body(side: str, body: Answer | None) -> None:
     if not sys.stdout.isatty():
         click.echo(body.body)
     elif textual:
-        click.echo(_printable(body.body.decode(errors="replace"), "\n\t"))
+        click.echo(printable(body.body.decode(errors="replace"), "\n\t"))
     else:
         click.echo("(not text: send the output to a file or a pipe to have it)")
 
@@ -120,28 +119,11 @@ def _line(entry: LogEntry) -> str:
     """One log for a person: time, status, provider and model, tokens, cost, time taken, id, and what went wrong."""
     clock = time.strftime("%H:%M:%S", time.localtime(entry.created_ms / 1000))
     status = click.style(str(entry.status_code), fg="green" if entry.success else "red")
-    read, written = entry.usage.tokens_in, entry.usage.tokens_out
-    metered = read is not None or written is not None
-    tokens = f"{_count(read)} in {_count(written)} out" if metered else "-"
-    unpriced = "$?" if metered else "-"
-    cost = unpriced if entry.cost_nano is None else _dollars(entry.cost_nano)
+    tokens = metered(entry.usage.tokens_in, entry.usage.tokens_out)
+    cost = price(entry.cost_nano, tokens)
     ending = "" if entry.ending == "complete" else f"  {entry.ending}"
-    reason = f": {_printable(entry.detail)}" if ending and entry.detail else ""
-    what = _printable(f"{entry.provider}/{entry.model or entry.path}")
+    reason = f": {printable(entry.detail)}" if ending and entry.detail else ""
+    what = printable(f"{entry.provider}/{entry.model or entry.path}")
     return (
         f"{clock}  {status}  {what:32}  {tokens:18}  {cost:12}  {entry.duration_ms:>6} ms  {entry.id}{ending}{reason}"
     )
-
-
-def _count(number: int | None) -> str:
-    return "?" if number is None else str(number)
-
-
-def _dollars(nano: int) -> str:
-    """Six digits, and more where they would all be zero: an embedding costs little."""
-    return f"${nano / 1e9:.{9 if 0 < nano < 1000 else 6}f}"
-
-
-def _printable(text: str, besides: str = "") -> str:
-    """Without what would steer the terminal: clients choose models, paths and bodies."""
-    return "".join(letter if letter.isprintable() or letter in besides else "\ufffd" for letter in text)

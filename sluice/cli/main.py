@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "account": ("Make, list and delete accounts.", "sluice.cli.account"),
     "gateway": ("Make, list, show and delete gateways.", "sluice.cli.gateway"),
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
+    "run": ("Send a universal request from a file.", "sluice.cli.run"),
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow logs, and show one with its bodies.", "sluice.cli.logs"),
 }

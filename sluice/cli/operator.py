@@ -55,7 +55,7 @@ class Operator:
         answer = self.answer(method, path, None if body is None else msgspec.json.encode(body))
         if answer.status == 404 and missing:
             raise click.ClickException(missing)
-        return _opened(answer).result
+        return opened(answer).result
 
     def pages(self, path: str, *, missing: str = "") -> Iterator[msgspec.Raw]:
         """The items of a list, page after page up to the empty one; a 404 ends the command with `missing`."""
@@ -78,7 +78,7 @@ class Operator:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            _opened(answer)
+            opened(answer)
         return answer
 
     def answer(self, method: str, path: str, body: bytes | None) -> Answer:
@@ -114,7 +114,8 @@ class Operator:
         return Answer(*ask(self._settings, method, path, body or b""))
 
 
-def _opened(answer: Answer) -> Envelope:
+def opened(answer: Answer) -> Envelope:
+    """The envelope of a management reply; a refusal ends the command with its reason."""
     try:
         envelope = msgspec.json.decode(answer.body, type=Envelope)
     except msgspec.DecodeError as error:

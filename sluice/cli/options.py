@@ -20,6 +20,7 @@ data_option = click.option(
     help="The data folder.  [default: sluice-data, or SLUICE_DATA]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+gateway_option = click.option("--gateway", default="default", show_default=True, help="The gateway.")
 account_option = click.option("--account", default="local", show_default=True, help="The account.")
 
 
@@ -63,7 +64,7 @@ def checked_name(ctx: click.Context, parameter: click.Parameter, name: str) -> s
     return name
 
 
-def print_table(rows: list[tuple[str, ...]], header: tuple[str, ...], *, empty: str) -> None:
+def print_table(rows: list[tuple[str, ...]], header: tuple[str, ...], *, empty: str, err: bool = False) -> None:
     """Columns as wide as what is in them; the last one as it is. `empty` is said to the person where there is none."""
     if not rows:
         click.echo(empty, err=True)
@@ -71,4 +72,4 @@ def print_table(rows: list[tuple[str, ...]], header: tuple[str, ...], *, empty: 
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header) - 1)]
     for row in [header, *rows]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]).rstrip())
+        click.echo("  ".join([*cells, row[-1]]).rstrip(), err=err)

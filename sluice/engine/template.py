@@ -14,9 +14,13 @@ import msgspec
 from sluice.values.errors import TemplateFailure
 from sluice.values.request import BytesBody, Header, Step
 
-TAG: Final = re.compile(r"<prompt-response\s+id\s*=\s*(?:'([^']*)'|\"([^\"]*)\")\s*/>")
+TAG: Final = re.compile(r"<prompt-response\s+id\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^\s'\"<>/]+))\s*/>")
+"""Without quotes too: a shell takes those of a tag away that stands in a command line's single quotes."""
 MOST_FILLED_BYTES: Final = 32 * 1024 * 1024
 """No step grows past this by what is put into it: ten tags may each ask for the same ten megabytes."""
+LONGEST_FILLED_PATH: Final = 16 * 1024
+LONGEST_FILLED_HEADER: Final = 16 * 1024
+"""More is no name of anything, and no server takes it."""
 _STRING: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
 """A string of a JSON text; with a colon behind it, it is the name of a field."""
 _decode_text: Final = msgspec.json.Decoder(str).decode
@@ -28,7 +32,12 @@ def ids_in(step: Step) -> list[str]:
     texts = [step.endpoint.decode(), step.query.decode()]
     texts += [value.decode() for _, _, value in step.headers]
     texts += [text for _, text in _tagged_strings(step.body.whole or b"")]
-    return [found[1] or found[2] or "" for text in texts for found in TAG.finditer(text)]
+    return [id_in(found) for text in texts for found in TAG.finditer(text)]
+
+
+def id_in(tag: re.Match[str]) -> str:
+    """The step that a tag names."""
+    return tag[1] or tag[2] or tag[3] or ""
 
 
 def filled(step: Step, words: Mapping[str, str]) -> Step:
@@ -54,7 +63,7 @@ class _Budget:
         return TAG.sub(self.word, text)
 
     def word(self, found: re.Match[str]) -> str:
-        name = found[1] or found[2] or ""
+        name = id_in(found)
         word = self._words.get(name)
         if word is None:
             raise TemplateFailure(f"There is no response to put in for the step '{name}': it has not completed")
@@ -92,7 +101,10 @@ def _filled_path(path: bytes, budget: _Budget) -> bytes:
     """Words are written in percent, slashes too: they name something and lead nowhere else."""
     if b"prompt-response" not in path:
         return path
-    return TAG.sub(lambda found: quote(budget.word(found), safe=""), path.decode()).encode()
+    filled_path = TAG.sub(lambda found: quote(budget.word(found), safe=""), path.decode()).encode()
+    if len(filled_path) > LONGEST_FILLED_PATH:
+        raise TemplateFailure(f"A path grows past {LONGEST_FILLED_PATH} bytes by the responses put into it")
+    return filled_path
 
 
 def _filled_header(header: Header, budget: _Budget) -> Header:
@@ -102,4 +114,6 @@ def _filled_header(header: Header, budget: _Budget) -> Header:
     text = budget.replace(value.decode()).strip()
     if not text.isprintable():
         raise TemplateFailure(f"A response cannot be put into the header {sent.decode('latin-1')}: it is not one line")
+    if len(text) > LONGEST_FILLED_HEADER:
+        raise TemplateFailure(f"A response is too long for the header {sent.decode('latin-1')}")
     return name, sent, text.encode()

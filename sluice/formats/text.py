@@ -32,6 +32,11 @@ def text_of(content_type: str, body: bytes) -> str:
     return body.decode("utf-8", "replace") if text is None else text
 
 
+def piece_of(data: bytes) -> str | None:
+    """The text in one event of a stream; None where it has none, or is of unknown shape. Nothing is raised."""
+    return _first(_parsed(data), _PIECES)
+
+
 def _events(body: bytes) -> Iterator[bytes]:
     splitter = EventSplitter()
     for block in (*splitter.feed(body), splitter.end()):

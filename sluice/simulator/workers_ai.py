@@ -140,9 +140,9 @@ def _run(call: Call) -> Script:
     if _EMBEDS.search(model):
         return _embed(model, given)
     if _DRAWS.search(model):
-        return bytes_script(png(_need(given.prompt)), "image/png")
+        return bytes_script(png(_scene(given)), "image/png")
     if _DRAWS_IN_JSON.search(model):
-        return _enveloped({"image": base64.b64encode(png(_need(given.prompt))).decode()})
+        return _enveloped({"image": base64.b64encode(png(_scene(given))).decode()})
     if _TRANSLATES.search(model) and isinstance(given.text, str):
         return _enveloped({"translated_text": words.reply(f"{given.target_lang} {given.text}")})
     return _generate(call, given)
@@ -209,6 +209,11 @@ def _embed(model: str, given: _Input) -> Script:
     dimensions = next((size for name, size in _DIMENSIONS.items() if name in model), 768)
     vectors: list[Json] = [words.vector(one, dimensions) for one in texts]
     return _enveloped({"shape": [len(texts), dimensions], "data": vectors, "pooling": "cls"})
+
+
+def _scene(given: _Input) -> str:
+    """What is to be drawn; published examples say it as a message, too."""
+    return _need(given.messages[-1].text if given.prompt is None and given.messages else given.prompt)
 
 
 def _need(prompt: str | None) -> str:

@@ -58,11 +58,9 @@ def raw(url: str, method: str, body: bytes, headers: Mapping[str, str]) -> Raw:
         connection.close()
 
 
-def sdk(base_url: str, headers: dict[str, str]) -> openai.OpenAI:
+def sdk(base_url: str, headers: dict[str, str], key: str = "sk-test") -> openai.OpenAI:
     """The SDK, without its own retries: what the gateway does shows at once."""
-    return openai.OpenAI(
-        base_url=base_url, api_key="sk-test", default_headers=headers, max_retries=0, timeout=DEADLINE_S
-    )
+    return openai.OpenAI(base_url=base_url, api_key=key, default_headers=headers, max_retries=0, timeout=DEADLINE_S)
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +86,12 @@ def client(gateway: Any, marker: str) -> Iterator[openai.OpenAI]:
     """The official SDK, told the gateway's address and token; the marker is the tests' own."""
     with sdk(gateway.inference_url(), gateway.auth | {"x-sluice-marker": marker}) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def open_sdk() -> Callable[..., openai.OpenAI]:
+    """Makes a client of another address, other headers or another key."""
+    return sdk
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ def filled_body(body: bytes, **words: str) -> bytes:
         '<prompt-response id="a"/>',
         "<prompt-response  id = 'a'   />",
         "<prompt-response\tid='a'\n/>",
+        "<prompt-response id=a />",
+        "<prompt-response id=a/>",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "Draw: {}", "{}{}", "before {} between {} after"])
@@ -43,7 +45,7 @@ def test_each_form_of_a_tag_is_replaced_alone_and_within_text(tag: str, around: 
 
 @pytest.mark.parametrize(
     "text",
-    ["<prompt-response />", "<prompt-response id='a'>", "<prompt-response id=a />", "<prompt-responses id='a' />",
+    ["<prompt-response />", "<prompt-response id='a'>", "<prompt-response id=a'b />", "<prompt-responses id='a' />",
      "<prompt-responseid='a' />", "< prompt-response id='a' />", "<prompt-response id='a\" />"],
 )  # fmt: skip
 def test_what_is_no_tag_stays(text: str):
@@ -111,6 +113,14 @@ def test_a_step_grows_up_to_a_bound():
     assert len(filled_body(json.dumps([TAG] * 4).encode(), a=words)) > MOST_FILLED_BYTES
     with pytest.raises(TemplateFailure, match="grows past"):
         filled_body(json.dumps([TAG] * 5).encode(), a=words)
+
+
+@pytest.mark.parametrize("place", ["endpoint", "query", "headers"])
+def test_what_no_server_takes_fails_before_it_is_sent(place: str):
+    tagged: Any = ((b"x-a", b"X-A", TAG.encode()),) if place == "headers" else TAG.encode()
+    assert filled(step(**{place: tagged}), {"a": "x" * 10_000})
+    with pytest.raises(TemplateFailure, match="too long" if place == "headers" else "grows past"):
+        filled(step(**{place: tagged}), {"a": "x" * 20_000})
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.formats.text import text_of
+from sluice.formats.text import piece_of, text_of
 
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
@@ -161,6 +161,16 @@ def test_the_text_of_a_stream_is_assembled(events, line_end):
     assert text_of(SSE, body) == "hello"
     assert text_of("text/plain", body) == "hello"
     assert text_of(SSE, body.strip()) == "hello"
+
+
+@pytest.mark.parametrize("events", [events for name, events in STREAMED.items() if "lost" not in name])
+def test_the_pieces_of_a_stream_are_found_one_by_one(events):
+    assert "".join(piece_of(json.dumps(event).encode()) or "" for event in events) == "hello"
+
+
+@pytest.mark.parametrize("data", [b"[DONE]", b"", b"{", b"[" * 200_000, b'{"error": {"message": "no"}}'])
+def test_an_event_without_words_has_no_piece(data):
+    assert piece_of(data) is None
 
 
 @pytest.mark.parametrize("name", ["cohere v1", "workers ai"])

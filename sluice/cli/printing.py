@@ -1,0 +1,24 @@
+"""How the commands write what others chose: sums of money, and texts that may hold anything."""
+
+
+def dollars(nano: int) -> str:
+    """Six digits, and more where they would all be zero: an embedding costs little."""
+    return f"${nano / 1e9:.{9 if 0 < nano < 1000 else 6}f}"
+
+
+def metered(tokens_in: int | None, tokens_out: int | None) -> str:
+    """What was read and written, with a question mark for what is not known."""
+    counts = ["?" if count is None else str(count) for count in (tokens_in, tokens_out)]
+    return "{} in {} out".format(*counts) if counts != ["?", "?"] else "-"
+
+
+def price(nano: int | None, tokens: str) -> str:
+    """The cost of what was metered; `$?` is one that is not known."""
+    if nano is not None:
+        return dollars(nano)
+    return "-" if tokens == "-" else "$?"
+
+
+def printable(text: str, besides: str = "") -> str:
+    """Without what would steer the terminal: clients choose models, paths and bodies."""
+    return "".join(letter if letter.isprintable() or letter in besides else "\ufffd" for letter in text)
