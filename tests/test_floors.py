@@ -30,6 +30,7 @@ DOORS = {
     "starlette": ("sluice/console/",),
     "uvicorn": ("sluice/console/",),
     "uvloop": ("sluice/processes.py", "sluice/wiring/", "sluice/cli/"),
+    "websockets": ("sluice/wire/",),
     "zstandard": ("sluice/formats/encodings.py", "sluice/storage/embedded/"),
 }
 EVERYWHERE = {"msgspec"}

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "gateway": ("Make, list, show and delete gateways.", "sluice.cli.gateway"),
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
     "run": ("Send a universal request from a file.", "sluice.cli.run"),
+    "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow logs, and show one with its bodies.", "sluice.cli.logs"),
 }
 """By name: the line in the overview, and the module whose attribute `command` it is."""

@@ -5,9 +5,9 @@ from typing import Final
 from sluice.values.tenancy import TOKEN_PREFIX
 
 PREFIX: Final = TOKEN_PREFIX.encode()
-PROVIDER_SLOTS: Final = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
-SCHEMES: Final = frozenset((b"bearer", b"token", b"api-key"))
-"""Before a key in Authorization; the last two are some vendors' own (contract 1.2)."""
+PROVIDER_SLOTS: Final = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"xi-api-key")
+SCHEMES: Final = frozenset((b"bearer", b"token", b"api-key", b"key"))
+"""Before a key in Authorization; the last three are some vendors' own (contract 1.2)."""
 
 
 def find_token(fields: dict[bytes, bytes]) -> bytes | None:

@@ -15,13 +15,14 @@ from typing import Final, Protocol, cast
 
 from sluice.edge.body import ArrivedBody, IncomingBody
 from sluice.edge.call import Call
+from sluice.edge.handover import Connection, Handover, Successor
 from sluice.edge.render import Form
 from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
 from sluice.values.reply import Part, Reply
 from sluice.values.settings import LimitSettings
 from sluice.wire.events import END, RequestEvent, RequestHead
-from sluice.wire.http1 import CONTINUE, RequestReader
+from sluice.wire.http1 import CONTINUE, RequestReader, status_line
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ class Host(Protocol):
 
     def joined(self, connection: "Downstream") -> None: ...
 
-    def left(self, connection: "Downstream") -> None: ...
+    def left(self, connection: Connection, /) -> None: ...
+
+    def handed_over(self, connection: Connection, successor: Connection, /) -> None: ...
 
     def replied(self, status: int) -> None: ...
 
@@ -285,7 +288,10 @@ class Downstream(asyncio.Protocol):
                 return
             head, body = turn
             reply = await self._reply(head, body)
-            if not await self._send(reply, head, self._may_stay(head, body)):
+            stays = self._may_stay(head, body)
+            if not stays and isinstance(reply.body, Handover):
+                return await self._hand_over(reply, reply.body.successor)
+            if not await self._send(reply, head, stays):
                 return
             if self._full or self._waiting or self._ahead:
                 await self._breathe()
@@ -354,6 +360,32 @@ class Downstream(asyncio.Protocol):
         if not stays:
             self._linger()
         return stays
+
+    async def _hand_over(self, reply: Reply, successor: Successor) -> None:
+        """Writes the 101 and lets go of the connection."""
+        transport, fault = self._transport, self._reader.fault
+        if transport.is_closing():
+            return successor.dismiss()
+        if fault is not None:
+            successor.dismiss()
+            await self._send(self._server.refuse(fault, b""), None, stays=False)
+            return
+        self._server.replied(reply.status)
+        self._outbox.put(transport, b"%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines)))
+        rest = (self._reader.rest or b"") + b"".join(self._ahead)
+        if self._paused:
+            transport.resume_reading()
+        self._let_go()
+        self._server.handed_over(self, successor)
+        successor.begin(self._server, transport, rest)
+
+    def _let_go(self) -> None:
+        self._closing = True
+        self.deadline = inf
+        self._ahead.clear()
+        self._waiting.clear()
+        self._reader.close()
+        self._task = None
 
     def _may_stay(self, head: RequestHead, body: IncomingBody | ArrivedBody) -> bool:
         """Whether the connection may be kept for another request."""

@@ -8,7 +8,9 @@ from sluice.edge.call import Call, Place
 from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
+from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.universal import universal
+from sluice.edge.websocket import UniversalSockets
 from sluice.engine.compat import COMPAT
 from sluice.engine.engine import Engine
 from sluice.providers.registry import canonical
@@ -49,9 +51,11 @@ class Paths:
         ready: Callable[[], bool],
         refuse: Callable[[GatewayError, bytes], Reply],
         catalogue: Catalogue,
+        sockets: UniversalSockets,
+        realtime: RealtimeSockets,
     ) -> None:
         self._engine, self._management, self._ready, self._refuse = engine, management, ready, refuse
-        self._catalogue = catalogue
+        self._catalogue, self._sockets, self._realtime = catalogue, sockets, realtime
         self._cors = settings.server.cors
         self._hosts = {name.lower().encode(): INFERENCE + mapped.encode() for name, mapped in settings.hosts.items()}
         self._default = self._hosts.pop(ANY_HOST, b"")
@@ -76,7 +80,7 @@ class Paths:
         place = self._places.get(path) or self._find(path)
         provider = place.provider
         if call.head.upgrade:
-            raise MalformedRequest("WebSockets are not available in this version of Sluice")
+            return self._upgrade(call, place)
         if not provider:
             if call.head.method != b"POST":
                 raise MethodNotAllowed
@@ -88,6 +92,12 @@ class Paths:
         if provider == "run":
             raise MalformedRequest("/run is not available in this version of Sluice")
         return self._engine.serve(parse_native(call, place, self._names))
+
+    def _upgrade(self, call: Call, place: Place) -> Awaitable[Reply]:
+        """Requests for a WebSocket."""
+        if place.provider:
+            return self._realtime.open(call, place, self._names)
+        return self._sockets.open(call, place, self._names)
 
     async def _shared(self, call: Call, path: bytes) -> Reply:
         """For a browser: preflights, and leave for any origin to read the reply (contract 11)."""

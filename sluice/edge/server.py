@@ -13,6 +13,7 @@ from typing import Final
 from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
+from sluice.edge.handover import Connection
 from sluice.journal import fields
 from sluice.metrics import Metrics
 from sluice.outbox import Outbox
@@ -43,7 +44,7 @@ class Server:
         self.draining = False
         self._deadlines = deadlines
         self.outbox = outbox
-        self._connections: set[Downstream] = set()
+        self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._open = metrics.gauge("sluice_connections", "Client connections open.")
@@ -89,7 +90,14 @@ class Server:
         elif self.draining:
             connection.drain()
 
-    def left(self, connection: Downstream) -> None:
+    def handed_over(self, connection: Connection, successor: Connection) -> None:
+        """Somebody else goes on with a connection."""
+        self._deadlines.forget(connection)
+        self._connections.discard(connection)
+        self._connections.add(successor)
+        self._deadlines.watch(successor)
+
+    def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._deadlines.forget(connection)
         self._open.set(len(self._connections))

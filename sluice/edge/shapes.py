@@ -61,6 +61,7 @@ _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
 _WORDS: Final = {
     "str": "a string",
     "float": "a number",
+    "int": "a whole number",
     "bool": "true or false",
     "object": "an object",
     "array": "an array",
@@ -92,7 +93,7 @@ def decode_headers(text: bytes, place: str) -> dict[str, Raw]:
         raise MalformedRequest(f"{place} cannot be read: {error}") from None
 
 
-def told(text: str) -> MalformedRequest:
+def told(text: str, whole: str = "The body") -> MalformedRequest:
     """What the decoder says, in our words and with the path of the field."""
     found = _PLACE.search(text)
     place, said = (found[1], text[: found.start()]) if found else ("", text)
@@ -104,7 +105,7 @@ def told(text: str) -> MalformedRequest:
         said = said.replace("`", "")
         return MalformedRequest(f"{place}: {said}" if place else said)
     kinds = f"{float(wrong[2]):g} or more" if wrong[2] else " or ".join(_kinds(wrong[1]))
-    return MalformedRequest(f"{place or 'The body'} must be {kinds}")
+    return MalformedRequest(f"{place or whole} must be {kinds}")
 
 
 def _kinds(expected: str) -> Iterator[str]:

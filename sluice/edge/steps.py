@@ -43,7 +43,11 @@ _IN_PATH: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 def parse_steps(body: bytes, outer: Options, names: Names) -> tuple[Step, ...]:
     """The steps of a request; `outer` is what its own headers ask for. Raises MalformedRequest and InvalidProvider."""
-    shapes = decode_steps(body)
+    return steps_of(decode_steps(body), outer, names)
+
+
+def steps_of(shapes: StepShape | list[StepShape], outer: Options, names: Names) -> tuple[Step, ...]:
+    """The same of a body that has been decoded."""
     parser = _Parser(outer, names)
     if not isinstance(shapes, list):
         return (parser.step(shapes, "", 0, 0),)

@@ -70,6 +70,15 @@ class Directory:
             raise GatewayNotFound
         return admission
 
+    def vouched(self, request: Request, admission: Admission) -> Admission:
+        """The admission of a request that needs a token even where its gateway asks for none. Raises Unauthorized."""
+        if admission.authenticated:
+            return admission
+        token = None if request.token is None else self.token(request.account, request.token)
+        if token is None or not may_run(token, request.gateway):
+            raise Unauthorized
+        return Admission(admission.gateway, True)
+
     def token(self, account: str, text: bytes) -> Token | None:
         """The token with this text, if it is one of that account."""
         digest = sha256(text).digest()

@@ -1,16 +1,18 @@
 """The journey of a request, in the order of its lines."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from sluice.engine.directory import Directory
-from sluice.engine.planning import compile_plan
+from sluice.engine.planning import compile_plan, ready
+from sluice.engine.realtime import Dialler, Opened
 from sluice.engine.recorder import Recorder, Trace
 from sluice.engine.workflow import Workflow
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
 from sluice.values.request import Request, Step
+from sluice.values.tenancy import Admission
 
 Parse = Callable[[], Awaitable[tuple[Step, ...]]]
 """Reads the steps of a request."""
@@ -19,8 +21,8 @@ Parse = Callable[[], Awaitable[tuple[Step, ...]]]
 class Engine:
     """Serves requests: every one is answered, and ended exactly once."""
 
-    def __init__(self, directory: Directory, workflow: Workflow, recorder: Recorder) -> None:
-        self._directory, self._workflow, self._recorder = directory, workflow, recorder
+    def __init__(self, directory: Directory, workflow: Workflow, recorder: Recorder, dialler: Dialler) -> None:
+        self._directory, self._workflow, self._recorder, self._dialler = directory, workflow, recorder, dialler
 
     async def serve(self, request: Request) -> Reply:
         """The reply, its body to be pulled. A refusal is a reply too."""
@@ -35,21 +37,50 @@ class Engine:
         """The same for a request whose steps are in its body: that is read only once its sender is let in."""
         with self._recorder.open(request) as trace:
             try:
-                trace.admitted = self._directory.known(request) or await self._directory.admit(request)
-                reply = await self._answer(msgspec.structs.replace(request, steps=await parse()), trace)
+                trace.admitted = admission = await self._admit(request)
+                plan = compile_plan(msgspec.structs.replace(request, steps=await parse()), admission.gateway.retry)
+                reply = await self._workflow.run(plan, trace)
             except GatewayError as error:
                 reply = trace.refuse(error)
             return trace.follow(reply)
+
+    async def open(self, request: Request, subprotocols: Sequence[str]) -> Reply | Opened:
+        """A realtime connection: the provider's side of it, or the reply that refuses it, ours or the provider's."""
+        with self._recorder.open(request) as trace:
+            try:
+                trace.admitted = await self._admit(request)
+                step = ready(request.steps[0])
+                answer = await self._dialler.dial(step, trace.begin(step), subprotocols)
+            except GatewayError as error:
+                answer = trace.refuse(error)
+            if isinstance(answer, Reply):
+                return trace.follow(answer)
+            trace.follow(answer.reply)
+            answer.admitted = lambda: self._still_admits(request)
+            return answer
 
     async def serve_own(self, request: Request, answer: Callable[[], Reply]) -> Reply:
         """An answer of ours, for whoever is let in. It is not logged: no provider is asked."""
         with self._recorder.open(request) as trace:
             try:
-                await self._directory.admit(request)
+                await self._admit(request)
                 reply = answer()
             except GatewayError as error:
                 reply = trace.refuse(error)
             return trace.follow(reply)
+
+    async def _admit(self, request: Request) -> Admission:
+        admission = self._directory.known(request) or await self._directory.admit(request)
+        return self._directory.vouched(request, admission) if request.needs_token else admission
+
+    def _still_admits(self, request: Request) -> bool:
+        try:
+            admission = self._directory.known(request)
+            if admission is not None and request.needs_token:
+                self._directory.vouched(request, admission)
+        except GatewayError:
+            return False
+        return admission is not None
 
     async def _answer(self, request: Request, trace: Trace) -> Reply:
         admission = self._directory.known(request) or await self._directory.admit(request)

@@ -225,6 +225,21 @@ class Record:
         if self._request.type != "provider":
             reply.lines.append(origin(step))
 
+    def transcribe(self) -> tuple[Tape, Tape] | None:
+        """Tapes for what both sides of a relayed connection say, the client's first; None where it is not logged."""
+        if not self._collect:
+            return None
+        spool = self._recorder.spool
+        asked, told = spool.tape(self.id, "request"), spool.tape(self.id, "response")
+        self._asked, self._told = asked, told
+        return asked, told
+
+    async def conclude(self, ending: Ending, error: int, detail: str) -> None:
+        """A relayed connection ends so; returns once its log is written."""
+        if not self._ended:
+            self._ending, self._error, self._detail = ending, error, detail
+            await self.settle()
+
     async def spoil(self, error: GatewayError) -> None:
         """What came of the reply is of no use, and the rest of it is not waited for."""
         if not self._ended:
@@ -362,9 +377,11 @@ class Record:
             request_bytes=self._asked.length,
             response_bytes=self._told.length,
             compat=step.compat,
+            connection_id=request.connection_id,
             request_id=self.request_id,
             detail=self._detail[:LONGEST_DETAIL],
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
+            model=step.model,
         )
 
 

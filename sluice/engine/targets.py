@@ -27,24 +27,26 @@ _DOTS: Final = re.compile(rb"(?:^|[/\\;]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\;]|%2f|
 class Targets:
     """Finds endpoints, and remembers them: clients call the same few over and over."""
 
-    def __init__(self, base_urls: Mapping[str, str], client: HttpClient) -> None:
+    def __init__(
+        self, base_urls: Mapping[str, str], client: HttpClient, providers: Mapping[str, Provider] = PROVIDERS
+    ) -> None:
         self.known: dict[tuple[str, bytes], Target] = {}
         """Those that are the same for all accounts."""
         self._own: dict[tuple[str, bytes, str], Target] = {}
         """Those that are not."""
-        self._given = {name: root_of(PROVIDERS[name], base_url, client) for name, base_url in base_urls.items()}
+        self._given = {name: root_of(providers[name], base_url, client) for name, base_url in base_urls.items()}
         self._roots: dict[tuple[str, str], Target] = {}
         """By provider and its own base URL."""
-        self._client = client
+        self._client, self._providers = client, providers
 
     def find(self, step: Step, account: str) -> Target:
         """The target of a step. Raises MalformedRequest for a path that leads nowhere."""
         return self._own.get((step.provider, step.endpoint, account)) or self._find(step, account)
 
     def _find(self, step: Step, account: str) -> Target:
-        provider = PROVIDERS[step.provider]
+        provider = self._providers[step.provider]
         if leads_upwards(step.endpoint):
-            raise MalformedRequest("A provider's path must not lead upwards")
+            raise MalformedRequest("A provider's path must not lead upwards")  # out of an account, a resource
         address = provider.address(step.endpoint, account)
         root, path = self._given.get(provider.name), address.endpoint
         if root is None:

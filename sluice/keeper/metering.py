@@ -17,7 +17,16 @@ from sluice.formats.sse import Event, EventSplitter, parse_event
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
-from sluice.providers.usage import Document, Told, counted, may_tell_usage, merged, told_by_event, told_by_reply
+from sluice.providers.usage import (
+    Document,
+    Told,
+    added,
+    counted,
+    may_tell_usage,
+    merged,
+    told_by_event,
+    told_by_reply,
+)
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.log import Blob, LogEntry, Scalar, SideFile, Usage
 from sluice.values.rates import Rates
@@ -60,6 +69,8 @@ class _Wanted(NamedTuple):
     usage: bool
     model: bool
     end: bool
+    sum: bool = False
+    """Whether usage is told of every answer by itself, as realtime APIs do."""
 
 
 class Meter:
@@ -74,10 +85,11 @@ class Meter:
         Whatever its headers and bodies hold, nothing is raised: what cannot be read is None. Only what `rates`
         raises passes, so that the batch can be tried again.
         """
+        live = exchange.request_type == "realtime"
         asked = _model_asked(exchange, request)
-        doubtful = exchange.ending in ("abandoned", "broken")
-        billed = is_billed(exchange.method, exchange.path)
-        reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful))
+        doubtful = exchange.ending in ("abandoned", "broken") and not live
+        billed = live or is_billed(exchange.method, exchange.path)
+        reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful, sum=live))
         ending: Ending = "complete" if reply.ended else exchange.ending
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else (reply.usage or _NOTHING)
@@ -178,16 +190,20 @@ def _model_asked(exchange: Exchange, request: BodySource) -> str | None:
     """The model that the request names in its body, else in its path (contract A.3)."""
     named = _model_in_body(exchange, request) if request else None
     in_path = model_in_path(exchange.provider, exchange.path)
-    return _model_name(model_named(exchange.provider, named)) or _model_name(in_path)
+    found = _model_name(model_named(exchange.provider, named)) or _model_name(in_path)
+    return found or _model_name(exchange.model)
 
 
 def _model_in_body(exchange: Exchange, request: bytes | SideFile) -> str | None:
     content_type = exchange.request_content_type
     form = content_type[:10].lower() == b"multipart/"
-    if type(request) is bytes and not exchange.request_encoding and not form:
+    lines = content_type in _LINES
+    if type(request) is bytes and not exchange.request_encoding and not form and not lines:
         return named_model(request)
     try:
         with _opened(request, exchange.request_encoding) as body, body.document() as document:
+            if lines:
+                return named_model_of_event(bytes(document[: document.find(b"\n")]))
             if not form:
                 return named_model(document)
             value = form_field(document, content_type, b"model")
@@ -248,13 +264,14 @@ def _read_stream(pieces: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply
     last_usage_event = b""
     model: str | None = None
     ended = False
-    want_usage, want_model, want_end = wanted
+    want_usage, want_model, want_end, sums = wanted
+    join = added if sums else merged
     parse = parse_event if form == "events" else _line
     for block in islice(_blocks(pieces, form), MAX_EVENTS):
         if want_usage and may_tell_usage(block):
             usage_events += 1
-            if usage_events <= MAX_USAGE_EVENTS:
-                told = _with_event(told, parse(block))
+            if sums or usage_events <= MAX_USAGE_EVENTS:
+                told = _with_event(told, parse(block), join)
             else:
                 last_usage_event = block
         if want_model and b'"model"' in block and (event := parse(block)):
@@ -263,12 +280,15 @@ def _read_stream(pieces: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply
         if want_end and may_end_stream(block) and (event := parse(block)):
             ended = ended or ends_stream(event)
     if last_usage_event:
-        told = _with_event(told, parse(last_usage_event))
+        told = _with_event(told, parse(last_usage_event), join)
     return _Reply(counted(told), model, ended)
 
 
-def _with_event(told: Told | None, event: Event | None) -> Told | None:
-    return merged(told, told_by_event(event.data)) if event else told
+Join = Callable[[Told | None, Told | None], Told | None]
+
+
+def _with_event(told: Told | None, event: Event | None, join: Join) -> Told | None:
+    return join(told, told_by_event(event.data)) if event else told
 
 
 def _line(line: bytes) -> Event | None:

@@ -9,7 +9,7 @@ from sluice.values.request import Header
 
 _RESOURCE: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 """One label of a host's name: a path must not choose another domain."""
-_OWN: Final = (b"openai/deployments/", b"openai/v1/")
+_OWN: Final = (b"openai/deployments/", b"openai/v1/", b"openai/realtime")
 """Microsoft's own paths behind the resource, which its SDKs make of the resource's URL as endpoint."""
 
 

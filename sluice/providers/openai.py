@@ -2,6 +2,8 @@
 
 from typing import Final
 
-from sluice.providers.provider import Provider, versioned
+from sluice.providers.provider import Provider, Realtime, at, versioned
 
-OPENAI: Final = Provider("openai", "https://api.openai.com", endpoint=versioned)  # its SDK hangs up at `data: [DONE]`
+OPENAI: Final = Provider(  # its SDK hangs up at `data: [DONE]`
+    "openai", "https://api.openai.com", endpoint=versioned, realtime=Realtime(at(b"realtime"))
+)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sluice.providers.provider import Compat, Provider, in_x_api_key, once, unversioned, versioned
+from sluice.providers.provider import Compat, Provider, Realtime, at, in_x_api_key, once, unversioned, versioned
 
 
 def _groq(endpoint: bytes) -> bytes:
@@ -31,6 +31,7 @@ GROK: Final = Provider(
     "https://api.x.ai",
     endpoint=versioned,
     key_headers=(b"authorization", b"x-api-key"),  # the latter from Anthropic's SDK, which it serves too
+    realtime=Realtime(at(b"realtime")),
 )
 PERPLEXITY: Final = Provider(
     "perplexity-ai", "https://api.perplexity.ai", endpoint=once, compat=Compat(chat=b"chat/completions", models=None)

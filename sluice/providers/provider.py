@@ -62,6 +62,30 @@ OPENAI_SHAPED: Final = Compat()
 NOT_COMPATIBLE: Final = Compat(chat=None, responses=None, embeddings=None, models=None)
 
 
+def as_asked(endpoint: bytes, query: bytes) -> tuple[bytes, bytes]:
+    """The address of a WebSocket as the client gave it."""
+    return endpoint, query
+
+
+def at(path: bytes) -> Callable[[bytes, bytes], tuple[bytes, bytes]]:
+    """Where a vendor has one WebSocket, a client need not name its path."""
+    return lambda endpoint, query: (endpoint or path, query)
+
+
+class Realtime(msgspec.Struct, frozen=True):
+    """How a vendor's WebSockets are addressed (contract 4.2)."""
+
+    route: Callable[[bytes, bytes], tuple[bytes, bytes]] = as_asked
+    """Endpoint and query that those of a client stand for."""
+    base_url: str = ""
+    """Where they are on another host than the rest."""
+    json_in_binary: bool = False
+    """Whether messages of text come in binary frames."""
+
+
+REALTIME: Final = Realtime()
+
+
 class Provider(msgspec.Struct, frozen=True):
     """A vendor. `endpoint` maps the path behind the slug to the vendor's own, neither with a leading slash."""
 
@@ -78,6 +102,7 @@ class Provider(msgspec.Struct, frozen=True):
     compat: Compat = OPENAI_SHAPED
     default_headers: tuple[Header, ...] = ()
     """What the vendor demands beside the key, for requests that a translation makes."""
+    realtime: Realtime = REALTIME
     terminal_line: bytes = b"data: [DONE]"
     """The line of an event stream behind which nothing follows; clients may hang up at it, before the HTTP end.
 
@@ -88,6 +113,12 @@ class Provider(msgspec.Struct, frozen=True):
     def per_account(self) -> bool:
         """Whether its own base URL depends on who asks."""
         return "{account}" in self.base_url
+
+    @property
+    def over_websocket(self) -> "Provider":
+        """The same vendor where its WebSockets are."""
+        base_url = self.realtime.base_url
+        return msgspec.structs.replace(self, base_url=base_url) if base_url else self
 
     def address(self, endpoint: bytes, account: str) -> Address:
         """Where a client's endpoint is. Raises MalformedRequest."""

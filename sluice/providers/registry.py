@@ -23,6 +23,7 @@ from sluice.providers.openai_shaped import (
 )
 from sluice.providers.provider import Provider
 from sluice.providers.replicate import REPLICATE
+from sluice.providers.voice import CARTESIA, DEEPGRAM, ELEVENLABS, FAL
 from sluice.providers.workers_ai import WORKERS_AI
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
@@ -46,6 +47,10 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         HUGGINGFACE,
         REPLICATE,
         PARALLEL,
+        CARTESIA,
+        ELEVENLABS,
+        DEEPGRAM,
+        FAL,
     )
 }
 ALIASES: Final[Mapping[str, str]] = {

@@ -19,6 +19,10 @@ class _NamedEvent(msgspec.Struct, gc=False):
     """OpenAI's responses have it in here,"""
     message: msgspec.Raw = msgspec.Raw(b"")
     """Anthropic here. Others have other things there."""
+    session: msgspec.Raw = msgspec.Raw(b"")
+    """OpenAI's realtime events here,"""
+    setup: msgspec.Raw = msgspec.Raw(b"")
+    """and what a client says first to Gemini's live API here."""
 
 
 _NAMED: Final = msgspec.json.Decoder(_Named)
@@ -39,7 +43,8 @@ def named_model_of_event(data: bytes) -> str | None:
         event = _NAMED_EVENT.decode(data)
     except UNREADABLE:
         return None
-    return event.model or named_model(bytes(event.response)) or named_model(bytes(event.message))
+    inner = (event.response, event.message, event.session, event.setup)
+    return event.model or next((model for one in inner if (model := named_model(bytes(one)))), None)
 
 
 _TERMINAL: Final = re.compile(

@@ -73,6 +73,18 @@ def merged(earlier: Told | None, later: Told | None) -> Told | None:
     )
 
 
+def added(earlier: Told | None, later: Told | None) -> Told | None:
+    """What two replies on one connection used in all."""
+    if earlier is None or later is None:
+        return later or earlier
+    pairs = {name: (getattr(earlier.usage, name), getattr(later.usage, name)) for name in Usage.__struct_fields__}
+    return Told(
+        Usage(**{name: _sum(*pair) for name, pair in pairs.items()}),
+        earlier.cache_apart or later.cache_apart,
+        earlier.reasoning_apart or later.reasoning_apart,
+    )
+
+
 def counted(told: Told | None) -> Usage | None:
     """The usage that was told, each side whole."""
     if told is None:
@@ -140,11 +152,14 @@ class _GoogleUsage(msgspec.Struct, gc=False, rename="camel"):
     prompt_token_count: Count = None
     tool_use_prompt_token_count: Count = None
     candidates_token_count: Count = None
+    response_token_count: Count = None
+    """So called by the live API; likewise its details."""
     thoughts_token_count: Count = None
     cached_content_token_count: Count = None
     total_token_count: Count = None
     prompt_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
+    response_tokens_details: list[_Modality] | None = None
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -260,11 +275,13 @@ def _is_apart(counts: Usage) -> bool:
 
 def _from_google(usage: _GoogleUsage) -> Told:
     read = {part.modality: part.token_count for part in usage.prompt_tokens_details or ()}
-    wrote = {part.modality: part.token_count for part in usage.candidates_tokens_details or ()}
+    written = usage.candidates_tokens_details or usage.response_tokens_details or ()
+    wrote = {part.modality: part.token_count for part in written}
+    count = usage.candidates_token_count
     return Told(
         Usage(
             _sum(_count(usage.prompt_token_count), _count(usage.tool_use_prompt_token_count)),
-            _count(usage.candidates_token_count),
+            _count(usage.response_token_count if count is None else count),
             _count(usage.total_token_count),
             _count(usage.thoughts_token_count),
             _count(usage.cached_content_token_count),

@@ -1,8 +1,9 @@
 """Cloudflare Workers AI. https://developers.cloudflare.com/api/resources/ai"""
 
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
-from sluice.providers.provider import Compat, Provider, once
+from sluice.providers.provider import Compat, Provider, Realtime, once
 
 
 def _endpoint(endpoint: bytes) -> bytes:
@@ -10,9 +11,20 @@ def _endpoint(endpoint: bytes) -> bytes:
     return b"run/" + endpoint if endpoint.startswith((b"@", b"%40")) else once(endpoint)
 
 
+def _route(endpoint: bytes, query: bytes) -> tuple[bytes, bytes]:
+    """A model that the query names is the path of its vendor's."""
+    pairs = query.split(b"&")
+    models = [pair[6:] for pair in pairs if pair.startswith(b"model=")]
+    if endpoint or not models:
+        return endpoint, query
+    rest = [pair for pair in pairs if not pair.startswith(b"model=")]
+    return unquote_to_bytes(models[-1]), b"&".join(rest)
+
+
 WORKERS_AI: Final = Provider(
     "workers-ai",
     "https://api.cloudflare.com/client/v4/accounts/{account}/ai",
     endpoint=_endpoint,
     compat=Compat(models=None),
+    realtime=Realtime(_route),
 )

@@ -6,6 +6,7 @@ from typing import Final
 from sluice.simulator import openai
 from sluice.simulator.call import Call
 from sluice.simulator.files import Shelf
+from sluice.simulator.openai_realtime import open_session
 from sluice.simulator.script import Refused, Script
 from sluice.simulator.vendor import Vendor
 
@@ -26,4 +27,4 @@ def answer(call: Call, shelf: Shelf) -> Script:
     return openai.answer(call._replace(path=found[2]), shelf)
 
 
-AZURE: Final = Vendor(answer, openai.refusal, openai.error_event, _DEPLOYED)
+AZURE: Final = Vendor(answer, openai.refusal, openai.error_event, _DEPLOYED, open_session)

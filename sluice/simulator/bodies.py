@@ -12,7 +12,7 @@ from sluice.simulator.words import Json
 
 Request = TypeVar("Request")
 
-KEY_HEADERS: Final = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
+KEY_HEADERS: Final = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"xi-api-key")
 """Where vendors look for a key."""
 
 

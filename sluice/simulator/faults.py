@@ -3,7 +3,7 @@
 Faults are suffixes of the model's name, each after a tilde: `gpt-4o~slow-head-2000~cut-3`. They may also be asked by
 header, which needs no model: `x-sluice-fault: slow-head=2000, cut=3`. Several may be combined; one that is unknown or
 out of range is answered with a 400 that says so. A count of parts counts the events of a stream, and blocks of 32 bytes
-of any other body.
+of any other body, and messages over a WebSocket, whose opening `status`, `slow-head`, `drop` and `bad-head` hit.
 
 | Fault | Value | What the simulator does |
 | --- | --- | --- |
@@ -27,7 +27,8 @@ of any other body.
 | `linger-N` | ms | waits between the last part and the end of the reply |
 | `surplus` | | sends bytes after the end of the reply |
 | `close` | | closes the connection after a whole reply, without having announced it |
-| `drip-N` | bytes | sends N bytes at a time |
+| `drip-N` | bytes | sends N bytes at a time, over a WebSocket in fragments of N bytes |
+| `goodbye-N` | 1000-4999 | closes a WebSocket with code N instead of answering |
 | `huge-N` | MB (`huge-60mb` too) | makes the text, or else the body, N MB long |
 | `wrong-usage` | | reports token counts that are not true |
 | `no-usage` | | reports none |
@@ -98,6 +99,7 @@ FAULTS: Final[dict[str, Value]] = {
     "surplus": _FLAG,
     "close": _FLAG,
     "drip": Value(1, _COUNT_MOST),
+    "goodbye": Value(1000, 4999),
     "huge": Value(1, 4096),
     "wrong-usage": _FLAG,
     "no-usage": _FLAG,
@@ -137,6 +139,7 @@ class Faults(msgspec.Struct, frozen=True):
     surplus: int | None = None
     close: int | None = None
     drip: int | None = None
+    goodbye: int | None = None
     huge: int | None = None
     wrong_usage: int | None = None
     no_usage: int | None = None

@@ -22,6 +22,7 @@ from sluice.simulator.google_content import (
     prompt_tokens,
     stream_generate,
 )
+from sluice.simulator.google_live import open_session
 from sluice.simulator.script import DATE, Part, Refused, Script, event, json_script
 from sluice.simulator.vendor import Vendor
 from sluice.simulator.words import Json
@@ -174,4 +175,4 @@ def _dressed(call: Call, script: Script) -> Script:
     return replace(script, headers=headers)
 
 
-GOOGLE: Final = Vendor(answer, refusal, _error_event, _IN_PATH)
+GOOGLE: Final = Vendor(answer, refusal, _error_event, _IN_PATH, open_session)

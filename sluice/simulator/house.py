@@ -4,10 +4,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from sluice.simulator.call import Body, Call, address_of, header_of, model_of
+from sluice.simulator.bodies import has_bad_key, is_unknown
+from sluice.simulator.call import EMPTY, Body, Call, address_of, header_of, model_of
 from sluice.simulator.faults import NONE, FaultError, Faults, parse_faults, without_faults
 from sluice.simulator.files import Shelf
 from sluice.simulator.journal import Journal
+from sluice.simulator.live import Live
 from sluice.simulator.own import PREFIX, echo, own, wants_echo
 from sluice.simulator.script import Refused, Script
 from sluice.simulator.staging import Framing, Stage
@@ -18,6 +20,7 @@ from sluice.wire.events import RequestHead
 BODIES_BYTES: Final = 64 * 1024 * 1024
 """Bodies that all connections may hold; past it they are digested only."""
 _COUNTED: Final = 1000
+_SUBPROTOCOLS: Final = ("realtime", "token", "convai")
 _FRAMINGS: Final[dict[str, Framing]] = {"length": "length", "chunked": "chunked", "close": "close"}
 
 
@@ -28,6 +31,15 @@ class Cue(NamedTuple):
     stage: Stage
     faults: Faults
     provider: str
+
+
+class Opening(NamedTuple):
+    """A WebSocket that is to be opened, after a while, or in vain."""
+
+    live: Live
+    faults: Faults
+    provider: str
+    subprotocol: bytes | None
 
 
 class House:
@@ -52,6 +64,26 @@ class House:
         try:
             call = call._replace(faults=self._faults(call))
             return Cue(self._script(vendor, call, connection, number), stage, call.faults, slug)
+        except FaultError as error:
+            return Cue(vendor.refusal(call, 400, str(error)), stage, NONE, slug)
+        except Refused as refused:
+            return Cue(vendor.refusal(call, refused.status, refused.message), stage, call.faults, slug)
+
+    async def opening(self, head: RequestHead, connection: int, number: int) -> Cue | Opening:
+        """The answer to a request for a WebSocket: a conversation, or a reply that refuses one."""
+        target = head.target.decode("latin-1")
+        slug, path = address_of(target, VENDORS)
+        vendor = VENDORS[slug]
+        call = Call("GET", target, slug, path, head.headers, EMPTY, "", NONE)
+        call = call._replace(model=call.query.get("model", ""))
+        stage = self._stage(head, call, number, vendor)
+        try:
+            call = call._replace(faults=self._faults(call))
+            if call.faults.status is not None or call.faults.retry_after is not None:
+                return Cue(self._script(vendor, call, connection, number), stage, call.faults, slug)
+            if has_bad_key(call) or is_unknown(call) or vendor.live is None:
+                raise Refused(401 if has_bad_key(call) else 404)
+            return Opening(vendor.live(call), call.faults, slug, _chosen(call))
         except FaultError as error:
             return Cue(vendor.refusal(call, 400, str(error)), stage, NONE, slug)
         except Refused as refused:
@@ -95,3 +127,9 @@ class House:
             gzip=zipped,
             error_event=vendor.error_event(call),
         )
+
+
+def _chosen(call: Call) -> bytes | None:
+    """The subprotocol that vendors choose of those offered."""
+    offered = [name.strip() for name in call.header(b"sec-websocket-protocol").split(",")]
+    return next((name.encode() for name in offered if name in _SUBPROTOCOLS), None)

@@ -16,6 +16,7 @@ from sluice.simulator.faults import base_model
 from sluice.simulator.files import File, FormPart, Shelf, read_form
 from sluice.simulator.openai_chat import CREATED, ChatRequest, CompletionRequest, chat, complete
 from sluice.simulator.openai_dialects import dialect_of, fault_of, own_path
+from sluice.simulator.openai_realtime import open_session
 from sluice.simulator.openai_responses import ResponseRequest, respond
 from sluice.simulator.pictures import png
 from sluice.simulator.script import DATE, Part, Refused, Script, bytes_script, event, json_script
@@ -290,4 +291,4 @@ _PATHS: Final[tuple[tuple[re.Pattern[str], Mapping[str, Handler]], ...]] = (
     (re.compile(r"files/[^/]+/content"), {"GET": _file_content}),
 )
 
-OPENAI: Final = Vendor(answer, refusal, error_event, re.compile(r"(?:^|/)models/(.+)$"))
+OPENAI: Final = Vendor(answer, refusal, error_event, re.compile(r"(?:^|/)models/(.+)$"), open_session)

@@ -9,17 +9,21 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from sluice.simulator.call import EMPTY, END_BYTES, WHOLE_BYTES, Body, BodyKeeper
-from sluice.simulator.house import BODIES_BYTES, Cue, House
+from sluice.simulator.house import BODIES_BYTES, Cue, House, Opening
 from sluice.simulator.journal import Entry
 from sluice.simulator.own import PREFIX
+from sluice.simulator.sockets import Conversation
 from sluice.simulator.staging import Send, Stop, Wait, perform
 from sluice.wire.events import EndOfMessage, RequestEvent, RequestHead
+from sluice.wire.frames import Frame, FrameReader
+from sluice.wire.handshake import acceptance
 from sluice.wire.http1 import CONTINUE, RequestReader, field, status_line
 
 HEAD_BYTES: Final = 256 * 1024
 HEADERS: Final = 1000
 _AHEAD_BYTES: Final = 256 * 1024
 """How much of what a client sent may wait to be read."""
+_MOST_FRAME_BYTES: Final = 256 * 1024 * 1024
 _JOIN_BYTES: Final = 64 * 1024
 _IDLE_S: Final = 660.0
 """Longest wait for a client, to send or to read; longer than any stall."""
@@ -67,6 +71,8 @@ class Connection(asyncio.Protocol):
         self._drained.set()
         self._number = self._held = 0
         self._opening = b""
+        self._socket: FrameReader | None = None
+        self._frames: deque[Frame] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -82,7 +88,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._opening = self._opening or data[:1]
-        self._events.extend(self._reader.feed(data))
+        if self._socket is not None:
+            self._frames.extend(self._socket.feed(data))
+        else:
+            self._events.extend(self._reader.feed(data))
         self._waiting_bytes += len(data)
         if self._waiting_bytes > _AHEAD_BYTES:
             self._transport.pause_reading()
@@ -126,17 +135,33 @@ class Connection(asyncio.Protocol):
     async def _next(self) -> RequestEvent | None:
         """The next event; None where no more can come."""
         while not self._events:
-            self._waiting_bytes = 0
-            self._transport.resume_reading()
-            if self._reader.fault is not None:
-                return None
-            self._came.clear()
-            try:
-                async with asyncio.timeout(_IDLE_S):
-                    await self._came.wait()
-            except TimeoutError:
+            self._listen()
+            if self._reader.fault is not None or not await self._more():
                 return None
         return self._events.popleft()
+
+    async def _next_frame(self) -> Frame | None:
+        """The same of a WebSocket."""
+        assert self._socket is not None
+        while not self._frames:
+            self._listen()
+            if self._socket.fault is not None or not await self._more():
+                return None
+        return self._frames.popleft()
+
+    def _listen(self) -> None:
+        self._waiting_bytes = 0
+        self._transport.resume_reading()
+
+    async def _more(self) -> bool:
+        """Waits until something has come; whether it did."""
+        self._came.clear()
+        try:
+            async with asyncio.timeout(_IDLE_S):
+                await self._came.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _exchange(self, head: RequestHead) -> bool:
         """Answers one request; whether another may follow."""
@@ -148,7 +173,9 @@ class Connection(asyncio.Protocol):
                 journal.end(entry, "malformed")
                 self._refuse(str(self._reader.fault))
                 return False
-            cue = await self._house.cue(head, body, self._serial, self._number)
+            cue = await self._cue(head, body)
+            if isinstance(cue, Opening):
+                return await self._part(await self._open(cue, head, entry))
             journal.received(entry, body, cue.provider)
             entry.status = cue.script.status
             stop = await self._perform(cue, entry)
@@ -157,6 +184,36 @@ class Connection(asyncio.Protocol):
         finally:
             self._hold(0)
             journal.end(entry, "client gone")
+
+    async def _cue(self, head: RequestHead, body: Body) -> Cue | Opening:
+        if head.upgrade:
+            return await self._house.opening(head, self._serial, self._number)
+        return await self._house.cue(head, body, self._serial, self._number)
+
+    async def _open(self, opening: Opening, head: RequestHead, entry: Entry) -> Stop:
+        """Opens a WebSocket and converses on it to its end."""
+        faults, journal = opening.faults, self._house.journal
+        journal.received(entry, EMPTY, opening.provider)
+        if faults.slow_head:
+            await asyncio.sleep(faults.slow_head / 1000)
+        if faults.drop or faults.bad_head:
+            self._transport.write(b"SIP/2.0 two hundred\r\n\r\n" if faults.bad_head else b"")
+            journal.end(entry, "broken")
+            return Stop("close", False)
+        entry.status = 101
+        lines = acceptance(head, opening.subprotocol)
+        await self._write(b"%b%b\r\n" % (status_line(101), b"".join(lines)))
+        self._socket = FrameReader(masked=True, most_bytes=_MOST_FRAME_BYTES)
+        self._frames.extend(self._socket.feed(self._reader.rest or b""))
+        conversation = Conversation(opening.live, self._next_frame, self._write)
+        try:
+            stop = await conversation.run()
+            journal.end(entry, "complete" if stop.whole else "broken")
+        finally:
+            said = conversation.said.body()
+            entry.body_bytes = said.length
+            journal.received(entry, said, opening.provider)
+        return stop
 
     def _enter(self, head: RequestHead) -> Entry:
         method, target = head.method.decode("latin-1"), head.target.decode("latin-1")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sluice.simulator.call import NOWHERE, Call
 from sluice.simulator.files import Shelf
+from sluice.simulator.live import Live
 from sluice.simulator.script import Part, Script
 
 
@@ -18,3 +19,5 @@ class Vendor(NamedTuple):
     """How a stream of this vendor reports an error midway."""
     model_in_path: re.Pattern[str] = NOWHERE
     """Where its paths name the model, in a group."""
+    live: Callable[[Call], Live] | None = None
+    """The vendor's side of a WebSocket. Raises Refused."""

@@ -14,11 +14,13 @@ from sluice.simulator.openai_dialects import DIALECTS
 from sluice.simulator.parallel import PARALLEL
 from sluice.simulator.replicate import REPLICATE
 from sluice.simulator.vendor import Vendor
+from sluice.simulator.voice import VOICE
 from sluice.simulator.workers_ai import WORKERS_AI
 from sluice.simulator.xai import GROK
 
 VENDORS: Final[Mapping[str, Vendor]] = {
     **dict.fromkeys(DIALECTS, OPENAI),
+    **dict.fromkeys(("cartesia", "deepgram", "elevenlabs", "fal"), VOICE),
     "anthropic": ANTHROPIC,
     "azure-openai": AZURE,
     "baseten": BASETEN,

@@ -14,6 +14,7 @@ from sluice.simulator.bodies import has_bad_key, is_unknown, read_body
 from sluice.simulator.call import Call
 from sluice.simulator.faults import base_model
 from sluice.simulator.files import Shelf
+from sluice.simulator.live import Echo
 from sluice.simulator.pictures import png
 from sluice.simulator.script import (
     DATE,
@@ -244,4 +245,4 @@ def _dressed(call: Call, script: Script) -> Script:
     return replace(script, headers=headers)
 
 
-WORKERS_AI: Final = Vendor(answer, refusal, _error_event, _IN_PATH)
+WORKERS_AI: Final = Vendor(answer, refusal, _error_event, _IN_PATH, live=Echo)

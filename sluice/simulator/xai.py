@@ -17,4 +17,5 @@ GROK: Final = Vendor(
     lambda call, status, message: _wire(call).refusal(call, status, message),
     lambda call: _wire(call).error_event(call),
     OPENAI.model_in_path,
+    OPENAI.live,
 )

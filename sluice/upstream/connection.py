@@ -47,9 +47,12 @@ class Connection(asyncio.Protocol):
 
     # --- what a client of this class calls
 
-    def start(self, method: bytes, data: bytes) -> None:
-        """Sends a head and what there is of its body, and begins to wait for the reply."""
-        self._reader.expect(method)
+    def start(self, method: bytes, data: bytes, switches: bool = False) -> None:
+        """Sends a head and what there is of its body, and begins to wait for the reply.
+
+        `switches` says that the head offers to go on as a WebSocket: see `release`.
+        """
+        self._reader.expect(method, switches)
         self._head = self._fault = None
         self.idle, self.silent = False, True
         self.deadline = self._deadlines.time() + self._settings.first_byte_timeout_s
@@ -118,6 +121,21 @@ class Connection(asyncio.Protocol):
         """The exchange is over and the connection may carry another."""
         return self._reader.reusable and self._transport is not None and not self._transport.is_closing()
 
+    def release(self) -> tuple[asyncio.Transport, bytes]:
+        """Gives its socket up, whose protocol was switched, with what came behind the reply. Raises UpstreamBroken.
+
+        Nothing is read from it since, until its new owner resumes that.
+        """
+        transport, self._transport = self._transport, None
+        if transport is None or transport.is_closing():
+            raise UpstreamBroken("The connection was closed as soon as it was open")
+        rest = self._reader.rest or b""
+        self._deadlines.forget(self)
+        self._reader.close()
+        self.closed = True
+        self._gone(self)
+        return transport, rest
+
     def rest(self) -> None:
         """Lies idle until it is started again."""
         self.idle = self.used = True
@@ -155,6 +173,8 @@ class Connection(asyncio.Protocol):
         if self._reader.fault is not None:
             return self.fail(self._reader.fault)
         self.deadline = self._deadlines.time() + self._settings.idle_timeout_s
+        if self._reader.rest is not None and self._transport is not None:
+            self._transport.pause_reading()  # what comes now is no HTTP
         if self._held > BUFFER_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self.deadline = inf  # the client's slowness is not the provider's

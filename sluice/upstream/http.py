@@ -38,18 +38,19 @@ class HttpClient:
         self._pools.pop(pool.origin, None)
         return True
 
-    async def send(self, pool: Pool, method: bytes, head: bytes, body: Body) -> "UpstreamReply":
+    async def send(self, pool: Pool, method: bytes, head: bytes, body: Body, switches: bool = False) -> "UpstreamReply":
         """Sends a request and returns its reply as soon as the head is in.
 
         `head` is the request line and the field lines but those of framing. A connection that was idle and turns out to
         be closed, with not one byte of a reply, is replaced and the request sent once more, provided that its body is
-        wholly in memory. Raises UpstreamFailure, Overloaded, and what reading the body raises.
+        wholly in memory. `switches` says that the head offers to go on as a WebSocket. Raises UpstreamFailure,
+        Overloaded, and what reading the body raises.
         """
         connection = pool.take() or await pool.connect()
         whole = body.whole
         data = head + framing(method, body.length if whole is None else len(whole)) + (whole or b"")
         while True:
-            connection.start(method, data)
+            connection.start(method, data, switches)
             pump = None if whole is not None else self._loop.create_task(connection.pump(body))
             try:
                 return UpstreamReply(await connection.head(), connection, pool, pump)
@@ -100,6 +101,12 @@ class UpstreamReply:
         elif complete:
             return self._pool.recover(connection)
         self._pool.give_up(connection)
+
+    def release(self) -> tuple[asyncio.Transport, bytes]:
+        """The socket of a reply that switched protocols, and what came behind its head. Raises UpstreamBroken."""
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        return connection.release()
 
     def _finish(self) -> None:
         connection, self._connection = self._connection, None

@@ -59,6 +59,8 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     event_id: str = ""
     detail: str = ""
     """Why it failed, in our words, for people; never a secret."""
+    model: str = ""
+    """The model that was asked for, where neither body nor path may say it."""
 
 
 class ExchangeId(msgspec.Struct, frozen=True, array_like=True, gc=False):

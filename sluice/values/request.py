@@ -132,3 +132,7 @@ class Request(msgspec.Struct, frozen=True):
     user_agent: bytes
     options: Options
     steps: tuple[Step, ...]
+    connection_id: str = ""
+    """Of the WebSocket that it came by, or is; empty for HTTP."""
+    needs_token: bool = False
+    """Whether it needs one even where its gateway asks for none."""

@@ -18,6 +18,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """0 is one less than the cores, at least 1."""
     drain_timeout_s: float = 30.0
     cors: bool = True
+    websocket_requires_auth: bool = True
+    """Whether a WebSocket needs a token even where its gateway asks for none (contract 3.2)."""
     upstream_failure_status: int = 400
     """HTTP status of error 2005 (contract 16, question 2): 400 for parity, 502 for clients that retry it."""
 
@@ -40,6 +42,12 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of one body may wait in memory between the two sides, each way."""
     management_requests: int = 32
     """Relayed to the console at once, per worker."""
+    websocket_message_bytes: int = 25 * MB
+    websocket_requests: int = 1000
+    """Running at once, per connection."""
+    websocket_queue_bytes: int = 32 * MB
+    """Requests that may wait behind those, per connection."""
+    websocket_idle_timeout_s: float = 3600.0
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +62,18 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiters: int = 4096
     ca_file: str = ""
     """PEM file of further certificate authorities to trust; empty is the system's alone."""
+
+
+class RealtimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """WebSockets that are relayed to a provider."""
+
+    handshake_timeout_s: float = 15.0
+    """How long a provider may take to accept one."""
+    idle_timeout_s: float = 3600.0
+    """Longest silence of both sides; pings are no speech."""
+    total_timeout_s: float = 0.0
+    """How long one may last; 0 is as long as both sides want."""
+    frame_bytes: int = 25 * MB
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     providers: dict[str, ProviderSettings] = {}
     hosts: dict[str, str] = {}
     """Hostname to `account/gateway` (contract 0.2)."""

@@ -33,7 +33,8 @@ class RequestReader:
     """Reads the requests of one connection; pipelined ones come in order.
 
     `feed` never raises: a malformed message sets `fault`, which stands after the events returned so far, and ends the
-    connection. Bytes after a message that asked to close are dropped. After an upgrade `rest` holds what followed it.
+    connection. Bytes after a message that asked to close are dropped. After an upgrade `rest` holds what followed it,
+    up to the limit of a head: nobody may send much before the answer.
     """
 
     __slots__ = (
@@ -73,6 +74,8 @@ class RequestReader:
     def feed(self, data: bytes) -> list[RequestEvent]:
         """The events that these bytes complete; body pieces as they came."""
         if self._last or self.fault is not None:
+            if self.rest is not None:
+                self._follow(data)
             return []
         events: list[RequestEvent] = []
         self._events = events
@@ -139,7 +142,8 @@ class RequestReader:
                 raise MalformedRequest("Malformed request: HTTP/1.0 has no Transfer-Encoding")
             length = None
         expects = http11 and fields.get(b"expect", b"").lower() == b"100-continue"
-        upgrade = b"upgrade" in fields and http11 and length == 0 and _is_websocket(fields) and parser.should_upgrade()
+        asks = b"upgrade" in fields and fields[b"upgrade"].lower() == b"websocket"
+        upgrade = asks and http11 and length == 0 and parser.should_upgrade()
         return RequestHead(
             parser.get_method(),
             self._target,
@@ -179,6 +183,13 @@ class RequestReader:
         if not self._last:  # else it is only that more came than was asked for
             self._fail(MalformedRequest(f"Malformed request: {error}"))
 
+    def _follow(self, data: bytes) -> None:
+        """Keeps what comes behind an upgrade, for whoever goes on with the connection."""
+        assert self.rest is not None
+        self.rest += data
+        if len(self.rest) > self._limit:
+            self._fail(MalformedRequest("Malformed request: too much came before the upgrade was answered"))
+
     def _upgraded(self, rest: memoryview) -> None:
         """llhttp stops at an Upgrade and takes a body for the new protocol's, which only websocket's may be.
 
@@ -212,7 +223,8 @@ class ReplyReader:
 
     Call `expect` with the request's method before its reply can come. Interim replies (1xx) are skipped. `feed`,
     `finish` and `cut` never raise: what is no HTTP, or is cut short, sets `fault`. Once `ended`, `reusable` tells
-    whether the connection may carry another request.
+    whether the connection may carry another request. Where the request offered to switch protocols and the reply does,
+    it ends with its head, and `rest` holds what followed.
     """
 
     __slots__ = (
@@ -231,8 +243,10 @@ class ReplyReader:
         "_reason",
         "_stale",
         "_surplus",
+        "_switches",
         "ended",
         "fault",
+        "rest",
     )
 
     def __init__(self, head_bytes: int) -> None:
@@ -241,9 +255,10 @@ class ReplyReader:
         self._stale = self._surplus = self._measured = False
         self._events: list[ReplyEvent] = []
         self._barren = 0
-        self._bodiless = self._persistent = self._by_close = False
+        self._bodiless = self._persistent = self._by_close = self._switches = False
         self._begin()
         self.fault: UpstreamBroken | None = None
+        self.rest: bytes | None = None
         self.ended = True
 
     def _begin(self) -> None:
@@ -252,12 +267,13 @@ class ReplyReader:
         self._fields: dict[bytes, bytes] = {}
         self._head = self._interim = False
 
-    def expect(self, method: bytes) -> None:
-        """Begins the next reply."""
+    def expect(self, method: bytes, switches: bool = False) -> None:
+        """Begins the next reply; `switches` whether the request offers to go on as a WebSocket."""
         if self._stale:
             self._parser = httptools.HttpResponseParser(self)
             self._stale = False
         self._bodiless = method == b"HEAD"
+        self._switches = switches
         self._barren = 0
         self.ended = self._head = self._persistent = self._by_close = False
 
@@ -273,6 +289,8 @@ class ReplyReader:
     def feed(self, data: bytes) -> list[ReplyEvent]:
         """The events that these bytes complete."""
         if self.ended or self.fault is not None:
+            if self.rest is not None:
+                self.rest += data
             self._surplus = True
             return []
         events: list[ReplyEvent] = []
@@ -281,8 +299,11 @@ class ReplyReader:
             self._measured = self._barren > 0 or len(data) > self._limit
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail("switched protocols unasked")
+        except httptools.HttpParserUpgrade as stop:
+            if self.ended and self._switches:
+                self.rest = data[stop.args[0] :]
+            else:
+                self._fail("switched protocols unasked")
         except httptools.HttpParserError as error:
             if self.ended:
                 self._surplus = True
@@ -344,6 +365,10 @@ class ReplyReader:
             return self._fail("has too large a head")
         status = self._parser.get_status_code()
         length = None if chunked or b"content-length" not in fields else int(fields[b"content-length"])
+        if status == 101 and self._switches and b"upgrade" in fields:
+            self._head = True
+            self._events.append(ReplyHead(status, self._reason, headers, fields, 0))
+            return self._end()
         if status < 200:
             return self._skip(status, chunked or bool(length))
         if self._reason != b"OK" and not is_safe_value(self._reason):
@@ -413,10 +438,6 @@ def _length_of(value: bytes) -> int:
         raise MalformedRequest("Malformed request: Content-Length has too many digits") from error
 
 
-def _is_websocket(fields: dict[bytes, bytes]) -> bool:
-    return fields[b"upgrade"].lower() == b"websocket"
-
-
 def coding(value: bytes, fields: dict[bytes, bytes]) -> bytes:
     """A transfer coding: `chunked` where it is that, said once, and all of it.
 
@@ -434,6 +455,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS: Final = {
+    101: b"Switching Protocols",
     200: b"OK",
     204: b"No Content",
     400: b"Bad Request",

@@ -9,10 +9,13 @@ from sluice.child import Child
 from sluice.deadlines import Deadlines
 from sluice.edge.management import Management
 from sluice.edge.paths import Paths
+from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
+from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
+from sluice.engine.realtime import Dialler
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
@@ -45,7 +48,8 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
         workflow = Workflow(Attempts(base_urls, client))
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
-        engine = Engine(directory, workflow, recorder)
+        dialler = Dialler(base_urls, client, settings.realtime.handshake_timeout_s)
+        engine = Engine(directory, workflow, recorder, dialler)
         server: Server
         paths = Paths(
             engine,
@@ -54,6 +58,8 @@ async def run_worker(child: Child) -> None:
             ready=lambda: not server.draining and spool.writable and not spool.refusing,
             refuse=recorder.refuse,
             catalogue=control.listed_models,
+            sockets=UniversalSockets(engine, settings, metrics),
+            realtime=RealtimeSockets(engine, settings, metrics),
         )
         server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics)
         for listener in child.listeners:

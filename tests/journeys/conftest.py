@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 DEADLINE_S = 20.0
 Header = tuple[str, str]
@@ -137,6 +138,76 @@ def wire() -> Wire:
             await line.close()
 
     return connect
+
+
+Message = dict[str, Any]
+
+
+def ends(message: Message) -> bool:
+    """Whether an event has no further message."""
+    kind = message["type"]
+    return kind in ("universal.done", "universal.error") or (kind == "universal.created" and "response" in message)
+
+
+class Talk:
+    """A client of the universal WebSocket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def create(self, event_id: str, step: Any, **fields: Any) -> None:
+        named = {**step, "eventId": event_id} if isinstance(step, dict) else step
+        await self.send({"type": "universal.create", "request": named, **fields})
+
+    async def send(self, message: Any) -> None:
+        await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    async def next(self) -> Message:
+        async with asyncio.timeout(DEADLINE_S):
+            message: Message = json.loads(await self.connection.recv())
+        return message
+
+    async def until_ended(self, *event_ids: str) -> dict[str, list[Message]]:
+        """All messages of these events, by event, once each of them has ended; those of others are passed over."""
+        told: dict[str, list[Message]] = {event_id: [] for event_id in event_ids}
+        open_ones = set(event_ids)
+        while open_ones:
+            message = await self.next()
+            event_id = message["metadata"]["eventId"]
+            if event_id in told:
+                assert event_id in open_ones
+                told[event_id].append(message)
+                if ends(message):
+                    open_ones.remove(event_id)
+        return told
+
+    async def ask(self, step: Any, event_id: str = "a") -> list[Message]:
+        """All that is said to one request."""
+        await self.create(event_id, step)
+        return (await self.until_ended(event_id))[event_id]
+
+    async def closed(self) -> tuple[int, str]:
+        """Code and reason with which the gateway says goodbye."""
+        async with asyncio.timeout(DEADLINE_S):
+            await self.connection.wait_closed()
+        return self.connection.close_code or 0, self.connection.close_reason or ""
+
+
+@pytest.fixture
+def talk() -> Callable[..., AbstractAsyncContextManager[Talk]]:
+    """`async with talk(gateway) as client`: a WebSocket of its own to the default gateway."""
+
+    @asynccontextmanager
+    async def dial(
+        gateway: Any, path: str = "/v1/local/default", headers: dict[str, str] | None = None, **arguments: Any
+    ) -> AsyncIterator[Talk]:
+        fields = gateway.auth if headers is None else headers
+        url = f"ws://127.0.0.1:{gateway.port}{path}"
+        arguments = {"ping_interval": None, "max_size": None, "max_queue": None, **arguments}
+        async with connect(url, additional_headers=fields, proxy=None, **arguments) as connection:
+            yield Talk(connection)
+
+    return dial
 
 
 class Provider:

@@ -44,12 +44,17 @@ CALLS = [
     ("huggingface/bigcode/starcoder", "huggingface/bigcode/starcoder", "bigcode/starcoder"),
     ("replicate/predictions", "replicate/v1/predictions", "v1/predictions"),
     ("parallel/v1/tasks/runs", "parallel/v1/tasks/runs", "v1/tasks/runs"),
+    ("cartesia/tts/bytes", "cartesia/tts/bytes", "tts/bytes"),
+    ("elevenlabs/v1/text-to-speech/voice", "elevenlabs/v1/text-to-speech/voice", "v1/text-to-speech/voice"),
+    ("deepgram/v1/listen?model=nova-3", "deepgram/v1/listen?model=nova-3", "v1/listen"),
+    ("fal/fal-ai/flux/dev", "fal/fal-ai/flux/dev", "fal-ai/flux/dev"),
 ]
 KEYS = {
     "Authorization": "Token theirs",
     "x-api-key": "theirs",
     "x-goog-api-key": "theirs",
     "api-key": "theirs",
+    "xi-api-key": "theirs",
     "anthropic-version": "2023-06-01",
 }
 

@@ -312,7 +312,8 @@ def meter(call: Call, response: bytes | SideFile, **seen: object) -> LogEntry:
 
 
 def test_every_provider_is_metered_here():
-    assert {call.provider for call in CALLS.values()} == PROVIDERS.keys()
+    by_the_second = {"cartesia", "elevenlabs", "deepgram", "fal"}
+    assert {call.provider for call in CALLS.values()} == PROVIDERS.keys() - by_the_second
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -10,6 +10,7 @@ from sluice.values.errors import MalformedRequest
 
 CHAT = "v1/chat/completions"
 ACCOUNT = "https://api.cloudflare.com/client/v4/accounts/3ebb/ai"
+GEMINI = "https://generativelanguage.googleapis.com/ws/google.ai.generativelanguage."
 URLS = [
     ("openai", "chat/completions", "https://api.openai.com/v1/chat/completions"),
     ("openai", CHAT, "https://api.openai.com/v1/chat/completions"),
@@ -88,6 +89,11 @@ URLS = [
     ("replicate", "v1/predictions", "https://api.replicate.com/v1/predictions"),
     ("parallel", "v1/tasks/runs", "https://api.parallel.ai/v1/tasks/runs"),
     ("parallel", "v1beta/search", "https://api.parallel.ai/v1beta/search"),
+    ("cartesia", "tts/bytes", "https://api.cartesia.ai/tts/bytes"),
+    ("elevenlabs", "v1/text-to-speech/voice", "https://api.elevenlabs.io/v1/text-to-speech/voice"),
+    ("deepgram", "v1/listen", "https://api.deepgram.com/v1/listen"),
+    ("fal", "fal-ai/flux/dev", "https://fal.run/fal-ai/flux/dev"),
+    ("azure-openai", "r/openai/realtime", "https://r.openai.azure.com/openai/realtime"),
 ]
 UNDER_ANOTHER_BASE = [
     ("azure-openai", "my-res/gpt-4o/chat/completions", "my-res/openai/deployments/gpt-4o/chat/completions"),
@@ -164,6 +170,60 @@ def test_a_provider_is_found_by_its_aliases_in_any_case(said: str, slug: str):
     assert found.name == canonical(said) == slug
 
 
+ACROSS = [
+    ("openai", "", "model=gpt-realtime", "https://api.openai.com/v1/realtime?model=gpt-realtime"),
+    ("openai", "realtime", "model=m", "https://api.openai.com/v1/realtime?model=m"),
+    ("openai", "v1/realtime", "call_id=c", "https://api.openai.com/v1/realtime?call_id=c"),
+    ("grok", "", "", "https://api.x.ai/v1/realtime?"),
+    ("google-ai-studio", "", "api_key=k", f"{GEMINI}v1beta.GenerativeService.BidiGenerateContent?key=k"),
+    ("google-ai-studio", "", "key=k&x=1", f"{GEMINI}v1beta.GenerativeService.BidiGenerateContent?key=k&x=1"),
+    (
+        "google-ai-studio",
+        "ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained",
+        "access_token=t",
+        f"{GEMINI}v1alpha.GenerativeService.BidiGenerateContentConstrained?access_token=t",
+    ),
+    (
+        "cartesia",
+        "",
+        "cartesia_version=1&api_key=k",
+        "https://api.cartesia.ai/tts/websocket?cartesia_version=1&api_key=k",
+    ),
+    ("elevenlabs", "", "agent_id=a", "https://api.elevenlabs.io/v1/convai/conversation?agent_id=a"),
+    (
+        "elevenlabs",
+        "v1/text-to-speech/v/stream-input",
+        "",
+        "https://api.elevenlabs.io/v1/text-to-speech/v/stream-input?",
+    ),
+    ("deepgram", "v1/listen", "model=nova-3", "https://api.deepgram.com/v1/listen?model=nova-3"),
+    ("fal", "fal-ai/fast-lcm-diffusion", "", "https://ws.fal.run/fal-ai/fast-lcm-diffusion?"),
+    (
+        "workers-ai",
+        "",
+        "model=@cf/deepgram/flux&encoding=linear16&sample_rate=16000",
+        f"{ACCOUNT}/run/@cf/deepgram/flux?encoding=linear16&sample_rate=16000",
+    ),
+    ("workers-ai", "", "model=%40cf%2Fdeepgram%2Fflux", f"{ACCOUNT}/run/@cf/deepgram/flux?"),
+    ("workers-ai", "run/@cf/deepgram/flux", "model=x", f"{ACCOUNT}/run/@cf/deepgram/flux?model=x"),
+    (
+        "azure-openai",
+        "r/d/realtime",
+        "api-version=1",
+        "https://r.openai.azure.com/openai/deployments/d/realtime?api-version=1",
+    ),
+    ("mistral", "v1/audio", "", "https://api.mistral.ai/v1/audio?"),
+]
+
+
+@pytest.mark.parametrize(("slug", "endpoint", "query", "url"), ACROSS)
+def test_a_websocket_goes_where_the_vendor_has_it(slug: str, endpoint: str, query: str, url: str):
+    provider = PROVIDERS[slug].over_websocket
+    path, asked = provider.realtime.route(endpoint.encode(), query.encode())
+    found = provider.address(path, "3ebb")
+    assert f"{found.base_url}/{found.path.decode()}?{asked.decode()}" == url
+
+
 @pytest.mark.parametrize("said", ["", "nobody", "open ai", "openai/", "custom-x", "ſ"])
 def test_nobody_is_no_provider(said: str):
     assert find(said) is None
@@ -181,10 +241,15 @@ KEYS = [
     ("google-ai-studio", b"AIza", b"x-goog-api-key", b"AIza"),
     ("azure-openai", b"k", b"api-key", b"k"),
     ("parallel", b"k", b"x-api-key", b"k"),
+    ("cartesia", b"k", b"x-api-key", b"k"),
+    ("elevenlabs", b"k", b"xi-api-key", b"k"),
+    ("deepgram", b"k", b"authorization", b"Token k"),
+    ("fal", b"k", b"authorization", b"Key k"),
 ] + [
     (slug, b"k", b"authorization", b"Bearer k")
     for slug in PROVIDERS
-    if slug not in ("anthropic", "google-ai-studio", "azure-openai", "parallel")
+    if slug
+    not in ("anthropic", "google-ai-studio", "azure-openai", "parallel", "cartesia", "elevenlabs", "deepgram", "fal")
 ]
 
 
@@ -223,7 +288,10 @@ def test_the_unified_endpoint_has_a_path_at_every_vendor_in_openais_shape(slug: 
     assert f"{found.base_url}/{found.path.decode()}" == url
 
 
-@pytest.mark.parametrize("slug", ["anthropic", "azure-openai", "huggingface", "replicate"])
+@pytest.mark.parametrize(
+    "slug",
+    ["anthropic", "azure-openai", "huggingface", "replicate", "cartesia", "elevenlabs", "deepgram", "fal"],
+)
 def test_vendors_without_openais_shape_have_no_such_path(slug: str):
     compat = PROVIDERS[slug].compat
     assert (compat.chat, compat.responses, compat.embeddings, compat.models) == (None, None, None, None)

@@ -41,18 +41,14 @@ def joined(events: Iterable[Event]) -> list[Event]:
 
 @pytest.fixture(scope="session")
 def read_requests() -> Callable[..., Reading]:
-    """Feeds pieces to a new reader; whatever follows its upgrade is the rest, as the edge would have it."""
+    """Feeds pieces to a new reader."""
 
     def read(pieces: Iterable[bytes], head_bytes: int = 65536, most_headers: int = 100) -> Reading:
         reader = RequestReader(head_bytes, most_headers)
         events: list[Event] = []
-        after = b""
         for piece in pieces:
-            if reader.rest is not None:
-                after += piece
             events += reader.feed(piece)
-        rest = None if reader.rest is None else reader.rest + after
-        return Reading(joined(events), type(reader.fault) if reader.fault else None, rest)
+        return Reading(joined(events), type(reader.fault) if reader.fault else None, reader.rest)
 
     return read
 

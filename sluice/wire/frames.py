@@ -1,0 +1,108 @@
+"""WebSocket frames, pure (RFC 6455, 5), for whoever passes them on one by one instead of taking messages."""
+
+from collections.abc import Generator
+from typing import Final, NamedTuple
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.frames import Close, Opcode
+from websockets.frames import Frame as WireFrame
+from websockets.streams import StreamReader
+
+CONTINUATION: Final = int(Opcode.CONT)
+TEXT: Final = int(Opcode.TEXT)
+BINARY: Final = int(Opcode.BINARY)
+CLOSE: Final = int(Opcode.CLOSE)
+PING: Final = int(Opcode.PING)
+PONG: Final = int(Opcode.PONG)
+
+UNSAID: Final = 1005
+"""What stands for the code of a close frame that has none; it is never sent."""
+
+
+class Frame(NamedTuple):
+    """One frame: its kind, its payload unmasked, and whether it is the last of its message."""
+
+    kind: int
+    data: bytes
+    last: bool = True
+
+
+class Closing(NamedTuple):
+    """Why a connection is closed, as a close frame says it."""
+
+    code: int
+    reason: str = ""
+
+
+class FrameReader:
+    """Reads the frames of one side of a connection, which masks them if it is the client's.
+
+    `feed` never raises: what breaks the protocol sets `fault`, which stands behind the frames returned so far. Behind a
+    close frame nothing is read any more.
+    """
+
+    __slots__ = ("_frames", "_masked", "_most", "_open", "_parser", "_stream", "closing", "fault")
+
+    def __init__(self, masked: bool, most_bytes: int) -> None:
+        self._masked, self._most = masked, most_bytes
+        self._stream = StreamReader()
+        self._frames: list[Frame] = []
+        self._open = False
+        self._parser: Generator[None] | None = self._parse()
+        self.closing: Closing | None = None
+        """What the close frame said, once it has come."""
+        self.fault: Closing | None = None
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that these bytes complete."""
+        if self._parser is None:
+            return []
+        self._stream.feed_data(data)
+        try:
+            next(self._parser)
+        except StopIteration:
+            self.close()
+        except PayloadTooBig:
+            self._fail(1009, f"a frame has more than {self._most} bytes")
+        except ProtocolError as error:
+            self._fail(1002, str(error))
+        except UnicodeDecodeError:
+            self._fail(1007, "the reason of a close frame is not UTF-8")
+        frames, self._frames = self._frames, []
+        return frames
+
+    def close(self) -> None:
+        """Reads nothing more, and lets go of the parser, which holds on to this."""
+        self._parser = None
+
+    def _fail(self, code: int, reason: str) -> None:
+        self.fault = Closing(code, reason)
+        self.close()
+
+    def _parse(self) -> Generator[None]:
+        while self.closing is None:
+            frame = yield from WireFrame.parse(self._stream.read_exact, mask=self._masked, max_size=self._most)
+            self._take(Frame(int(frame.opcode), bytes(frame.data), frame.fin))
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == CLOSE:
+            said = Close.parse(frame.data)
+            self.closing = Closing(int(said.code), said.reason)
+        elif frame.kind < CLOSE:
+            if (frame.kind == CONTINUATION) != self._open:
+                raise ProtocolError("a fragment is out of place")
+            self._open = not frame.last
+        self._frames.append(frame)
+
+
+def framed(frame: Frame, masked: bool) -> bytes:
+    """The frame as it is sent, by a client masked."""
+    return WireFrame(Opcode(frame.kind), frame.data, frame.last).serialize(mask=masked)
+
+
+def close_frame(closing: Closing) -> Frame:
+    """The frame that says why."""
+    if closing.code == UNSAID:
+        return Frame(CLOSE, b"")
+    reason = closing.reason.encode()[:123].decode(errors="ignore")  # RFC 6455, 5.5: a control frame has 125 bytes
+    return Frame(CLOSE, Close(closing.code, reason).serialize())
