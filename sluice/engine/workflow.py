@@ -6,11 +6,10 @@ from typing import Final
 
 from sluice.engine.attempt import Attempts
 from sluice.engine.drain import drain
-from sluice.engine.held import Held, hold_beginning, hold_whole
-from sluice.engine.planning import ready
+from sluice.engine.held import MOST_HELD_BYTES, Held, hold_beginning, hold_whole
+from sluice.engine.planning import finished
 from sluice.engine.recorder import Record, Trace
 from sluice.engine.retry import Failure, next_delay_ms
-from sluice.engine.template import filled
 from sluice.engine.translation import Outside, translated
 from sluice.engine.words import words_of
 from sluice.values.errors import (
@@ -27,6 +26,8 @@ from sluice.values.request import Step
 
 FAILURES: Final = (UpstreamFailure, OutputUnreadable, Overloaded)
 """What ends a try, and not the request: another may do better."""
+MOST_KEPT: Final = 2 * MOST_HELD_BYTES
+"""The characters of all replies together that are kept for the steps behind them."""
 
 Make = Callable[[Step, Record], Awaitable[Reply]]
 
@@ -56,7 +57,7 @@ class Tried:
         self.outside: Outside | None = None
 
     def give_up(self) -> None:
-        """Lets the connection go, for another try."""
+        """Lets the connection go: nobody will read the rest of the reply."""
         if self.reply is not None:
             self.reply.body.close(complete=True)
 
@@ -67,6 +68,7 @@ class Run:
     def __init__(self, make: Make, plan: Plan, trace: Trace) -> None:
         self._make, self._plan, self._trace = make, plan, trace
         self._words: dict[str, str] = {}
+        self._kept = 0
 
     async def reply(self) -> Reply:
         """The reply for the client, its first byte at hand. Raises GatewayError where there is none."""
@@ -82,6 +84,7 @@ class Run:
     def _answer(self, tried: Tried) -> Reply:
         """Where the run ends: the reply as it is, an error status among them (contract 2.2)."""
         if isinstance(tried.failure, GatewayError):
+            tried.give_up()
             raise tried.failure
         assert tried.reply is not None
         self._trace.outside = tried.outside
@@ -100,7 +103,7 @@ class Run:
         """A step, tried as often as its policy says."""
         step = self._plan.steps[position]
         try:
-            step = self._finished(step)
+            step = finished(step, self._words) if step.tagged else step
         except GatewayError as error:
             return Tried(self._trace.begin(step), error)
         policy = self._plan.policies[position]
@@ -158,10 +161,13 @@ class Run:
             data = await hold_whole(reply)
         except FAILURES as error:
             return error
-        if step.id:
-            self._words[step.id] = words_of(record.reply_type, record.reply_encoding, data)
+        if not step.id:
+            return None
+        words = await words_of(record.reply_type, record.reply_encoding, data)
+        self._kept += len(words)
+        if self._kept > MOST_KEPT:
+            return OutputUnreadable(
+                f"No more than {MOST_KEPT} characters of replies are kept for the steps behind them"
+            )
+        self._words[step.id] = words
         return None
-
-    def _finished(self, step: Step) -> Step:
-        """The step with the words that it waited for. Raises GatewayError where it cannot be made."""
-        return ready(filled(step, self._words)) if step.tagged else step

@@ -5,6 +5,8 @@ from typing import ClassVar, Final, Literal
 Fault = Literal["client", "gateway", "upstream"]
 LONGEST_SLUG: Final = 64
 """How much of a name that is no provider's is given back to the client."""
+LONGEST_DETAIL: Final = 1000
+"""What is wrong may be quoted from a body, as long as that is."""
 
 
 class GatewayError(Exception):
@@ -24,8 +26,8 @@ class GatewayError(Exception):
 
     def __init__(self, said: str | None = None, detail: str = "") -> None:
         super().__init__(detail or said or self.message)
-        self.said = said or self.message
-        self.detail = detail
+        self.said = (said or self.message)[:LONGEST_DETAIL]
+        self.detail = detail[:LONGEST_DETAIL]
 
 
 class GatewayNotFound(GatewayError):

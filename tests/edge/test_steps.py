@@ -97,6 +97,16 @@ def test_what_is_ours_or_of_a_connection_does_not_go_on():
     assert named(step) == {b"authorization": b"Bearer k"}
 
 
+def test_a_token_of_ours_does_not_go_on_beside_a_key_of_the_same_name():
+    headers = {"Authorization": "Bearer sluice_abc", "authorization": "Bearer k", "X-Api-Key": "sluice_abc"}
+    assert parse_one(headers=headers).headers[0] == (b"authorization", b"authorization", b"Bearer k")
+    assert b"sluice_" not in b"".join(value for _, _, value in parse_one(headers=headers).headers)
+
+
+def test_dots_in_a_query_lead_nowhere():
+    assert parse_one(endpoint="a..b/.c?from=/../x").query == b"from=/../x"
+
+
 def test_the_old_authorization_field_stands_in_for_the_header():
     assert named(parse_one(authorization="Bearer a")) == {b"authorization": b"Bearer a"}
     assert named(parse_one(authorization="Bearer a", headers={"AUTHORIZATION": "b"})) == {b"authorization": b"b"}
@@ -169,6 +179,7 @@ def test_the_body_of_a_step_wins_over_its_headers_and_those_over_the_requests():
         ({"option": {"retry": 99}}, Options(max_attempts=6)),
         ({"option": {"retry": 2, "delay": 200}}, Options(max_attempts=3, retry_delay_ms=200)),
         ({"config": {"collectLog": False, "metadata": {"a": 1}}}, Options(collect_log=False, metadata=b'{"a": 1}')),
+        ({"config": {"metadata": {"a": "x" * 20_000}, "customCost": {"a": "x" * 20_000}}}, DEFAULT_OPTIONS),
         ({"eventId": "e"}, Options(event_id=b"e")),
         ({"config": None, "option": None, "headers": None, "id": None}, DEFAULT_OPTIONS),
         ({"config": {"unknown": 1}, "unknown": {}, "option": {"unknown": []}}, DEFAULT_OPTIONS),
@@ -273,18 +284,29 @@ def test_steps_follow_one_another_five_deep():
         ([{**MINIMAL, "provider": 3}], "[0].provider must be a string"),
         ([{**MINIMAL, "endpoint": None}], "[0].endpoint must be a string"),
         ([{**MINIMAL, "headers": []}], "[0].headers must be an object"),
+        ([{**MINIMAL, "headers": "a"}], "[0].headers must be an object"),
+        ([{**MINIMAL, "headers": {str(number): 1 for number in range(201)}}], "[0].headers are more than 200"),
         ([{**MINIMAL, "headers": {"a b": "x"}}], "[0].headers.a b is no name of a header"),
         ([{**MINIMAL, "headers": {"a": "x\r\ny: z"}}], "[0].headers.a must not have control characters"),
         ([{**MINIMAL, "headers": {"a": "x\u0000"}}], "[0].headers.a must not have control characters"),
         ([{**MINIMAL, "headers": {"a": "x" * 70_000}}], "[0].headers are longer than 65536 bytes"),
         ([{**MINIMAL, "authorization": "a\nb"}], "[0].authorization must not have control characters"),
+        ([{**MINIMAL, "authorization": "x" * 70_000}], "[0].headers are longer than 65536 bytes"),
         ([{**MINIMAL, "endpoint": "a b"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a\r\nX: y"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a#b"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a" * 20_000}], "[0].endpoint is longer than 16384 characters"),
+        ([MINIMAL, {**MINIMAL, "endpoint": "a/../b"}], "[1].endpoint must not lead upwards"),
+        (
+            [MINIMAL, {"provider": "azure-openai", "endpoint": "evil.com/x/y"}],
+            "[1].endpoint: azure-openai is called as azure-openai/{resource}/{deployment}/{path}?api-version=...",
+        ),
+        ([{**MINIMAL, "endpoint": "/..%2fb?x"}], "[0].endpoint must not lead upwards"),
         ([{**MINIMAL, "id": 1}], "[0].id must be a string"),
         ([{**MINIMAL, "id": "a" * 300}], "[0].id is longer than 256 characters"),
         ([{**MINIMAL, "eventId": "a\nb"}], "[0].eventId must not have control characters"),
+        ([{**MINIMAL, "eventId": "a" * 300}], "[0].eventId is longer than 256 characters"),
+        ([{**MINIMAL, "config": {"eventId": "a" * 300}}], "[0].config.eventId is longer than 256 characters"),
         ([{**MINIMAL, "config": "x"}], "[0].config must be an object"),
         ([{**MINIMAL, "config": {"maxAttempts": "2"}}], "[0].config.maxAttempts must be a number"),
         ([{**MINIMAL, "config": {"requestTimeout": True}}], "[0].config.requestTimeout must be a number"),
@@ -327,6 +349,15 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes):
     with pytest.raises(MalformedRequest):
         parse(body)
     assert time.process_time() - began_s < 2
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_step_with_very_many_headers_is_refused_before_they_are_gone_through(size: int):
+    headers = b",".join(b'"h%d":1' % number for number in range(size // 10))
+    began_s = time.process_time()
+    said = refusal(b'[{"provider":"openai","endpoint":"x","headers":{%b}}]' % headers)
+    assert said in ("[0].headers are more than 200", "[0].headers are longer than 65536 bytes")
+    assert time.process_time() - began_s < 0.5
 
 
 def test_a_large_array_is_refused_before_it_is_gone_through():

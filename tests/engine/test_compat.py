@@ -1,13 +1,14 @@
 """What a step in the one schema means, and what of it its provider gets."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.engine.compat import addressed, model_in, with_model
+from sluice.engine.compat import addressed, model_in, model_or_none, with_model
 from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
 from sluice.values.request import DEFAULT_OPTIONS, BytesBody, Header, Step
@@ -118,3 +119,20 @@ def test_models_that_lead_nowhere():
         addressed(step({"model": "anthropic/x", "input": "a"}, b"embeddings"))
     with pytest.raises(MalformedRequest, match=r"messages\[0\]"):
         addressed(step({"model": "anthropic/x", "messages": [{"role": "user", "content": 3}]}))
+
+
+def test_a_name_as_long_as_a_body_is_no_models():
+    name = "m" * 257
+    assert model_or_none(json.dumps({"model": name}).encode()) is None
+    with pytest.raises(BadChatCompletion):
+        addressed(step(chat(f"openai/{name}")))
+    assert addressed(step(chat(f"openai/{name[1:]}"))).model == name[1:]
+
+
+@pytest.mark.parametrize("filling", ["[],", '"",', '{"model":"m"},'])
+def test_a_body_with_models_beyond_counting_takes_bounded_time(filling: str):
+    body = b'{"model":"openai/m","model":"openai/m","a":[%b1]}' % (filling.encode() * (20_000_000 // len(filling)))
+    began_s = time.process_time()
+    with pytest.raises(MalformedRequest, match="several fields named model"):
+        with_model(body, "m")
+    assert time.process_time() - began_s < 2
