@@ -116,7 +116,7 @@ def _print_body(side: str, body: Answer | None) -> None:
 
 
 def _line(entry: LogEntry) -> str:
-    """One log for a person: time, status, provider and model, tokens, cost, time taken, id, and what went wrong."""
+    """One log for a person, with what may be of any length at the end, so that columns stand below each other."""
     clock = time.strftime("%H:%M:%S", time.localtime(entry.created_ms / 1000))
     status = click.style(str(entry.status_code), fg="green" if entry.success else "red")
     tokens = metered(entry.usage.tokens_in, entry.usage.tokens_out)
@@ -124,6 +124,4 @@ def _line(entry: LogEntry) -> str:
     ending = "" if entry.ending == "complete" else f"  {entry.ending}"
     reason = f": {printable(entry.detail)}" if ending and entry.detail else ""
     what = printable(f"{entry.provider}/{entry.model or entry.path}")
-    return (
-        f"{clock}  {status}  {what:32}  {tokens:18}  {cost:12}  {entry.duration_ms:>6} ms  {entry.id}{ending}{reason}"
-    )
+    return f"{clock}  {status}  {tokens:18}  {cost:12}  {entry.duration_ms:>6} ms  {entry.id}  {what}{ending}{reason}"

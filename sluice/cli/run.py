@@ -60,7 +60,8 @@ def command(
     elif reply.attempted:
         _print_attempts([msgspec.json.decode(row, type=LogRow) for row in attempts])
     if reply.status == 401 and not reply.attempted:
-        click.echo("A token is needed: --token, or SLUICE_TOKEN=$(sluice token create).", err=True)
+        which = "Another token" if token else "A token"
+        click.echo(f"{which} is needed: --token, or SLUICE_TOKEN=$(sluice token create).", err=True)
     sys.exit(_exit_status(reply))
 
 

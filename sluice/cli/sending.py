@@ -72,7 +72,7 @@ class Body:
             if self._response.length:
                 self.broken = f"{self._response.length} bytes are missing"
         except (OSError, http.client.HTTPException) as error:
-            self.broken = str(error) or type(error).__name__
+            self.broken = _reason(error)
         finally:
             self._response.close()
             self._connection.close()
@@ -149,9 +149,16 @@ def _exchange(method: str, url: str, body: bytes, headers: dict[str, str]) -> Re
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
-        raise click.ClickException(f"{url} does not answer: {error or type(error).__name__}") from error
+        raise click.ClickException(f"{url} does not answer: {_reason(error)}") from error
     fields = {name.lower(): value for name, value in response.getheaders()}
     return Reply(response.status, fields, Body(connection, response))
+
+
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    """Why an exchange failed, without the number of the system's error."""
+    if isinstance(error, http.client.IncompleteRead):
+        return "its end is missing"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def logs_of(server: Server, reply: Reply, waiting: Callable[[], None]) -> list[msgspec.Raw]:

@@ -63,7 +63,7 @@ def invalid(message: str, *path: PathItem) -> ApiError:
 
 def not_built(what: str, *path: PathItem) -> ApiError:
     """A part of the contract that no version has yet: refused, for to ignore it would be to lie."""
-    return invalid(f"{what} is not available in this version of Sluice", *path)
+    return invalid(f"{what}: not available in this version of Sluice", *path)
 
 
 def not_found(what: str = "Not Found") -> ApiError:

@@ -133,7 +133,7 @@ def provider_of(slug: str) -> str:
         return COMPAT
     provider = find(slug)
     if provider is None:
-        raise InvalidProvider
+        raise InvalidProvider(slug)
     return provider.name
 
 

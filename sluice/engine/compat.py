@@ -90,7 +90,7 @@ def provider_and_model(body: bytes) -> tuple[Provider, str]:
         raise RouteNotFound
     provider = find(slug)
     if provider is None:
-        raise InvalidProvider
+        raise InvalidProvider(slug)
     return provider, model
 
 

@@ -39,7 +39,7 @@ def ready(step: Step) -> Step:
     if step.provider == COMPAT:
         return step if step.tagged else addressed(step)
     if step.provider not in PROVIDERS:
-        raise InvalidProvider
+        raise InvalidProvider(step.provider)
     if step.options.key_alias:
         require_alias(step)
     return step

@@ -408,7 +408,7 @@ def refusal(error: GatewayError, status: int) -> Reply:
             "httpCode": status,
             "internalCode": error.code,
             "message": error.said,
-            "description": error.said,
+            "description": error.told or error.said,
         }
     )
     lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)]

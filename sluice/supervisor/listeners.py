@@ -36,7 +36,7 @@ def probe(host: str, port: int) -> None:
         holder = _holder(port)
         raise PortTaken(
             f"Port {port} on {host} is taken by {holder or 'another program'}: "
-            "stop it, or choose another port with --port or SLUICE_SERVER__PORT."
+            "stop it, or choose another port with --port."
         ) from error
 
 

@@ -3,6 +3,8 @@
 from typing import ClassVar, Final, Literal
 
 Fault = Literal["client", "gateway", "upstream"]
+LONGEST_SLUG: Final = 64
+"""How much of a name that is no provider's is given back to the client."""
 LONGEST_DETAIL: Final = 1000
 """What is wrong may be quoted from a body, as long as that is."""
 
@@ -12,6 +14,7 @@ class GatewayError(Exception):
 
     `code` is the catalogue's number, `status` the HTTP status, `fault` whose fault it is, `retryable` whether
     another attempt may help. What is `said` goes to the client, the `detail` to the log: never put a secret into them.
+    Where the product's words are fixed and say little, the client is `told` more besides.
     """
 
     code: ClassVar[int] = 2004
@@ -19,6 +22,7 @@ class GatewayError(Exception):
     fault: ClassVar[Fault] = "client"
     retryable: ClassVar[bool] = False
     message: ClassVar[str] = "Malformed request"
+    told: str = ""
 
     def __init__(self, said: str | None = None, detail: str = "") -> None:
         super().__init__(detail or said or self.message)
@@ -31,6 +35,7 @@ class GatewayNotFound(GatewayError):
 
     code, status = 2001, 400
     message = "Please configure AI Gateway in the Cloudflare dashboard"
+    told = "This server has no such account, or the account no such gateway"
 
 
 class OutputUnreadable(GatewayError):
@@ -92,6 +97,10 @@ class InvalidProvider(GatewayError):
     code, status = 2008, 400
     message = "Invalid provider"
 
+    def __init__(self, slug: str) -> None:
+        super().__init__()
+        self.told = f"This version of Sluice has no provider '{slug[:LONGEST_SLUG]}'"
+
 
 class Unauthorized(GatewayError):
     code, status = 2009, 401
@@ -108,6 +117,7 @@ class BadChatCompletion(GatewayError):
 
     code, status = 2019, 400
     message = "Chat completion bad format"
+    told = "The model must be a text that names its provider too, as openai/gpt-4o-mini"
 
 
 class RouteNotFound(GatewayError):
@@ -115,6 +125,7 @@ class RouteNotFound(GatewayError):
 
     code, status = 2031, 404
     message = "Dynamic route not found"
+    told = "This version of Sluice has no dynamic routes"
 
 
 class UpstreamFailure(GatewayError):

@@ -114,11 +114,18 @@ def test_no_reply_of_any_provider_is_status_three_with_the_reason(gateway: Any):
     assert "refused: " in done.stderr
 
 
-@pytest.mark.parametrize("fault", ["cut-3", "reset-3", "malformed-3"])
-def test_a_stream_that_breaks_off_is_status_four(gateway: Any, fault: str):
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("cut-3", "its end is missing"),
+        ("reset-3", "its end is missing"),
+        ("malformed-3", "its end is missing"),
+    ],
+)
+def test_a_stream_that_breaks_off_is_status_four(gateway: Any, fault: str, reason: str):
     done = run(gateway, chat(f"gpt-4o~{fault}", query={"stream": True}))
     assert done.exit_code == 4
-    assert "The reply broke off: " in done.stderr
+    assert f"The reply broke off: {reason}\n" in done.stderr
     assert "broken: " in table_text(done)
     assert json.loads(run(gateway, chat(f"gpt-4o~{fault}"), "--json").stdout)["complete"] is False
 
@@ -134,12 +141,12 @@ def test_a_refused_request_is_status_one(gateway: Any, body: object, code: int):
     assert json.loads(run(gateway, body, "--json").stdout)["attempts"] == []
 
 
-@pytest.mark.parametrize("token", ["", "sluice_nonsense"])
-def test_a_missing_token_is_told(gateway: Any, token: str):
+@pytest.mark.parametrize(("token", "which"), [("", "A"), ("sluice_nonsense", "Another")])
+def test_a_missing_token_is_told(gateway: Any, token: str, which: str):
     done = run(gateway, chat(), token=token)
     assert done.exit_code == 1
     assert json.loads(done.stdout)["internalCode"] == 2009
-    assert "A token is needed: --token, or SLUICE_TOKEN" in done.stderr
+    assert f"{which} token is needed: --token, or SLUICE_TOKEN" in done.stderr
     assert run(gateway, chat(), "--token", gateway.token, token=token).exit_code == 0
 
 

@@ -104,7 +104,7 @@ async def test_a_query_out_of_range_is_refused(console, problem, query, message,
 async def test_a_filter_that_is_not_built_is_never_ignored(console, problem, name):
     status, code, message, path = problem(await console.operator.get(LOGS, params={name: "1"}))
     assert (status, code, path) == (400, 7001, ["query", name])
-    assert message.endswith("is not available in this version of Sluice")
+    assert message.endswith(": not available in this version of Sluice")
 
 
 async def test_the_detail_adds_the_beginnings_of_the_bodies(console, log, write_logs):

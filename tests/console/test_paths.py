@@ -63,7 +63,7 @@ async def test_metrics_of_all_processes_are_summed(console):
 async def test_a_part_that_is_not_built_says_so_to_whom_it_may(console, problem, method, path):
     status, code, message, _ = problem(await console.operator.request(method, path))
     assert (status, code) == (400, 7001)
-    assert message.endswith("is not available in this version of Sluice")
+    assert message.endswith(": not available in this version of Sluice")
     assert problem(await console.relayed(None).request(method, path))[0] == 401
 
 

