@@ -101,7 +101,7 @@ async def test_a_provider_that_answers_before_it_has_read_all_gets_all_of_it_the
         await reader.readuntil(b"\r\n\r\n")
         if not got:
             got.append(await reader.readexactly(100))
-            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
             await reader.read()
             return
