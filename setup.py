@@ -42,7 +42,7 @@ COMPILED: Final = (
     "sluice/values/ids.py",
     "sluice/wire/http1.py",
 )
-"""What a worker runs for every request: 57 us of its own time compiled, 87 us not (docs/performance.md).
+"""What a worker runs for every request: 56 us of its own time compiled, 79 us not (docs/performance.md).
 
 A module with a msgspec.Struct cannot be here, for mypyc drops the keywords of a class (`frozen`, `array_like`);
 tests/test_compiled.py watches over that.

@@ -53,6 +53,8 @@ def forwardable(headers: list[Header], fields: dict[bytes, bytes], names: "Names
     if b"connection" in fields:
         dropped |= nominated(fields[b"connection"])
     passing = [header for header in headers if not names[header[0]] and header[0] not in dropped]
+    if len(headers) != len(fields):  # of a field that came twice only the last was looked at
+        passing = [header for header in passing if header[0] not in PROVIDER_SLOTS or not is_ours(header[2])]
     return [kept for header in passing if (kept := without_access(header))] if b"cookie" in fields else passing
 
 

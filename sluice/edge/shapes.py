@@ -10,6 +10,7 @@ from msgspec import Meta, Raw
 from sluice.values.errors import MalformedRequest
 from sluice.values.request import Backoff
 
+LONGEST_SAID: Final = 500
 Amount = Annotated[float, Meta(ge=0)]
 
 
@@ -42,7 +43,8 @@ class StepShape(msgspec.Struct, frozen=True, rename="camel"):
 
     provider: str
     endpoint: str
-    headers: dict[str, Raw] | None = None
+    headers: Raw = Raw()
+    """Decoded by itself, once its length is known: millions of fields would take gigabytes."""
     authorization: str | None = None
     query: Raw = Raw()
     config: Config | None = None
@@ -51,6 +53,7 @@ class StepShape(msgspec.Struct, frozen=True, rename="camel"):
     option: Option | None = None
 
 
+_HEADERS: Final = msgspec.json.Decoder(dict[str, Raw])
 _STEPS: Final[msgspec.json.Decoder[StepShape | list[StepShape]]] = msgspec.json.Decoder(StepShape | list[StepShape])
 _PLACE: Final = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _WRONG: Final = re.compile(r"Expected `([^`]+)`(?: >= (\S+))?(?:, got `[^`]+`)?")
@@ -80,10 +83,21 @@ def decode_steps(body: bytes) -> StepShape | list[StepShape]:
         raise MalformedRequest(f"The body is not valid JSON: {error}") from None
 
 
+def decode_headers(text: bytes, place: str) -> dict[str, Raw]:
+    """The headers of a step. Raises MalformedRequest."""
+    try:
+        return _HEADERS.decode(text)
+    except msgspec.ValidationError:
+        raise MalformedRequest(f"{place} must be an object") from None
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"{place} cannot be read: {error}") from None
+
+
 def told(text: str, whole: str = "The body") -> MalformedRequest:
     """What the decoder says, in our words and with the path of the field."""
     found = _PLACE.search(text)
     place, said = (found[1], text[: found.start()]) if found else ("", text)
+    place, said = place[:LONGEST_SAID], said[:LONGEST_SAID]  # the client's own words are among them
     if missing := _MISSING.fullmatch(said):
         return MalformedRequest(f"{joined(place, missing[1])} is required")
     wrong = _WRONG.fullmatch(said)

@@ -9,12 +9,13 @@ import msgspec
 
 from sluice.edge.native import NO_OPTIONS, Names, forwardable
 from sluice.edge.options import MOST_ATTEMPTS, parse_options, parse_raw
-from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
+from sluice.edge.shapes import Config, Option, StepShape, decode_headers, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_asked
 from sluice.engine.retry import LONGEST_DELAY_MS
-from sluice.engine.template import TAG, ids_in
-from sluice.providers.registry import find
-from sluice.values.errors import InvalidProvider, MalformedRequest
+from sluice.engine.targets import leads_upwards
+from sluice.engine.template import NAME, TAG, ids_in
+from sluice.providers.registry import PROVIDERS, find
+from sluice.values.errors import InvalidProvider, MalformedRequest, TemplateFailure
 from sluice.values.request import BytesBody, Header, Options, Step
 
 MOST_STEPS: Final = 50
@@ -24,13 +25,15 @@ DEEPEST: Final = 5
 MOST_TRIES: Final = 6
 """By `option.retry`, which counts the tries after the first."""
 LONGEST_ENDPOINT: Final = 16 * 1024
+MOST_HEADERS: Final = 200
 MOST_HEADER_BYTES: Final = 64 * 1024
+MOST_HEADER_TEXT: Final = 8 * MOST_HEADER_BYTES
+"""As JSON, where a character may take six bytes."""
 LONGEST_ID: Final = 256
 """Of a step or an event. What the log keeps of a call must fit into a frame of the spool, whatever a body holds."""
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
 """As some pages have it."""
-_TAG_NAME: Final = "prompt-response"
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -114,10 +117,13 @@ class _Parser:
 
     def _with_tags(self, step: Step, place: str) -> Step:
         """A step that follows another may ask for the words of any before it, and of none else."""
-        asked = ids_in(step)
+        try:
+            asked = ids_in(step)
+        except TemplateFailure as error:
+            raise MalformedRequest(f"{place}: {error.said}") from None
         for name in asked:
             if name not in self._seen:
-                problem = "itself" if name == step.id else f"the step '{name}', which is not one before it"
+                problem = "itself" if name == step.id else f"the step '{name[:LONGEST_ID]}', which is not one before it"
                 raise MalformedRequest(f"{place} asks for the response of {problem}")
         return msgspec.structs.replace(step, tagged=True) if asked else step
 
@@ -136,17 +142,32 @@ def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, byt
     text = shape.endpoint.lstrip("/")
     if len(text) > LONGEST_ENDPOINT:
         raise MalformedRequest(f"{joined(place, 'endpoint')} is longer than {LONGEST_ENDPOINT} characters")
-    if _NOT_IN_PATH.search(TAG.sub("", text) if _TAG_NAME in text else text):
+    if _NOT_IN_PATH.search(TAG.sub("", text) if NAME in text else text):
         raise MalformedRequest(f"{joined(place, 'endpoint')} must be a path, without spaces and without a fragment")
     wire = text if text.isascii() else "".join(_on_the_wire(text))
     path, _, query = wire.encode().partition(b"?")
+    if leads_upwards(path):
+        raise MalformedRequest(f"{joined(place, 'endpoint')} must not lead upwards")
     if provider != COMPAT:
+        if NAME.encode() not in path:
+            _locate(path, provider, place)
         return path, query
     path = OLD_NAMES.get(path, path)
     if path not in PATHS:
         known = ", ".join(known.decode() for known in PATHS)
         raise MalformedRequest(f"{joined(place, 'endpoint')} must be one of {known}")
     return path, query
+
+
+def _locate(path: bytes, provider: str, place: str) -> None:
+    """Where the path chooses the host too, it must name one."""
+    locate = PROVIDERS[provider].locate
+    if locate is None:
+        return
+    try:
+        locate(path)
+    except MalformedRequest as error:
+        raise MalformedRequest(f"{joined(place, 'endpoint')}: {error.said}") from None
 
 
 def _on_the_wire(text: str) -> Iterator[str]:
@@ -162,7 +183,13 @@ def headers_of(shape: StepShape, place: str) -> tuple[list[Header], dict[bytes, 
     """The header fields of a step, and their values by lower-case name."""
     headers: list[Header] = []
     fields: dict[bytes, bytes] = {}
-    for name, raw in (shape.headers or {}).items():
+    text = given(shape.headers)
+    if len(text) > MOST_HEADER_TEXT:
+        raise MalformedRequest(f"{joined(place, 'headers')} are longer than {MOST_HEADER_BYTES} bytes")
+    said = decode_headers(text, joined(place, "headers")) if text else {}
+    if len(said) > MOST_HEADERS:
+        raise MalformedRequest(f"{joined(place, 'headers')} are more than {MOST_HEADERS}")
+    for name, raw in said.items():
         if not _NAME.fullmatch(name):
             raise MalformedRequest(f"{_header(place, name)} is no name of a header")
         value = value_of(bytes(raw), place, name)

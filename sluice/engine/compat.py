@@ -37,6 +37,8 @@ LONGEST_MODEL: Final = 256
 """A name past it is no model's: it would be in heads and logs, and may be as long as a body."""
 _NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+MOST_TOKENS: Final = 500_000
+"""Strings and brackets of a body that are gone through to tell its own `model` from those within: 0.2 s."""
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
 _VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 
@@ -121,7 +123,7 @@ def model_asked(provider: str, endpoint: bytes, body: bytes) -> str:
 
 
 def with_model(body: bytes, model: str) -> bytes:
-    """The body with this model in the place of its own; every other byte stays what it was."""
+    """The body with this model in the place of its own; every other byte stays what it was. Raises MalformedRequest."""
     found = list(islice(_MODEL.finditer(body), 2))
     spans = [found[0].span(1)] if len(found) == 1 else list(_spans_of_model(body))
     value = msgspec.json.encode(model)
@@ -163,7 +165,9 @@ def _spans_of_model(body: bytes) -> list[tuple[int, int]]:
     """Where the values of the outermost `model` fields are, should there be several, or nested ones beside them."""
     spans: list[tuple[int, int]] = []
     depth = 0
-    for token in _TOKEN.finditer(body):
+    for number, token in enumerate(_TOKEN.finditer(body)):
+        if number == MOST_TOKENS:
+            raise MalformedRequest("The body has several fields named model, and too many others to tell them apart")
         text = token[0]
         if text in b"{[":
             depth += 1

@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 CLIENT_LEFT: Final = 499
 """The status logged for a client that left before it was answered, as nginx has it."""
 
+LONGEST_MODEL: Final = 256
+"""That a reply's head tells; a body may name any."""
+LONGEST_DETAIL: Final = 4096
+
 
 class Recorder:
     """Opens a trace for each request."""
@@ -360,7 +364,7 @@ class Record:
             compat=step.compat,
             connection_id=request.connection_id,
             request_id=self.request_id,
-            detail=self._detail,
+            detail=self._detail[:LONGEST_DETAIL],
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
         )
 
@@ -369,7 +373,7 @@ def origin(step: Step) -> bytes:
     """The field lines that say who answered, for requests that do not say it themselves."""
     line = b"cf-aig-provider: %b\r\n" % step.provider.encode()
     model = step.model
-    if not model or not model.isascii() or not model.isprintable():
+    if not model or len(model) > LONGEST_MODEL or not model.isascii() or not model.isprintable():
         return line
     return b"%bcf-aig-model: %b\r\n" % (line, model.encode())
 

@@ -20,7 +20,8 @@ MOST_TARGETS: Final = 4096
 MOST_ROOTS: Final = 256
 LONGEST_TARGET: Final = 256
 
-_DOTS: Final = re.compile(rb"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_DOTS: Final = re.compile(rb"(?:^|[/\\;]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\;]|%2f|%5c)", re.IGNORECASE)
+"""With all that some server takes for a slash: words of a model are put into paths, their slashes in percent."""
 
 
 class Targets:
@@ -42,8 +43,8 @@ class Targets:
 
     def _find(self, step: Step, account: str) -> Target:
         provider = PROVIDERS[step.provider]
-        if _DOTS.search(step.endpoint):
-            raise MalformedRequest("A provider's path must not lead upwards")  # out of an account, a resource
+        if leads_upwards(step.endpoint):
+            raise MalformedRequest("A provider's path must not lead upwards")
         address = provider.address(step.endpoint, account)
         root, path = self._given.get(provider.name), address.endpoint
         if root is None:
@@ -79,6 +80,11 @@ class Targets:
     def _forget_targets(self) -> None:
         self.known.clear()
         self._own.clear()
+
+
+def leads_upwards(endpoint: bytes) -> bool:
+    """Whether a path leads out of what it is put behind: an account, a resource."""
+    return _DOTS.search(endpoint) is not None
 
 
 def root_of(provider: Provider, base_url: str, client: HttpClient) -> Target:

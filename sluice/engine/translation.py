@@ -1,12 +1,13 @@
 """Replies of a provider that does not speak the unified schema, told in it; the log has the provider's own words."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
 
 from sluice.engine.held import hold_whole
 from sluice.engine.recorder import Record
-from sluice.engine.words import plain
+from sluice.engine.words import is_short, plain
 from sluice.providers.anthropic_chat import reply as chat
 from sluice.providers.anthropic_chat.stream import ChunkStream
 from sluice.providers.anthropic_responses import reply as responses
@@ -18,6 +19,8 @@ from sluice.values.request import Translation
 Outside = Callable[[Reply], None]
 """What is to be done to a reply once its record stands before its body."""
 
+ERROR_S: Final = 2.0
+"""How long the rest of an error is waited for: no client waits without bounds for what may be fallen back from."""
 EVENT_STREAM: Final = b"text/event-stream"
 NOT_TOLD: Final = (b"content-length:", b"content-type:", b"content-encoding:")
 JSON_LINES: Final = b"Content-Type: application/json\r\nContent-Length: %d\r\n"
@@ -27,7 +30,7 @@ STREAM_LINES: Final = b"Content-Type: text/event-stream\r\n"
 async def translated(reply: Reply, record: Record, translation: Translation) -> Outside:
     """How a reply is to be told. A whole one is read to its end, and judged, before anybody is told of it.
 
-    Raises OutputUnreadable and UpstreamFailure.
+    Raises OutputUnreadable and UpstreamFailure, and TimeoutError for an error that does not end.
     """
     now_s = int(time.time())
     if reply.status < 400 and record.reply_type.startswith(EVENT_STREAM):
@@ -37,8 +40,13 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
         reply.body = listener
         await listener.begin()
         return lambda told: _tell_stream(told, record, listener)
-    data = plain(record.reply_encoding, await hold_whole(reply)) or b""
-    words = _words(translation, data, now_s) if reply.status < 400 else chat.from_error(reply.status, data)
+    async with asyncio.timeout(None if reply.status < 400 else ERROR_S):
+        data = await hold_whole(reply)
+    status, encoding = reply.status, record.reply_encoding
+    if is_short(encoding, data):
+        words = _words(translation, status, encoding, data, now_s)
+    else:
+        words = await asyncio.to_thread(_words, translation, status, encoding, data, now_s)
     return lambda told: _tell_whole(told, words)
 
 
@@ -46,7 +54,10 @@ def _stream(translation: Translation, now_s: int) -> ChunkStream | ResponseStrea
     return ChunkStream(translation.include_usage, now_s) if translation.shape == "chat" else ResponseStream(now_s)
 
 
-def _words(translation: Translation, data: bytes, now_s: int) -> bytes:
+def _words(translation: Translation, status: int, encoding: bytes, body: bytes, now_s: int) -> bytes:
+    data = plain(encoding, body) or b""
+    if status >= 400:
+        return chat.from_error(status, data)
     tell = chat.from_message if translation.shape == "chat" else responses.from_message
     return tell(data, now_s)
 

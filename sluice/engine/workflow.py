@@ -6,7 +6,7 @@ from typing import Final
 
 from sluice.engine.attempt import Attempts
 from sluice.engine.drain import drain
-from sluice.engine.held import Held, hold_beginning, hold_whole
+from sluice.engine.held import MOST_HELD_BYTES, Held, hold_beginning, hold_whole
 from sluice.engine.planning import finished
 from sluice.engine.recorder import Record, Trace
 from sluice.engine.retry import Failure, next_delay_ms
@@ -26,6 +26,8 @@ from sluice.values.request import Step
 
 FAILURES: Final = (UpstreamFailure, OutputUnreadable, Overloaded)
 """What ends a try, and not the request: another may do better."""
+MOST_KEPT: Final = 2 * MOST_HELD_BYTES
+"""The characters of all replies together that are kept for the steps behind them."""
 
 Make = Callable[[Step, Record], Awaitable[Reply]]
 
@@ -66,6 +68,7 @@ class Run:
     def __init__(self, make: Make, plan: Plan, trace: Trace) -> None:
         self._make, self._plan, self._trace = make, plan, trace
         self._words: dict[str, str] = {}
+        self._kept = 0
 
     async def reply(self) -> Reply:
         """The reply for the client, its first byte at hand. Raises GatewayError where there is none."""
@@ -158,6 +161,13 @@ class Run:
             data = await hold_whole(reply)
         except FAILURES as error:
             return error
-        if step.id:
-            self._words[step.id] = words_of(record.reply_type, record.reply_encoding, data)
+        if not step.id:
+            return None
+        words = await words_of(record.reply_type, record.reply_encoding, data)
+        self._kept += len(words)
+        if self._kept > MOST_KEPT:
+            return OutputUnreadable(
+                f"No more than {MOST_KEPT} characters of replies are kept for the steps behind them"
+            )
+        self._words[step.id] = words
         return None

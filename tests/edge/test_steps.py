@@ -97,6 +97,16 @@ def test_what_is_ours_or_of_a_connection_does_not_go_on():
     assert named(step) == {b"authorization": b"Bearer k"}
 
 
+def test_a_token_of_ours_does_not_go_on_beside_a_key_of_the_same_name():
+    headers = {"Authorization": "Bearer sluice_abc", "authorization": "Bearer k", "X-Api-Key": "sluice_abc"}
+    assert parse_one(headers=headers).headers[0] == (b"authorization", b"authorization", b"Bearer k")
+    assert b"sluice_" not in b"".join(value for _, _, value in parse_one(headers=headers).headers)
+
+
+def test_dots_in_a_query_lead_nowhere():
+    assert parse_one(endpoint="a..b/.c?from=/../x").query == b"from=/../x"
+
+
 def test_the_old_authorization_field_stands_in_for_the_header():
     assert named(parse_one(authorization="Bearer a")) == {b"authorization": b"Bearer a"}
     assert named(parse_one(authorization="Bearer a", headers={"AUTHORIZATION": "b"})) == {b"authorization": b"b"}
@@ -274,6 +284,8 @@ def test_steps_follow_one_another_five_deep():
         ([{**MINIMAL, "provider": 3}], "[0].provider must be a string"),
         ([{**MINIMAL, "endpoint": None}], "[0].endpoint must be a string"),
         ([{**MINIMAL, "headers": []}], "[0].headers must be an object"),
+        ([{**MINIMAL, "headers": "a"}], "[0].headers must be an object"),
+        ([{**MINIMAL, "headers": {str(number): 1 for number in range(201)}}], "[0].headers are more than 200"),
         ([{**MINIMAL, "headers": {"a b": "x"}}], "[0].headers.a b is no name of a header"),
         ([{**MINIMAL, "headers": {"a": "x\r\ny: z"}}], "[0].headers.a must not have control characters"),
         ([{**MINIMAL, "headers": {"a": "x\u0000"}}], "[0].headers.a must not have control characters"),
@@ -284,6 +296,12 @@ def test_steps_follow_one_another_five_deep():
         ([{**MINIMAL, "endpoint": "a\r\nX: y"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a#b"}], "[0].endpoint must be a path, without spaces and without a fragment"),
         ([{**MINIMAL, "endpoint": "a" * 20_000}], "[0].endpoint is longer than 16384 characters"),
+        ([MINIMAL, {**MINIMAL, "endpoint": "a/../b"}], "[1].endpoint must not lead upwards"),
+        (
+            [MINIMAL, {"provider": "azure-openai", "endpoint": "evil.com/x/y"}],
+            "[1].endpoint: azure-openai is called as azure-openai/{resource}/{deployment}/{path}?api-version=...",
+        ),
+        ([{**MINIMAL, "endpoint": "/..%2fb?x"}], "[0].endpoint must not lead upwards"),
         ([{**MINIMAL, "id": 1}], "[0].id must be a string"),
         ([{**MINIMAL, "id": "a" * 300}], "[0].id is longer than 256 characters"),
         ([{**MINIMAL, "eventId": "a\nb"}], "[0].eventId must not have control characters"),
@@ -331,6 +349,15 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes):
     with pytest.raises(MalformedRequest):
         parse(body)
     assert time.process_time() - began_s < 2
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_step_with_very_many_headers_is_refused_before_they_are_gone_through(size: int):
+    headers = b",".join(b'"h%d":1' % number for number in range(size // 10))
+    began_s = time.process_time()
+    said = refusal(b'[{"provider":"openai","endpoint":"x","headers":{%b}}]' % headers)
+    assert said in ("[0].headers are more than 200", "[0].headers are longer than 65536 bytes")
+    assert time.process_time() - began_s < 0.5
 
 
 def test_a_large_array_is_refused_before_it_is_gone_through():

@@ -1,6 +1,7 @@
 """What a step in the one schema means, and what of it its provider gets."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -126,3 +127,12 @@ def test_a_name_as_long_as_a_body_is_no_models():
     with pytest.raises(BadChatCompletion):
         addressed(step(chat(f"openai/{name}")))
     assert addressed(step(chat(f"openai/{name[1:]}"))).model == name[1:]
+
+
+@pytest.mark.parametrize("filling", ["[],", '"",', '{"model":"m"},'])
+def test_a_body_with_models_beyond_counting_takes_bounded_time(filling: str):
+    body = b'{"model":"openai/m","model":"openai/m","a":[%b1]}' % (filling.encode() * (20_000_000 // len(filling)))
+    began_s = time.process_time()
+    with pytest.raises(MalformedRequest, match="several fields named model"):
+        with_model(body, "m")
+    assert time.process_time() - began_s < 2

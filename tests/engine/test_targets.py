@@ -76,7 +76,24 @@ async def test_accounts_do_not_share_what_is_found_for_one(client):
     assert targets.known == {}
 
 
-@pytest.mark.parametrize("endpoint", ["../x", "run/../../../y", "a/%2E%2e/b", "a/..", "./a", "a/.%2e/b", "..", "a/%2e"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "../x",
+        "run/../../../y",
+        "a/%2E%2e/b",
+        "a/..",
+        "./a",
+        "a/.%2e/b",
+        "..",
+        "a/%2e",
+        "..%2Fa",
+        "a%2f..%2F",
+        "a\\..\\b",
+        "..;/a",
+        "%5C..",
+    ],
+)
 async def test_a_path_does_not_lead_out_of_an_account(client, endpoint):
     with pytest.raises(MalformedRequest):
         Targets({}, client).find(step("workers-ai", endpoint), "acme")

@@ -119,7 +119,7 @@ def test_a_step_grows_up_to_a_bound():
 def test_what_no_server_takes_fails_before_it_is_sent(place: str):
     tagged: Any = ((b"x-a", b"X-A", TAG.encode()),) if place == "headers" else TAG.encode()
     assert filled(step(**{place: tagged}), {"a": "x" * 10_000})
-    with pytest.raises(TemplateFailure, match="too long" if place == "headers" else "grows past"):
+    with pytest.raises(TemplateFailure, match="grows past"):
         filled(step(**{place: tagged}), {"a": "x" * 20_000})
 
 
@@ -135,6 +135,43 @@ def test_ten_megabytes_of_almost_tags_take_bounded_time(text: str):
     assert ids_in(step(body)) == []
     assert filled_body(body) == body
     assert time.process_time() - began_s < 5
+
+
+@pytest.mark.parametrize("filling", [b'"",', b'"\\u0041",', b'"\\\\\\"",', b"[],", b'"a":{},'], ids=str)
+def test_thirty_megabytes_of_other_strings_take_bounded_time(filling: bytes):
+    many = filling * (30_000_000 // len(filling))
+    body = b'{"u":"\\u0041","t":[%b"\\u003cprompt-response id=\'a\' />",%b""]}' % (many, many)
+    began_s = time.process_time()
+    assert ids_in(step(body)) == ["a"]
+    assert filled_body(body, a="words") == b'{"u":"\\u0041","t":[%b"words",%b""]}' % (many, many)
+    assert time.process_time() - began_s < 2
+
+
+@pytest.mark.parametrize("text", [TAG * 10_001, [TAG] * 10_001, ["prompt-response"] * 10_001])
+def test_tags_beyond_counting_are_refused(text: Any):
+    with pytest.raises(TemplateFailure, match="more than 10000"):
+        ids_in(step(json.dumps({"t": text}).encode()))
+
+
+@pytest.mark.parametrize("before", ["", '"', "\\", '\\"', '\\\\"\\', "\\u0022", '",":"', "/"])
+def test_a_tag_behind_quotes_and_backslashes_is_found_where_it_stands(before: str):
+    body = json.dumps({before: [before, before + TAG + before, before], "z": TAG}).encode()
+    words = f"{before}words{before}"
+    assert json.loads(filled_body(body, a="words")) == {before: [before, words, before], "z": "words"}
+
+
+def test_words_that_take_several_bytes_each_count_as_many():
+    with pytest.raises(TemplateFailure, match="grows past"):
+        filled_body(json.dumps([TAG]).encode(), a="\U0001f600" * (MOST_FILLED_BYTES // 3))
+
+
+def test_a_path_and_headers_do_not_grow_past_what_a_server_takes():
+    long = "x" * 10_000
+    with pytest.raises(TemplateFailure, match="grows past 16384"):
+        filled(step(endpoint=TAG.encode(), query=TAG.encode()), {"a": long})
+    header = (b"x-a", b"X-A", TAG.encode())
+    with pytest.raises(TemplateFailure, match="grows past 16384"):
+        filled(step(headers=(header, header)), {"a": long})
 
 
 def test_half_a_character_is_left_to_the_provider():
