@@ -1,7 +1,7 @@
 """RFC 6455 case by case, through raw sockets against real workers: what the Autobahn test suite asks of a server.
 
-Each case is sent at once and byte by byte, to both kinds of WebSocket: the universal one, whose answer to a message that
-asks for nothing names its event, and a relayed one, behind which a provider says what it is told.
+Both kinds of WebSocket are asked: the universal one, whose answer to a message that asks for nothing names its event,
+and a relayed one, behind which a provider says what it is told.
 """
 
 import json

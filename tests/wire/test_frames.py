@@ -24,7 +24,7 @@ FRAMES = [
     Frame(CONTINUATION, b""),
     Frame(BINARY, bytes(range(256)) * 300),
     Frame(BINARY, b""),
-    Frame(TEXT, "gr".encode() + "ü".encode()[:1], last=False),
+    Frame(TEXT, b"gr" + "ü".encode()[:1], last=False),
     Frame(CONTINUATION, "ü".encode()[1:] + "ße".encode()),
     Frame(BINARY, b"\xff is no text, and passes"),
 ]
