@@ -1,4 +1,4 @@
-"""Whether text is UTF-8, piece by piece: a character may be cut in two, a wrong one is known at once (RFC 6455, 8.1)."""
+"""Whether text is UTF-8, piece by piece: a character may be cut in two, a wrong one is told at once (RFC 6455, 8)."""
 
 from codecs import utf_8_decode
 
