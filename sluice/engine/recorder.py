@@ -411,5 +411,5 @@ def refusal(error: GatewayError, status: int) -> Reply:
             "description": error.told or error.said,
         }
     )
-    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)]
+    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), error.lines)]
     return Reply(status, None, lines, len(body), WholeBody(body))

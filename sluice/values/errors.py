@@ -23,6 +23,8 @@ class GatewayError(Exception):
     retryable: ClassVar[bool] = False
     message: ClassVar[str] = "Malformed request"
     told: str = ""
+    lines: ClassVar[bytes] = b""
+    """Header fields that its reply has besides."""
 
     def __init__(self, said: str | None = None, detail: str = "") -> None:
         super().__init__(detail or said or self.message)
@@ -77,6 +79,11 @@ class PathNotFound(MalformedRequest):
 class MethodNotAllowed(MalformedRequest):
     status = 405
     message = "Method not allowed"
+
+
+class WebSocketVersionNotSupported(MalformedRequest):
+    message = "WebSocket version not supported"
+    lines = b"Sec-WebSocket-Version: 13\r\n"  # RFC 6455, 4.2.2: what the client may come back with
 
 
 class UnsupportedEncoding(MalformedRequest):

@@ -8,6 +8,8 @@ from websockets.frames import Close, Opcode
 from websockets.frames import Frame as WireFrame
 from websockets.streams import StreamReader
 
+from sluice.wire.utf8 import TextCheck
+
 CONTINUATION: Final = int(Opcode.CONT)
 TEXT: Final = int(Opcode.TEXT)
 BINARY: Final = int(Opcode.BINARY)
@@ -34,6 +36,10 @@ class Closing(NamedTuple):
     reason: str = ""
 
 
+class NotText(Exception):
+    """What was said to be text is not UTF-8."""
+
+
 class FrameReader:
     """Reads the frames of one side of a connection, which masks them if it is the client's.
 
@@ -41,13 +47,14 @@ class FrameReader:
     close frame nothing is read any more.
     """
 
-    __slots__ = ("_frames", "_masked", "_most", "_open", "_parser", "_stream", "closing", "fault")
+    __slots__ = ("_check", "_frames", "_masked", "_most", "_open", "_parser", "_stream", "_text", "closing", "fault")
 
     def __init__(self, masked: bool, most_bytes: int) -> None:
         self._masked, self._most = masked, most_bytes
         self._stream = StreamReader()
         self._frames: list[Frame] = []
-        self._open = False
+        self._open = self._text = False
+        self._check = TextCheck()
         self._parser: Generator[None] | None = self._parse()
         self.closing: Closing | None = None
         """What the close frame said, once it has come."""
@@ -66,8 +73,8 @@ class FrameReader:
             self._fail(1009, f"a frame has more than {self._most} bytes")
         except ProtocolError as error:
             self._fail(1002, str(error))
-        except UnicodeDecodeError:
-            self._fail(1007, "the reason of a close frame is not UTF-8")
+        except NotText as error:
+            self._fail(1007, str(error))
         frames, self._frames = self._frames, []
         return frames
 
@@ -86,13 +93,28 @@ class FrameReader:
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == CLOSE:
-            said = Close.parse(frame.data)
-            self.closing = Closing(int(said.code), said.reason)
+            self.closing = _closing(frame.data)
         elif frame.kind < CLOSE:
-            if (frame.kind == CONTINUATION) != self._open:
-                raise ProtocolError("a fragment is out of place")
-            self._open = not frame.last
+            self._follow(frame)
         self._frames.append(frame)
+
+    def _follow(self, frame: Frame) -> None:
+        """Keeps to the message that a frame is of."""
+        if (frame.kind == CONTINUATION) != self._open:
+            raise ProtocolError("a fragment is out of place")
+        if frame.kind != CONTINUATION:
+            self._text = frame.kind == TEXT
+        self._open = not frame.last
+        if self._text and not self._check.passes(frame.data, frame.last):
+            raise NotText("a text message is not UTF-8")
+
+
+def _closing(data: bytes) -> Closing:
+    try:
+        said = Close.parse(data)
+    except UnicodeDecodeError as error:
+        raise NotText("the reason of a close frame is not UTF-8") from error
+    return Closing(int(said.code), said.reason)
 
 
 def framed(frame: Frame, masked: bool) -> bytes:

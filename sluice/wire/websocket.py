@@ -19,8 +19,9 @@ from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from sluice.values.errors import MalformedRequest
+from sluice.values.errors import MalformedRequest, WebSocketVersionNotSupported
 from sluice.wire.events import RequestHead
+from sluice.wire.utf8 import TextCheck
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
@@ -63,12 +64,13 @@ class WebSocket:
     that comes later is ignored.
     """
 
-    __slots__ = ("_mask", "_protocol", "_text")
+    __slots__ = ("_check", "_mask", "_protocol", "_text")
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
         self._mask = protocol.side is Side.CLIENT
         self._text = False
+        self._check = TextCheck()
 
     @classmethod
     def dial(cls, url: str, headers: Iterable[tuple[str, str]], max_message_bytes: int | None) -> "WebSocket":
@@ -110,14 +112,23 @@ class WebSocket:
     def feed(self, data: bytes) -> list[Piece | Closed]:
         """What these bytes complete, in order; a Closed is the last that ever comes."""
         self._protocol.receive_data(data)
-        return [self._told(frame) for frame in self._protocol.events_received() if _is_told(frame)]
+        said: list[Piece | Closed] = []
+        for frame in self._protocol.events_received():
+            if not _is_told(frame):
+                continue
+            one = self._told(frame)
+            if isinstance(one, Piece) and one.text and not self._check.passes(one.data, one.last):
+                self._protocol.fail(INVALID_DATA, "A text message is not UTF-8")
+                break
+            said.append(one)
+        return said
 
     def finish(self) -> None:
         """The peer will send no more bytes."""
         self._protocol.receive_eof()
 
     def outgoing(self) -> bytes:
-        """What is to be sent now: answers to pings and to a goodbye, what `close` and `fail` say."""
+        """What is to be sent now: answers to pings and to a goodbye, what `close` says, why it fails."""
         writes = self._protocol.data_to_send()
         return b"".join(writes) if writes else b""
 
@@ -130,10 +141,6 @@ class WebSocket:
         """Says goodbye, once; what the peer still sends is read. NO_STATUS gives no reason."""
         if self.open:
             self._protocol.send_close(*((None, "") if code == NO_STATUS else (code, short(reason))))
-
-    def fail(self, code: int, reason: str = "") -> None:
-        """Says goodbye to a peer that is not to be listened to any more."""
-        self._protocol.fail(code, short(reason))
 
     def _told(self, frame: object) -> Piece | Closed:
         assert isinstance(frame, Frame)
@@ -172,6 +179,8 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
 
     Raises MalformedRequest.
     """
+    if head.fields.get(b"sec-websocket-version", _VERSION) != _VERSION:
+        raise WebSocketVersionNotSupported
     handshake = ServerProtocol(extensions=[_DEFLATE], logger=_log)
     headers = Headers()
     for lower, name, value in head.headers:
@@ -192,6 +201,7 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
     return WebSocket(protocol), lines
 
 
+_VERSION: Final = b"13"
 _HANDSHAKE: Final = frozenset(
     (b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions")
 )

@@ -359,6 +359,7 @@ async def test_a_client_that_leaves_without_a_word_ends_the_providers_side_at_on
         (b"\x80\x80\0\0\0\0", 1002),  # a fragment of nothing
         (b"\x89\xfe\0\x7e\0\0\0\0" + b"p" * 126, 1002),  # a long ping
         (b"\x88\x81\0\0\0\0x", 1002),  # half a code
+        (b"\x81\x81\0\0\0\0\xff", 1007),  # text that is none
         (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007),  # a reason that is no text
         (b"\x81\xff\0\0\0\0\x40\0\0\0\0\0\0\0", 1009),  # a gigabyte
     ],

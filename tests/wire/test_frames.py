@@ -24,7 +24,9 @@ FRAMES = [
     Frame(CONTINUATION, b""),
     Frame(BINARY, bytes(range(256)) * 300),
     Frame(BINARY, b""),
-    Frame(TEXT, b"\xff is no text, and passes"),
+    Frame(TEXT, b"gr" + "ü".encode()[:1], last=False),
+    Frame(CONTINUATION, "ü".encode()[1:] + "ße".encode()),
+    Frame(BINARY, b"\xff is no text, and passes"),
 ]
 
 
@@ -78,6 +80,8 @@ def test_a_reason_is_cut_to_what_a_close_frame_holds_between_two_characters():
         (b"\x88\x02\x03\xed", 1002),
         (b"\x88\x02\x00\x00", 1002),
         (b"\x88\x03\x03\xe8\xff", 1007),
+        (b"\x81\x01\xff", 1007),
+        (b"\x01\x02\xe2\x82\x80\x01\x20", 1007),
         (b"\x82\x7e\x03\xe9", 1009),
         (b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", 1009),
     ],
@@ -94,6 +98,8 @@ def test_a_reason_is_cut_to_what_a_close_frame_holds_between_two_characters():
         "a code that is never sent",
         "a code that does not exist",
         "a reason that is no text",
+        "text that is none",
+        "text whose second fragment is none",
         "one byte too long",
         "endless",
     ],
