@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -80,10 +80,9 @@ class House:
             Meter(self.control.rates), self.control, self.generations, self.metrics,
         )  # fmt: skip
 
-    def keep(self, seconds: float = 0.0) -> None:
-        """One life of a keeper: so long, then it is told to drain."""
-        until_s = time.monotonic() + seconds
-        self.keeper().run(lambda wait_s: threading.Event().wait(wait_s) or time.monotonic() >= until_s)
+    def keep(self) -> None:
+        """One life of a keeper, which is told to drain at once."""
+        self.keeper().run(lambda wait_s: True)
 
     def logs(self, gateway: Gateway | None = None) -> list[LogEntry]:
         found = gateway or self.gateway
@@ -169,17 +168,23 @@ def test_the_next_holder_of_the_spool_tells_when_the_last_one_was_seen(house: Ho
         assert 58_000 < broken.duration_ms <= 60_000
 
 
-def test_it_is_broken_while_the_keeper_runs_once_all_frames_of_its_worker_are_stored(house: House):
-    worker = house.worker()
-    opened = [house.announce(worker) for _ in range(40)]  # several files
-    assert len(file_seqs(house.spool / "0")) > 2
-    for exchange in opened[::2]:
-        house.end(worker, exchange)
-    worker.close()
-    house.keep(0.3)
-    expected = {each.id: "broken" if at % 2 else "complete" for at, each in enumerate(opened)}
-    assert house.endings() == expected
-    assert len(file_seqs(house.spool / "0")) == 1
+def test_those_that_have_not_ended_are_broken_within_a_moment_of_their_workers_death(house: House):
+    stop = threading.Event()
+    thread = threading.Thread(target=house.keeper().run, args=(stop.wait,))
+    thread.start()
+    try:
+        with closing(house.worker()) as worker:
+            opened = [house.announce(worker) for _ in range(40)]
+            assert len(file_seqs(house.spool / "0")) > 1
+            for exchange in opened[::2]:
+                house.end(worker, exchange)
+            wait_until(lambda: len(house.logs()) == 20)
+        wait_until(lambda: len(house.logs()) == 40)
+    finally:
+        stop.set()
+        thread.join()
+    assert house.endings() == {each.id: "broken" if at % 2 else "complete" for at, each in enumerate(opened)}
+    assert (house.still_open, len(file_seqs(house.spool / "0"))) == (set(), 1)
 
 
 def test_side_files_of_one_that_is_broken_go(house: House):
@@ -321,6 +326,14 @@ def test_a_keeper_that_dies_before_it_writes_down_what_it_broke_breaks_it_once(
 
 def dies(*_: object) -> None:
     raise SystemError("the process ends here")
+
+
+def wait_until(true: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    """Looks again and again: what is waited for happens in another thread's files."""
+    until_s = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < until_s, "it never came true"
+        time.sleep(0.002)
 
 
 def pause(seconds: float) -> None:
