@@ -22,7 +22,7 @@ class Told(msgspec.Struct):
     """As much of a message as tells whether it ends its event."""
 
     type: str = ""
-    response: msgspec.Raw | None = None
+    response: msgspec.Raw = msgspec.Raw()
 
 
 @click.command("ws")

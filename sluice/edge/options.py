@@ -8,7 +8,7 @@ import msgspec
 from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.values.request import DEFAULT_OPTIONS, Backoff, Options
 
-MOST_METADATA_BYTES: Final = 16 * 1024
+MOST_RAW_BYTES: Final = 16 * 1024
 MOST_ATTEMPTS: Final = 5
 BACKOFFS: Final[dict[bytes, Backoff]] = {
     b"constant": "constant",
@@ -44,9 +44,9 @@ def parse_backoff(value: bytes) -> Backoff | None:
     return BACKOFFS.get(value.strip().lower())
 
 
-def parse_metadata(value: bytes) -> bytes | None:
-    """As it came: the keeper applies the rules of contract 7.5. Too large a one is as good as none."""
-    return value if len(value) <= MOST_METADATA_BYTES else None
+def parse_raw(value: bytes) -> bytes | None:
+    """JSON as it came: the keeper applies the rules of contract 7.5. Too large a one is as good as none."""
+    return value if len(value) <= MOST_RAW_BYTES else None
 
 
 def parse_text(value: bytes) -> str | None:
@@ -61,8 +61,8 @@ OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
     b"cf-aig-collect-log": ("collect_log", parse_bool),
     b"cf-aig-collect-log-payload": ("collect_payload", parse_bool),
     b"cf-aig-event-id": ("event_id", as_it_came),
-    b"cf-aig-metadata": ("metadata", parse_metadata),
-    b"cf-aig-custom-cost": ("custom_cost", as_it_came),
+    b"cf-aig-metadata": ("metadata", parse_raw),
+    b"cf-aig-custom-cost": ("custom_cost", parse_raw),
     b"cf-aig-request-timeout": ("request_timeout_ms", parse_ms),
     b"cf-aig-byok-alias": ("key_alias", parse_text),
     b"cf-aig-max-attempts": ("max_attempts", parse_attempts),

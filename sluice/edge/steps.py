@@ -8,13 +8,12 @@ from urllib.parse import quote
 import msgspec
 
 from sluice.edge.native import NO_OPTIONS, Names, forwardable
-from sluice.edge.options import MOST_ATTEMPTS, parse_metadata, parse_options
+from sluice.edge.options import MOST_ATTEMPTS, parse_options, parse_raw
 from sluice.edge.shapes import Config, Option, StepShape, decode_steps, given, joined
-from sluice.engine.compat import COMPAT, PATHS, model_or_none
+from sluice.engine.compat import COMPAT, PATHS, model_asked
 from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.engine.template import TAG, ids_in
-from sluice.providers.endpoints import model_in_path
-from sluice.providers.registry import PROVIDERS, find
+from sluice.providers.registry import find
 from sluice.values.errors import InvalidProvider, MalformedRequest
 from sluice.values.request import BytesBody, Header, Options, Step
 
@@ -27,6 +26,7 @@ MOST_TRIES: Final = 6
 LONGEST_ENDPOINT: Final = 16 * 1024
 MOST_HEADER_BYTES: Final = 64 * 1024
 LONGEST_ID: Final = 256
+"""Of a step or an event. What the log keeps of a call must fit into a frame of the spool, whatever a body holds."""
 LONGEST_TIMEOUT_MS: Final = 24 * 60 * 60 * 1000
 OLD_NAMES: Final = {b"chat/completion": b"chat/completions"}
 """As some pages have it."""
@@ -109,7 +109,7 @@ class _Parser:
             BytesBody(body),
             options_of(shape, self._outer if NO_OPTIONS(fields) else parse_options(fields, self._outer), place),
             id=shape.id or "",
-            model=model_or_none(body) or model_of_path(provider, endpoint),
+            model=model_asked(provider, endpoint, body),
         )
 
     def _with_tags(self, step: Step, place: str) -> Step:
@@ -158,35 +158,28 @@ def _on_the_wire(text: str) -> Iterator[str]:
     yield quote(text[at:], safe=_IN_PATH)
 
 
-def model_of_path(provider: str, endpoint: bytes) -> str:
-    row = PROVIDERS.get(provider)
-    return "" if row is None else model_in_path(provider, row.endpoint(endpoint).decode()) or ""
-
-
 def headers_of(shape: StepShape, place: str) -> tuple[list[Header], dict[bytes, bytes]]:
     """The header fields of a step, and their values by lower-case name."""
     headers: list[Header] = []
     fields: dict[bytes, bytes] = {}
-    size = 0
     for name, raw in (shape.headers or {}).items():
         if not _NAME.fullmatch(name):
             raise MalformedRequest(f"{_header(place, name)} is no name of a header")
         value = value_of(bytes(raw), place, name)
         if value is None:
             continue
-        size += len(name) + len(value)
         sent = name.encode()
         lower = sent.lower()
         headers.append((lower, sent, value))
         fields[lower] = value
-    if size > MOST_HEADER_BYTES:
-        raise MalformedRequest(f"{joined(place, 'headers')} are longer than {MOST_HEADER_BYTES} bytes")
     if shape.authorization and b"authorization" not in fields:
         value = header_value(shape.authorization)
         if value is None:
             raise MalformedRequest(f"{joined(place, 'authorization')} must not have control characters")
         headers.append((b"authorization", b"Authorization", value))
         fields[b"authorization"] = value
+    if sum(len(sent) + len(value) for _, sent, value in headers) > MOST_HEADER_BYTES:
+        raise MalformedRequest(f"{joined(place, 'headers')} are longer than {MOST_HEADER_BYTES} bytes")
     return headers, fields
 
 
@@ -220,6 +213,8 @@ def event_id_of(text: str, place: str) -> bytes:
     value = header_value(text)
     if value is None:
         raise MalformedRequest(f"{joined(place, 'eventId')} must not have control characters")
+    if len(text) > LONGEST_ID:
+        raise MalformedRequest(f"{joined(place, 'eventId')} is longer than {LONGEST_ID} characters")
     return value
 
 
@@ -243,8 +238,8 @@ def _configured(config: Config, place: str) -> dict[str, object]:
         "backoff": config.backoff,
         "request_timeout_ms": _timeout_ms(timeout_ms),
         "collect_log": config.collect_log,
-        "metadata": parse_metadata(given(config.metadata)) or None,
-        "custom_cost": given(config.custom_cost) or None,
+        "metadata": parse_raw(given(config.metadata)) or None,
+        "custom_cost": parse_raw(given(config.custom_cost)) or None,
         "event_id": None if not config.event_id else event_id_of(config.event_id, place),
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -11,6 +11,7 @@ from sluice.providers.anthropic import ANTHROPIC
 from sluice.providers.anthropic_chat.decoding import Translated
 from sluice.providers.anthropic_chat.request import to_messages as chat_to_messages
 from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
+from sluice.providers.endpoints import model_in_path
 from sluice.providers.provider import Compat, Provider
 from sluice.providers.registry import PROVIDERS, find
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
@@ -32,6 +33,8 @@ TRANSLATED: Final[dict[bytes, tuple[Shape, Callable[[bytes, str], Translated]]]]
 }
 """What is translated for Anthropic, which has nothing of it."""
 MESSAGES: Final = b"v1/messages"
+LONGEST_MODEL: Final = 256
+"""A name past it is no model's: it would be in heads and logs, and may be as long as a body."""
 _NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
@@ -79,7 +82,7 @@ def is_served(slug: str) -> bool:
 def provider_and_model(body: bytes) -> tuple[Provider, str]:
     """What the model of a request names: everything up to its first slash is the provider (contract 1.3)."""
     slug, _, model = (model_in(body) or "").partition("/")
-    if not slug or not model:
+    if not slug or not model or len(model) > LONGEST_MODEL:
         raise BadChatCompletion
     if slug.lower() == "dynamic":
         raise RouteNotFound
@@ -102,9 +105,19 @@ def model_in(body: bytes) -> str | None:
 def model_or_none(body: bytes) -> str | None:
     """The same where nothing depends on it."""
     try:
-        return _ASKED.decode(body).model if body else None
+        model = _ASKED.decode(body).model if body else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return model if model and len(model) <= LONGEST_MODEL else None
+
+
+def model_asked(provider: str, endpoint: bytes, body: bytes) -> str:
+    """The model that a step asks for, by its body or its path; empty where that is unknown."""
+    row = PROVIDERS.get(provider)
+    named = model_or_none(body)
+    if named or row is None:
+        return named or ""
+    return model_in_path(provider, row.endpoint(endpoint).decode()) or ""
 
 
 def with_model(body: bytes, model: str) -> bytes:

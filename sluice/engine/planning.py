@@ -1,11 +1,14 @@
 """Requests to Plans, pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sluice.engine.compat import COMPAT, addressed
+import msgspec
+
+from sluice.engine.compat import COMPAT, addressed, model_asked
 from sluice.engine.credentials import require_alias
 from sluice.engine.retry import policy_for
+from sluice.engine.template import filled
 from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import InvalidProvider
 from sluice.values.plan import Plan
@@ -40,6 +43,13 @@ def ready(step: Step) -> Step:
     if step.options.key_alias:
         require_alias(step)
     return step
+
+
+def finished(step: Step, words: Mapping[str, str]) -> Step:
+    """The step with the words that it waited for. Raises GatewayError where it cannot be made."""
+    done = filled(step, words)
+    model = model_asked(done.provider, done.endpoint, done.body.whole or b"")
+    return ready(msgspec.structs.replace(done, model=model))
 
 
 class _Compiler:

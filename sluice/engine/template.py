@@ -18,6 +18,9 @@ TAG: Final = re.compile(r"<prompt-response\s+id\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|
 """Without quotes too: a shell takes those of a tag away that stands in a command line's single quotes."""
 MOST_FILLED_BYTES: Final = 32 * 1024 * 1024
 """No step grows past this by what is put into it: ten tags may each ask for the same ten megabytes."""
+LONGEST_FILLED_PATH: Final = 16 * 1024
+LONGEST_FILLED_HEADER: Final = 16 * 1024
+"""More is no name of anything, and no server takes it."""
 _STRING: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
 """A string of a JSON text; with a colon behind it, it is the name of a field."""
 _decode_text: Final = msgspec.json.Decoder(str).decode
@@ -98,7 +101,10 @@ def _filled_path(path: bytes, budget: _Budget) -> bytes:
     """Words are written in percent, slashes too: they name something and lead nowhere else."""
     if b"prompt-response" not in path:
         return path
-    return TAG.sub(lambda found: quote(budget.word(found), safe=""), path.decode()).encode()
+    filled_path = TAG.sub(lambda found: quote(budget.word(found), safe=""), path.decode()).encode()
+    if len(filled_path) > LONGEST_FILLED_PATH:
+        raise TemplateFailure(f"A path grows past {LONGEST_FILLED_PATH} bytes by the responses put into it")
+    return filled_path
 
 
 def _filled_header(header: Header, budget: _Budget) -> Header:
@@ -108,4 +114,6 @@ def _filled_header(header: Header, budget: _Budget) -> Header:
     text = budget.replace(value.decode()).strip()
     if not text.isprintable():
         raise TemplateFailure(f"A response cannot be put into the header {sent.decode('latin-1')}: it is not one line")
+    if len(text) > LONGEST_FILLED_HEADER:
+        raise TemplateFailure(f"A response is too long for the header {sent.decode('latin-1')}")
     return name, sent, text.encode()

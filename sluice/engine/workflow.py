@@ -7,10 +7,9 @@ from typing import Final
 from sluice.engine.attempt import Attempts
 from sluice.engine.drain import drain
 from sluice.engine.held import Held, hold_beginning, hold_whole
-from sluice.engine.planning import ready
+from sluice.engine.planning import finished
 from sluice.engine.recorder import Record, Trace
 from sluice.engine.retry import Failure, next_delay_ms
-from sluice.engine.template import filled
 from sluice.engine.translation import Outside, translated
 from sluice.engine.words import words_of
 from sluice.values.errors import (
@@ -56,7 +55,7 @@ class Tried:
         self.outside: Outside | None = None
 
     def give_up(self) -> None:
-        """Lets the connection go, for another try."""
+        """Lets the connection go: nobody will read the rest of the reply."""
         if self.reply is not None:
             self.reply.body.close(complete=True)
 
@@ -82,6 +81,7 @@ class Run:
     def _answer(self, tried: Tried) -> Reply:
         """Where the run ends: the reply as it is, an error status among them (contract 2.2)."""
         if isinstance(tried.failure, GatewayError):
+            tried.give_up()
             raise tried.failure
         assert tried.reply is not None
         self._trace.outside = tried.outside
@@ -100,7 +100,7 @@ class Run:
         """A step, tried as often as its policy says."""
         step = self._plan.steps[position]
         try:
-            step = self._finished(step)
+            step = finished(step, self._words) if step.tagged else step
         except GatewayError as error:
             return Tried(self._trace.begin(step), error)
         policy = self._plan.policies[position]
@@ -161,7 +161,3 @@ class Run:
         if step.id:
             self._words[step.id] = words_of(record.reply_type, record.reply_encoding, data)
         return None
-
-    def _finished(self, step: Step) -> Step:
-        """The step with the words that it waited for. Raises GatewayError where it cannot be made."""
-        return ready(filled(step, self._words)) if step.tagged else step

@@ -112,7 +112,7 @@ class Meter:
             request_encoding=_text(exchange.request_encoding, MAX_NAME),
             response_encoding=_text(exchange.response_encoding, MAX_NAME),
             status_code=exchange.status,
-            success=exchange.status < 400 and ending == "complete",
+            success=ending == "complete" and _served(exchange),
             cached=exchange.cached,
             incomplete=ending in ("broken", "abandoned"),
             ending=ending,
@@ -146,6 +146,12 @@ class Meter:
             return None
         rates = self._rates(exchange.provider, model) if model else None
         return None if rates is None else list_cost(usage, rates)
+
+
+def _served(exchange: Exchange) -> bool:
+    """Whether the reply was a good one. It may have come whole, and its step failed, for it could not be translated."""
+    unfit = exchange.ending == "complete" and exchange.error != 0
+    return exchange.status < 400 and not unfit
 
 
 _METADATA: Final = msgspec.json.Decoder(dict[str, str | int | float | bool])

@@ -1,8 +1,10 @@
 """Everything that can go wrong on the inference side, as contract section 12 numbers it."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 Fault = Literal["client", "gateway", "upstream"]
+LONGEST_DETAIL: Final = 1000
+"""What is wrong may be quoted from a body, as long as that is."""
 
 
 class GatewayError(Exception):
@@ -20,8 +22,8 @@ class GatewayError(Exception):
 
     def __init__(self, said: str | None = None, detail: str = "") -> None:
         super().__init__(detail or said or self.message)
-        self.said = said or self.message
-        self.detail = detail
+        self.said = (said or self.message)[:LONGEST_DETAIL]
+        self.detail = detail[:LONGEST_DETAIL]
 
 
 class GatewayNotFound(GatewayError):

@@ -89,7 +89,7 @@ def head(text: str) -> dict[str, str]:
 def test_a_python_snippet_runs(gateway: Any, page: str, text: str):
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     done = subprocess.run(
-        [sys.executable, "-c", text.replace("http://127.0.0.1:8787", gateway.base_url)],
+        [sys.executable, "-c", text.replace("127.0.0.1:8787", f"127.0.0.1:{gateway.port}")],
         env=environment | {"SLUICE_TOKEN": gateway.token, "NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,
@@ -148,7 +148,7 @@ def test_the_request_at_a_hosts_root_needs_its_token(mapped: Any, shell: Shell):
 
 
 def test_the_pages_have_snippets_and_curl_lines():
-    assert {"README.md", "compat.md", "providers.md", "rest.md"} <= {page for page, _ in SNIPPETS}
+    assert {"README.md", "compat.md", "providers.md", "rest.md", "websocket.md"} <= {page for page, _ in SNIPPETS}
     found = [page for page, _ in SHELL]
     assert {"README.md", "cli.md", "compat.md", "providers.md", "rest.md", "simulator.md"} <= set(found)
     assert found.count("universal.md") >= 7

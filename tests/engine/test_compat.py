@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.engine.compat import addressed, model_in, with_model
+from sluice.engine.compat import addressed, model_in, model_or_none, with_model
 from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
 from sluice.values.request import DEFAULT_OPTIONS, BytesBody, Header, Step
@@ -118,3 +118,11 @@ def test_models_that_lead_nowhere():
         addressed(step({"model": "anthropic/x", "input": "a"}, b"embeddings"))
     with pytest.raises(MalformedRequest, match=r"messages\[0\]"):
         addressed(step({"model": "anthropic/x", "messages": [{"role": "user", "content": 3}]}))
+
+
+def test_a_name_as_long_as_a_body_is_no_models():
+    name = "m" * 257
+    assert model_or_none(json.dumps({"model": name}).encode()) is None
+    with pytest.raises(BadChatCompletion):
+        addressed(step(chat(f"openai/{name}")))
+    assert addressed(step(chat(f"openai/{name[1:]}"))).model == name[1:]

@@ -115,6 +115,14 @@ def test_a_step_grows_up_to_a_bound():
         filled_body(json.dumps([TAG] * 5).encode(), a=words)
 
 
+@pytest.mark.parametrize("place", ["endpoint", "query", "headers"])
+def test_what_no_server_takes_fails_before_it_is_sent(place: str):
+    tagged: Any = ((b"x-a", b"X-A", TAG.encode()),) if place == "headers" else TAG.encode()
+    assert filled(step(**{place: tagged}), {"a": "x" * 10_000})
+    with pytest.raises(TemplateFailure, match="too long" if place == "headers" else "grows past"):
+        filled(step(**{place: tagged}), {"a": "x" * 20_000})
+
+
 @pytest.mark.parametrize(
     "text",
     ["<prompt-response " * 600_000, "<prompt-response id='" * 500_000, "<prompt-response" + " " * 10_000_000,

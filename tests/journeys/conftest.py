@@ -168,15 +168,17 @@ class Talk:
         return message
 
     async def until_ended(self, *event_ids: str) -> dict[str, list[Message]]:
-        """All messages of these events, by event, once each of them has ended."""
+        """All messages of these events, by event, once each of them has ended; those of others are passed over."""
         told: dict[str, list[Message]] = {event_id: [] for event_id in event_ids}
         open_ones = set(event_ids)
         while open_ones:
             message = await self.next()
             event_id = message["metadata"]["eventId"]
-            told[event_id].append(message)
-            if message["type"] == "universal.done" or ("response" in message and message["type"] != "universal.stream"):
-                open_ones.remove(event_id)
+            if event_id in told:
+                assert event_id in open_ones
+                told[event_id].append(message)
+                if ends(message):
+                    open_ones.remove(event_id)
         return told
 
     async def ask(self, step: Any, event_id: str = "a") -> list[Message]:
@@ -201,7 +203,7 @@ def talk() -> Callable[..., AbstractAsyncContextManager[Talk]]:
     ) -> AsyncIterator[Talk]:
         fields = gateway.auth if headers is None else headers
         url = f"ws://127.0.0.1:{gateway.port}{path}"
-        arguments = {"ping_interval": None, "max_size": None, **arguments}
+        arguments = {"ping_interval": None, "max_size": None, "max_queue": None, **arguments}
         async with connect(url, additional_headers=fields, proxy=None, **arguments) as connection:
             yield Talk(connection)
 

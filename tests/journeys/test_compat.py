@@ -1,6 +1,8 @@
 """The unified endpoint: one schema for every provider, whole and streamed (contract 1.3)."""
 
+import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -208,7 +210,7 @@ def test_a_reply_that_is_none_is_told_as_such_and_falls_back(gateway: Any, error
         universal = gateway.universal([{**step, "query": odd}, {**step, "query": second}])
         assert (universal.status_code, universal.headers["cf-aig-step"]) == (200, "1")
         first, _ = gateway.rows(universal, 2)
-        assert first["error_code"] in (2002, 2005)
+        assert (first["error_code"] in (2002, 2005), first["success"]) == (True, False)
         assert first["error_message"]
 
 
@@ -258,3 +260,65 @@ def test_retries_hold_for_the_unified_endpoint(gateway: Any):
     reply = post(gateway, chat("anthropic/claude~status-529"), cf_aig_max_attempts="3")
     assert reply.status_code == 529
     assert gateway.log(reply.headers["cf-aig-log-id"])["attempts"] == 3
+
+
+# --- in front of a provider of the test's own
+
+
+@pytest.fixture(scope="module")
+def behind(start_shared_gateway: Any, stand: Any) -> Any:
+    return start_shared_gateway("--workers", "1", providers={"anthropic": {"base_url": stand.base_url}})
+
+
+UNREADABLE_BEGINNINGS = [
+    b"Content-Type: text/event-stream\r\n\r\nevent: message_start\ndata: {\n\n",
+    b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x00",
+]
+
+
+@pytest.mark.parametrize("told", UNREADABLE_BEGINNINGS, ids=["malformed", "compressed"])
+async def test_a_stream_that_cannot_be_translated_is_not_left_open(
+    behind: Any, stand: Any, wire: Any, compose: Any, error_body: Any, told: bytes
+):
+    left = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + told)
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+        left.set()
+
+    body = chat("anthropic/claude", stream=True)
+    async with stand.serve(handle), wire(behind) as line:
+        reply = await line.ask(compose(behind, path="compat/chat/completions", body=body))
+        assert (reply.status, reply.json()) == (400, error_body(400, 2002, "Failed to parse model output"))
+        async with asyncio.timeout(5):
+            await left.wait()
+
+
+async def test_a_client_that_leaves_a_translated_stream_cancels_it(behind: Any, stand: Any, wire: Any, compose: Any):
+    left = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        start = {"type": "message_start", "message": {"id": "msg_1", "model": "claude"}}
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        writer.write(b"event: message_start\ndata: %b\n\n" % json.dumps(start).encode())
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+        left.set()
+
+    body = chat("anthropic/claude", stream=True)
+    async with stand.serve(handle), wire(behind) as line:
+        await line.send(compose(behind, path="compat/chat/completions", body=body))
+        head = await line.until(b"\r\n\r\n")
+        await line.until(b'"role":"assistant"')
+        line.reset()
+        async with asyncio.timeout(5):
+            await left.wait()
+    (log_id,) = [row[15:].decode() for row in head.split(b"\r\n") if row.startswith(b"cf-aig-log-id: ")]
+    row = behind.log(log_id)
+    assert (row["ending"], row["status_code"], row["success"]) == ("abandoned", 200, False)

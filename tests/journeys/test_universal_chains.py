@@ -77,6 +77,14 @@ def test_words_go_into_the_endpoint_and_into_headers_too(gateway: Any, said: str
     assert seen["target"].endswith("?q=1")
 
 
+def test_a_model_that_another_named_is_told_by_its_name(gateway: Any, said: str):
+    reply = gateway.universal(step("m", "hello", step(TAG.format("a")), id="a"))
+    assert (reply.status_code, reply.headers["cf-aig-model"]) == (200, said)
+    runner = {"provider": "workers-ai", "endpoint": "run/" + TAG.format("a"), "query": {"prompt": "hello"}}
+    reply = gateway.universal(step("m", "hello", runner, id="a"))
+    assert reply.headers["cf-aig-model"] == said
+
+
 def test_words_with_quotes_and_lines_need_no_care(gateway: Any):
     reply = gateway.universal(step("echo", "x", step("echo", f"a {TAG.format('a')} b"), id="a"))
     first, _ = gateway.rows(reply, 2)

@@ -216,6 +216,13 @@ def test_each_reply_tells_who_answered_and_by_what_ids(gateway: Any):
     assert {first["request_type"], second["request_type"]} == {"universal"}
 
 
+def test_a_model_as_long_as_a_body_is_in_no_head_and_keeps_no_log_away(gateway: Any):
+    reply = gateway.universal(step("m" * 300_000))
+    assert (reply.status_code, "cf-aig-model" in reply.headers) == (200, False)
+    row = gateway.log(reply.headers["cf-aig-log-id"])
+    assert (row["model"], row["success"]) == ("", True)
+
+
 def test_a_step_that_is_not_logged_has_no_log_id(gateway: Any):
     reply = gateway.universal([step("gpt-4o~drop"), step(config={"collectLog": False})])
     assert (reply.status_code, "cf-aig-log-id" in reply.headers) == (200, False)
