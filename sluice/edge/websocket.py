@@ -18,7 +18,7 @@ from sluice.edge.room import Room
 from sluice.edge.session import Cancel, Create, NotExecuted, Session, error_message
 from sluice.edge.subprotocols import chosen, fields_with, offered
 from sluice.engine.engine import Engine
-from sluice.engine.recorder import refusal
+from sluice.engine.remarks import refusal
 from sluice.metrics import Metrics
 from sluice.values.errors import (
     GatewayError,

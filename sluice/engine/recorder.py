@@ -7,16 +7,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-import msgspec
-
 from sluice.engine.heard import Heard, Repeated
+from sluice.engine.remarks import origin, refusal
 from sluice.engine.terminal_line import TerminalLine
+from sluice.engine.watch import Watch
 from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.reply import Part, Reply, ReplyBody, WholeBody
+from sluice.values.reply import Part, Reply, ReplyBody
 from sluice.values.request import Body, Request, Step
 from sluice.values.tenancy import Admission
 
@@ -25,8 +25,6 @@ _log = logging.getLogger(__name__)
 CLIENT_LEFT: Final = 499
 """The status logged for a client that left before it was answered, as nginx has it."""
 
-LONGEST_MODEL: Final = 256
-"""That a reply's head tells; a body may name any."""
 LONGEST_DETAIL: Final = 4096
 
 
@@ -37,6 +35,7 @@ class Recorder:
         self.spool, self.failure_status = spool, failure_status
         self.waits = waits_for_sync
         """Whether the last bytes of a reply wait until its log would survive a power loss."""
+        self.watch = Watch()
 
     def open(self, request: Request) -> "Trace":
         return Trace(self, request)
@@ -132,6 +131,7 @@ class Record:
     _terminal: TerminalLine | None = None
     _held: Part | None = None
     _ended = False
+    _announced = False
     _body: ReplyBody
     _heard: "Heard | None" = None
     _asked: Recording = NO_BODY
@@ -150,8 +150,10 @@ class Record:
             raise Overloaded
         self._recorder, self._request, self._admission, self._step = recorder, request, admission, step
         self.id = spool.mint.mint()
-        self._started_ms, self._started_s = spool.mint.last_ms, time.monotonic()
+        self._started_ms, self.started_s = spool.mint.last_ms, time.monotonic()
         self._collect = collect
+        if collect:
+            recorder.watch.young.add(self)
 
     @property
     def account(self) -> str:
@@ -195,11 +197,13 @@ class Record:
 
     def answered(self, status: int, fields: dict[bytes, bytes], terminal_line: bytes) -> None:
         """The head of the reply is in."""
-        self._latency_s = time.monotonic() - self._started_s
+        self._latency_s = time.monotonic() - self.started_s
         content_type, encoding = fields.get(b"content-type", b""), fields.get(b"content-encoding", b"")
         self._status, self.reply_type, self.reply_encoding = status, content_type, encoding
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
+        if self._announced:
+            self.announce()
 
     def refused(self, error: GatewayError, status: int) -> None:
         """The client gets an error of ours instead of a reply."""
@@ -232,7 +236,17 @@ class Record:
         spool = self._recorder.spool
         asked, told = spool.tape(self.id, "request"), spool.tape(self.id, "response")
         self._asked, self._told = asked, told
+        self.announce()
         return asked, told
+
+    def announce(self) -> None:
+        """It goes on for long: what is known of it so far is its log, should its worker die."""
+        self._announced = True
+        self._recorder.watch.young.discard(self)
+        try:
+            self._recorder.spool.announce(self._admission.gateway, self._exchange())
+        except Exception:  # a last resort, as when it ends
+            _log.exception("opening not written", extra=fields(log_id=self.id))
 
     async def conclude(self, ending: Ending, error: int, detail: str) -> None:
         """A relayed connection ends so; returns once its log is written."""
@@ -342,6 +356,7 @@ class Record:
         if not self._collect:
             self._asked.discard()
             return
+        self._recorder.watch.young.discard(self)
         try:
             self._recorder.spool.append(self._admission.gateway, self._exchange(), self._asked, self._told)
         except Exception:  # a last resort: a log that cannot be written must not break the reply
@@ -359,7 +374,7 @@ class Record:
             request_type=request.type,
             started_ms=self._started_ms,
             latency_us=None if latency_s is None else int(latency_s * 1_000_000),
-            duration_us=int((time.monotonic() - self._started_s) * 1_000_000),
+            duration_us=int((time.monotonic() - self.started_s) * 1_000_000),
             status=self._status,
             ending=self._ending,
             error=self._error,
@@ -383,33 +398,3 @@ class Record:
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
             model=step.model,
         )
-
-
-def origin(step: Step) -> bytes:
-    """The field lines that say who answered, for requests that do not say it themselves."""
-    line = b"cf-aig-provider: %b\r\n" % step.provider.encode()
-    model = step.model
-    if not model or len(model) > LONGEST_MODEL or not model.isascii() or not model.isprintable():
-        return line
-    return b"%bcf-aig-model: %b\r\n" % (line, model.encode())
-
-
-def refusal(error: GatewayError, status: int) -> Reply:
-    """A gateway error as a client reads it (contract 12.1)."""
-    said = {"code": error.code, "message": error.said}
-    body = msgspec.json.encode(
-        {
-            "success": False,
-            "result": [],
-            "messages": [],
-            "error": [said],
-            "errors": [said],
-            "name": "AiGatewayError",
-            "httpCode": status,
-            "internalCode": error.code,
-            "message": error.said,
-            "description": error.told or error.said,
-        }
-    )
-    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), error.lines)]
-    return Reply(status, None, lines, len(body), WholeBody(body))

@@ -1,6 +1,7 @@
 """Frames that were read from the spools and are not stored yet: queued per gateway, remembered in order per spool."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,12 @@ class Line:
                 break
             batch.append(work)
         return batch
+
+    def back_off(self, bounds_s: tuple[float, float]) -> None:
+        """It is left alone, longer each time; all others go on."""
+        shortest_s, longest_s = bounds_s
+        self.delay_s = min(max(self.delay_s * 2, shortest_s), longest_s)
+        self.retry_s = time.monotonic() + self.delay_s
 
 
 class _Spool:

@@ -1,25 +1,25 @@
 """The keeper: spools to log store, batch by batch, each log exactly once. Start reading here."""
 
-import fcntl
 import logging
 import math
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 from sluice.journal import fields
 from sluice.keeper.addresses import Addresses
+from sluice.keeper.alone import alone
 from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Line, Work
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import PricePending
+from sluice.keeper.unfinished import Unfinished
 from sluice.metrics import Metrics
-from sluice.spool.frames import FrameError, LogFrame, decode_log_frame
+from sluice.spool.frames import FrameError, LogFrame, decode_log_frame, tells_of_opening
 from sluice.spool.layout import Side, side_path, spool_bytes
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.marks import Marks
@@ -88,12 +88,13 @@ class Keeper:
 
         There is one keeper at a time: this waits for the lock.
         """
-        with _alone(self._data / "keeper.lock", stop) as mine:
+        with alone(self._data / "keeper.lock", stop) as mine:
             if not mine:
                 return
             self._note = CrashNote.open(self._data / "keeper.note")
             self._marks = Marks.open(self._data / "keeper.db")
             self._settled = self._marks.read()
+            self._unfinished = Unfinished(self._marks)
             self._intake = Intake(self._reader, self._settled, self._settings.pending_bytes)
             self._careful = dict.fromkeys(self._note.careful, self._batch_rows)
             try:
@@ -176,11 +177,11 @@ class Keeper:
             self._note.begin(works[0].place, alone=len(works) == 1)
             self._store_batch(line, works)
         except StoreFault as error:
-            _back_off(line, BACKOFF_S)
+            line.back_off(BACKOFF_S)
             self._tell_fault(line, error)
             return False
         except PricePending:
-            _back_off(line, PRICE_LOOK_S)
+            line.back_off(PRICE_LOOK_S)
             return False
         except Exception as error:  # a last resort: one log that nobody can store must not hold up the others
             if len(works) > 1:
@@ -222,6 +223,7 @@ class Keeper:
             work.side_files = _side_files(work, frame)
         if shard is None:
             self._count_dropped(first, len(frames))
+            self._unfinished.end(frames)
             return
         known = self._writer.positions(shard)
         if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known)]:
@@ -230,6 +232,7 @@ class Keeper:
             self._note.storing()
             ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in fresh]
             self._append(shard, logs, {work.spool: work.span[1] for work, _ in fresh}, ends)
+        self._unfinished.end(frames)
 
     def _all_metered(self, frames: list[tuple[Work, LogFrame]]) -> list[NewLog]:
         """Raises PricePending when the last has been looked at, so that all missing prices are asked for at once."""
@@ -253,7 +256,11 @@ class Keeper:
             if work.done:
                 continue  # put aside before the store failed
             try:
-                yield work, decode_log_frame(work.frame())
+                data = work.frame()
+                if tells_of_opening(data):
+                    self._unfinished.begin(work.spool, data)
+                else:
+                    yield work, decode_log_frame(data)
             except FrameError as error:
                 self._put_aside(work, str(error))
 
@@ -309,13 +316,9 @@ class Keeper:
     def _settle(self) -> None:
         """What is stored survives a power loss; then the marks move; then what is before them is removed."""
         try:
-            marks = self._intake.marks()
-            if self._unsynced:
-                self._writer.sync()
-                self._unsynced = False
-            if moved := {name: mark for name, mark in marks.items() if self._settled.get(name) != mark}:
-                self._marks.move(moved)
-                self._settled = marks
+            moved = self._move_marks()
+            if self._give_up():
+                self._move_marks()
         except StoreFault as error:
             self._faults.add()
             _log.error("logs not settled", extra=fields(error=str(error)))
@@ -325,6 +328,36 @@ class Keeper:
             self._drop_deleted()
         except (OSError, StoreFault) as error:
             _log.error("leftovers not removed", extra=fields(error=str(error)))
+
+    def _move_marks(self) -> dict[str, Position]:
+        marks = self._intake.marks()
+        if self._unsynced:
+            self._writer.sync()
+            self._unsynced = False
+        moved = {name: mark for name, mark in marks.items() if self._settled.get(name) != mark}
+        if moved or self._unfinished.changed:
+            self._unfinished.settle(moved)
+            self._settled = marks
+        return moved
+
+    def _give_up(self) -> bool:
+        """Stores what the frames of dead workers began and will never end; whether there was any.
+
+        Before the marks know of it: a replay stores it again, which is none.
+        """
+        given_up = self._unfinished.given_up(self._reader, self._settled)
+        shards: dict[ShardKey, list[NewLog]] = {}
+        for frame in given_up:
+            shard = self._addresses.shard(frame.gateway_id, frame.exchange.account)
+            if shard is None:
+                self._count_dropped(frame, 1)
+            else:
+                log = NewLog(self._meter.entry(frame.exchange, None, None), None, None)
+                shards.setdefault(shard, []).append(log)
+        for shard, logs in shards.items():
+            self._append(shard, logs, {}, [])
+        self._unfinished.forget(given_up)
+        return bool(given_up)
 
     def _drop_deleted(self) -> None:
         """Deleted gateways' logs go. They are asked for again until they are gone."""
@@ -347,13 +380,6 @@ class Keeper:
         self._intake.bad = 0
 
 
-def _back_off(line: Line, bounds_s: tuple[float, float]) -> None:
-    """Leaves the line alone, longer each time; all others go on."""
-    shortest_s, longest_s = bounds_s
-    line.delay_s = min(max(line.delay_s * 2, shortest_s), longest_s)
-    line.retry_s = time.monotonic() + line.delay_s
-
-
 def _told(error: Exception) -> str:
     """The kind of an error and where it was raised: its text might quote a body."""
     where = traceback.extract_tb(error.__traceback__)[-1]
@@ -370,24 +396,3 @@ def _side_files(work: Work, frame: LogFrame) -> tuple[Path, ...]:
     return tuple(
         side_path(work.tail.folder, frame.exchange.id, side) for side, section in sides if isinstance(section, int)
     )
-
-
-@contextmanager
-def _alone(path: Path, stop: Callable[[float], bool]) -> Iterator[bool]:
-    """Holds the lock for the block; False where `stop` came before it could be had."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield _locked(fd, stop)
-    finally:
-        os.close(fd)
-
-
-def _locked(fd: int, stop: Callable[[float], bool]) -> bool:
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if stop(0.05):
-                return False
-        else:
-            return True

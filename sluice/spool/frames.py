@@ -18,7 +18,9 @@ import msgspec
 from sluice.values.exchange import Exchange, ExchangeId
 
 LOG: Final = 1
-"""The kind of frame there is; 2 is meant for exchanges that have begun, 3 for commands (storage.md 3.2)."""
+"""The kind of a frame that ends an exchange; 3 is meant for commands (storage.md 3.2)."""
+OPENED: Final = 2
+"""The kind that tells of one that goes on for long. It has no bodies; a later one of the same id counts instead."""
 
 REQUEST_ASIDE: Final = 1
 RESPONSE_ASIDE: Final = 2
@@ -32,6 +34,7 @@ _VERSION: Final = 1
 _PREFIX: Final = Struct("<4sII")
 _FIXED: Final = Struct("<BBH16sII")
 _HEAD: Final = Struct("<4sIIBBH16sII")
+_KIND_AT: Final = 12
 HEAD_BYTES: Final = _HEAD.size
 _PREFIX_BYTES: Final = _PREFIX.size
 _FIXED_BYTES: Final = _FIXED.size
@@ -62,6 +65,8 @@ class FileHeader(NamedTuple):
     """The last key of this worker number's former holders: every key up to it is theirs."""
     last_key: int
     """The last key minted for this worker number before the file was opened."""
+    former_s: int = 0
+    """When the holder before this one was last seen to live, Unix seconds; 0 where there was none."""
 
     @property
     def seed(self) -> int:
@@ -70,20 +75,20 @@ class FileHeader(NamedTuple):
 
 
 def encode_file_header(header: FileHeader) -> bytes:
-    worker, seq, incarnation, floor, last_key = header
-    bare = _FILE_HEADER.pack(_FILE_MAGIC, _VERSION, worker, 0, seq, incarnation, floor, last_key, 0)
+    worker, seq, incarnation, floor, last_key, former_s = header
+    bare = _FILE_HEADER.pack(_FILE_MAGIC, _VERSION, worker, former_s, seq, incarnation, floor, last_key, 0)
     return bare[:-4] + zlib.crc32(bare[:-4]).to_bytes(4, "little")
 
 
 def decode_file_header(data: bytes) -> FileHeader:
     if len(data) < FILE_HEADER_BYTES:
         raise FrameError("the file header is cut short")
-    magic, version, worker, _, seq, incarnation, floor, last_key, crc = _FILE_HEADER.unpack_from(data)
+    magic, version, worker, former_s, seq, incarnation, floor, last_key, crc = _FILE_HEADER.unpack_from(data)
     if magic != _FILE_MAGIC or zlib.crc32(data[: FILE_HEADER_BYTES - 4]) != crc:
         raise FrameError("not a spool file, or its header is damaged")
     if version != _VERSION:
         raise FrameError(f"spool format {version} is not known here")
-    return FileHeader(worker, seq, incarnation, floor, last_key)
+    return FileHeader(worker, seq, incarnation, floor, last_key, former_s)
 
 
 def encode_log_frame(
@@ -106,6 +111,15 @@ def encode_log_frame(
     asked = request[0] if len(request) == 1 else b"".join(request)
     fixed = _FIXED.pack(LOG, flags, _VERSION, gateway_id, len(meta), len(asked))
     covered = b"".join((fixed, meta, asked, *response))
+    if len(covered) > MAX_FRAME_BYTES:
+        raise FrameError(f"a frame of {len(covered)} bytes is too long")
+    return [_PREFIX.pack(MAGIC, len(covered), zlib.crc32(covered, seed)), covered]
+
+
+def encode_opened_frame(gateway_id: bytes, exchange: Exchange, *, seed: int) -> list[bytes]:
+    """The frame of an exchange that goes on, as parts for one writev."""
+    meta = _encode_exchange(exchange)
+    covered = _FIXED.pack(OPENED, NO_PAYLOAD, _VERSION, gateway_id, len(meta), 0) + meta
     if len(covered) > MAX_FRAME_BYTES:
         raise FrameError(f"a frame of {len(covered)} bytes is too long")
     return [_PREFIX.pack(MAGIC, len(covered), zlib.crc32(covered, seed)), covered]
@@ -155,16 +169,16 @@ class LogFrame(NamedTuple):
 
 
 def decode_log_frame(frame: bytes) -> LogFrame:
-    """Decodes a frame whose crc was checked when its span was found. Raises FrameError."""
+    """Decodes a frame whose crc was checked when its span was found; one of an opening has no bodies.
+
+    Raises FrameError.
+    """
     _, _, _, kind, flags, version, gateway_id, meta_bytes, request_bytes = _HEAD.unpack_from(frame)
-    if kind != LOG or version != _VERSION:
+    if kind not in (LOG, OPENED) or version != _VERSION:
         raise FrameError(f"frames of kind {kind}, version {version} are not known here")
     request_at = HEAD_BYTES + meta_bytes
     response_at = request_at + request_bytes
-    try:
-        exchange = _decode_exchange(memoryview(frame)[HEAD_BYTES:request_at])
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise FrameError(f"the frame's meta cannot be read: {error}") from error
+    exchange = decode_meta(memoryview(frame)[HEAD_BYTES:request_at])
     request, response = frame[request_at:response_at], frame[response_at:]
     return LogFrame(
         gateway_id,
@@ -172,6 +186,24 @@ def decode_log_frame(frame: bytes) -> LogFrame:
         int.from_bytes(request, "little") if flags & REQUEST_ASIDE else request,
         int.from_bytes(response, "little") if flags & RESPONSE_ASIDE else response,
     )
+
+
+def tells_of_opening(frame: bytes) -> bool:
+    """Whether the exchange of this frame goes on."""
+    return frame[_KIND_AT] == OPENED
+
+
+def meta_of(frame: bytes) -> bytes:
+    """The exchange alone, as it is encoded."""
+    return frame[HEAD_BYTES : HEAD_BYTES + int(_HEAD.unpack_from(frame)[7])]
+
+
+def decode_meta(meta: bytes | memoryview) -> Exchange:
+    """The exchange that `meta_of` a frame is. Raises FrameError."""
+    try:
+        return _decode_exchange(meta)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise FrameError(f"the frame's meta cannot be read: {error}") from error
 
 
 def log_id_of(frame: bytes) -> str:

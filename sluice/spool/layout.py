@@ -11,6 +11,7 @@ Side = Literal["request", "response"]
 
 _SIDE_SUFFIX: Final = {"request": ".req", "response": ".res"}
 _SUFFIX: Final = ".sp"
+_LOCK: Final = "lock"
 
 
 def file_path(folder: Path, seq: int) -> Path:
@@ -98,7 +99,7 @@ def lock(folder: Path) -> int | None:
 
     Closing the descriptor gives the lock back, and so does any death of the process.
     """
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -108,6 +109,19 @@ def lock(folder: Path) -> int | None:
         os.close(fd)
         raise
     return fd
+
+
+def touch_lock(fd: int) -> None:
+    """Leaves the time on a lock that is held: when its holder has died, it says until when it lived."""
+    os.utime(fd)
+
+
+def touched_s(folder: Path) -> float:
+    """When the lock was touched last, or made, Unix seconds; 0 where there is none."""
+    try:
+        return (folder / _LOCK).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,13 +18,14 @@ from sluice.spool.frames import (
     frame_bytes,
     log_id_of,
 )
-from sluice.spool.layout import bad_path, file_path, file_seqs, side_files, spool_names, unowned
+from sluice.spool.layout import bad_path, file_path, file_seqs, side_files, spool_names, touched_s, unowned
 from sluice.values.ids import key_of
 from sluice.values.log import Position
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES: Final = 1024 * 1024
 BEGINNING: Final = Position(0, 0)
+_EVERY_KEY: Final = (1 << 63) - 1
 
 
 class Found(NamedTuple):
@@ -238,20 +240,45 @@ class SpoolReader:
         They are those of former holders, once the mark is past their files; and all, once it is at the end of a spool
         that nobody holds.
         """
-        tail = self.tail(name)
-        header = tail.header
         orphans = side_files(self.root / name)
-        if header is None or mark.seq != tail.position.seq or not orphans:
+        if not orphans:
             return 0
-        with unowned(self.root / name) as dead:
-            everything = dead and mark == tail.position and not _has_more(tail)
-            orphans = [path for path in orphans if everything or _key(path) <= header.floor]
+        with self._past(name, mark) as key:
+            orphans = [path for path in orphans if _key(path) <= key]
             self.remove_side_files(orphans)
         return len(orphans)
+
+    def past(self, name: str, mark: Position) -> int:
+        """The key up to which no frame will come any more: its holder is dead, and the mark is past all it wrote."""
+        with self._past(name, mark) as key:
+            return key
+
+    def deaths(self, name: str) -> list[tuple[int, float]]:
+        """The last key of each holder that the files tell of, ascending, and when it was last seen, Unix seconds.
+
+        The next holder has written that down; of the last one, whose key is open, the lock tells.
+        """
+        folder = self.root / name
+        headers = [_header_of(file_path(folder, seq)) for seq in file_seqs(folder)]
+        told = [(header.floor, float(header.former_s)) for header in headers if header is not None]
+        return [*told, (_EVERY_KEY, touched_s(folder))]
 
     def close(self) -> None:
         for tail in self._tails.values():
             tail.close()
+
+    @contextmanager
+    def _past(self, name: str, mark: Position) -> Iterator[int]:
+        """What `past` tells; it holds true until the block ends."""
+        tail = self.tail(name)
+        header = tail.header
+        if header is None or mark.seq != tail.position.seq:
+            yield -1
+        elif mark != tail.position:
+            yield header.floor
+        else:
+            with unowned(tail.folder) as dead:
+                yield _EVERY_KEY if dead and not _has_more(tail) else header.floor
 
 
 def last_key(folder: Path) -> int:
@@ -266,6 +293,14 @@ def last_key(folder: Path) -> int:
         if header is not None:
             return max(best, header.last_key)
     return best
+
+
+def _header_of(path: Path) -> FileHeader | None:
+    try:
+        with path.open("rb") as file:
+            return decode_file_header(file.read(FILE_HEADER_BYTES))
+    except (OSError, FrameError):
+        return None
 
 
 def _has_more(tail: SpoolTail) -> bool:

@@ -21,6 +21,7 @@ from sluice.spool.frames import (
     FrameError,
     encode_file_header,
     encode_log_frame,
+    encode_opened_frame,
     side_length,
 )
 from sluice.spool.group_sync import GroupSync
@@ -32,6 +33,8 @@ from sluice.spool.layout import (
     make_folder,
     side_folder,
     spool_bytes,
+    touch_lock,
+    touched_s,
     write_all,
 )
 from sluice.spool.reader import last_key
@@ -73,6 +76,7 @@ class SpoolWriter:
         self._root, self._folder, self._lock = root, root / str(number), held
         self._settings, self._metrics, self._body_bytes, self._clock_s = settings, metrics, body_bytes, clock_s
         self._floor = last_key(self._folder)
+        self._former_s = int(touched_s(self._folder)) if self._floor else 0
         self.mint = Mint(number, self._floor)
         self._incarnation = secrets.token_bytes(16)
         self._frames = metrics.counter("sluice_spool_frames_total", "Log frames appended to the spool.")
@@ -88,7 +92,7 @@ class SpoolWriter:
         self._late: deque[Callable[[], None]] = deque()
         self._seq = max(file_seqs(self._folder), default=int(time.time()))
         power = settings.durability == "power"
-        self._sync = GroupSync(0.0 if power else settings.sync_ms / 1000, failures, self.measure)
+        self._sync = GroupSync(0.0 if power else settings.sync_ms / 1000, failures, self._chore)
         self._sides = SideFiles(side_folder(self._folder), durable=power, retire=self._sync.retire, failures=failures)
         inline_bytes = min(settings.inline_body_bytes, MAX_FRAME_BYTES // 4)
         self._desk = Desk(self._folder, self._sides, inline_bytes, settings.recording_bytes)
@@ -117,6 +121,7 @@ class SpoolWriter:
             raise
         try:
             writer._open_file()
+            touch_lock(held)
         except BaseException:
             writer.close()
             raise
@@ -145,12 +150,27 @@ class SpoolWriter:
         self._late.append(partial(self._write, gateway, exchange, request, response))
         self._sides.when_written(asyncio.get_running_loop(), self._write_late)
 
+    def announce(self, gateway: Gateway, exchange: Exchange) -> None:
+        """Appends what is known of an exchange that goes on, so that it is in the log even if this process dies.
+
+        It may be said again when more is known. Where the spool takes none, the exchange is logged when it ends.
+        """
+        if self._appended > self._bound or (self._broken and not self._mend()):
+            return
+        try:
+            parts = encode_opened_frame(gateway.id, exchange, seed=self._seed)
+        except (FrameError, ValueError, OverflowError) as error:
+            _log.error("opening not written", extra=fields(log_id=exchange.id, error=str(error)))
+            return
+        if self._put(parts):
+            self._turn()
+
     async def durable(self) -> None:
         """Returns once all that was appended before is on disk, for `durability = "power"`."""
         await self._sync.durable()
 
     def measure(self) -> None:
-        """Finds out how much more may be appended until the spool is full. The sync thread does it every second."""
+        """Finds out how much more may be appended until the spool is full."""
         before = self._appended
         try:
             self._bound = before + self._settings.max_bytes - spool_bytes(self._root)
@@ -181,6 +201,11 @@ class SpoolWriter:
         self._sync.stop()
         os.close(self._lock)
 
+    def _chore(self) -> None:
+        """What the sync thread does every second."""
+        touch_lock(self._lock)
+        self.measure()
+
     def _write_late(self) -> None:
         if self._late:
             self._late.popleft()()
@@ -207,6 +232,16 @@ class SpoolWriter:
             _log.error("log not written", extra=fields(log_id=exchange.id, error=str(error)))
             self._drop("unwritable", gateway, request, response)
             return
+        if not self._put(parts):
+            self._drop("spool_failed", gateway, request, response)
+            return
+        self._frames.add()
+        request.finish()
+        response.finish()
+        self._turn()
+
+    def _put(self, parts: list[bytes]) -> bool:
+        """Appends a frame to the file; False where it cannot be."""
         size = len(parts[0]) + len(parts[1])
         try:
             written = os.writev(self._fd, parts)
@@ -214,14 +249,13 @@ class SpoolWriter:
                 write_all(self._fd, b"".join(parts)[written:])
         except OSError as error:
             self._fail(error)
-            self._drop("spool_failed", gateway, request, response)
-            return
+            return False
         self._appended += size
         self._offset += size
         self._sync.touch()
-        self._frames.add()
-        request.finish()
-        response.finish()
+        return True
+
+    def _turn(self) -> None:
         if self._offset >= self._settings.file_bytes:
             self._rotate()
 
@@ -271,7 +305,12 @@ class SpoolWriter:
         self._seq += 1  # also after a failure: a number is never used twice
         path = file_path(self._folder, self._seq)
         header = FileHeader(
-            self.number, self._seq, self._incarnation, self._floor, max(self._floor, self.mint.last_key)
+            self.number,
+            self._seq,
+            self._incarnation,
+            self._floor,
+            max(self._floor, self.mint.last_key),
+            self._former_s,
         )
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:

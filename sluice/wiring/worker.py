@@ -48,6 +48,7 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
         workflow = Workflow(Attempts(base_urls, client))
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
+        deadlines.watch(recorder.watch)
         dialler = Dialler(base_urls, client, settings.realtime.handshake_timeout_s)
         engine = Engine(directory, workflow, recorder, dialler)
         server: Server

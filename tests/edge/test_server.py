@@ -8,7 +8,7 @@ from typing import Any
 from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.server import Server
-from sluice.engine.recorder import refusal
+from sluice.engine.remarks import refusal
 from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError

@@ -14,11 +14,15 @@ from sluice.spool.frames import (
     FrameError,
     decode_file_header,
     decode_log_frame,
+    decode_meta,
     encode_file_header,
     encode_log_frame,
+    encode_opened_frame,
     find_span,
     log_id_of,
+    meta_of,
     side_length,
+    tells_of_opening,
 )
 from sluice.values.exchange import Exchange
 from sluice.values.ids import Mint
@@ -119,8 +123,28 @@ def test_a_frame_of_an_unknown_kind_or_with_unreadable_meta_is_refused(frame: Fr
         decode_log_frame(bytes(data))
 
 
+def test_a_frame_of_an_exchange_that_goes_on_is_told_apart_and_has_no_bodies(
+    frame: Frame, exchange_of: Callable[..., Exchange]
+):
+    exchange = exchange_of(Mint(3).mint(), request_bytes=9, response_bytes=4)
+    data = b"".join(encode_opened_frame(GATEWAY, exchange, seed=SEED))
+    assert find_span(data, 0, SEED) == (len(data), GATEWAY)
+    assert (tells_of_opening(data), tells_of_opening(frame())) == (True, False)
+    assert decode_log_frame(data) == (GATEWAY, exchange, b"", b"")
+    assert decode_meta(meta_of(data)) == exchange
+    assert log_id_of(data) == exchange.id
+
+
+def test_meta_that_cannot_be_read_is_refused():
+    for meta in (b"", b"\xc1", b"\x91\xa1x"):
+        with pytest.raises(FrameError):
+            decode_meta(meta)
+
+
 def test_a_file_header_is_decoded_again_and_damage_is_noticed():
-    header = FileHeader(worker=5, seq=12, incarnation=b"i" * 16, floor=7 << 40, last_key=9 << 40)
+    header = FileHeader(
+        worker=5, seq=12, incarnation=b"i" * 16, floor=7 << 40, last_key=9 << 40, former_s=1_800_000_000
+    )
     data = encode_file_header(header)
     assert len(data) == FILE_HEADER_BYTES
     assert decode_file_header(data) == header

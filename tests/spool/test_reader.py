@@ -23,7 +23,7 @@ from sluice.spool.layout import bad_path, file_path, file_seqs, make_folder
 from sluice.spool.reader import SpoolReader, SpoolTail
 from sluice.spool.writer import SpoolWriter
 from sluice.values.exchange import Exchange
-from sluice.values.ids import Mint
+from sluice.values.ids import Mint, key_of
 from sluice.values.log import Position
 from sluice.values.settings import SpoolSettings
 
@@ -309,3 +309,28 @@ async def test_side_files_of_former_holders_are_swept_while_the_next_one_works(
     assert tail.take() == []
     assert reader.sweep("0", tail.position) == 2
     assert list((root / "0" / "big").iterdir()) == [running]
+
+
+def test_keys_are_past_once_their_holder_is_gone_and_all_it_wrote_is_behind_the_mark(
+    root: Path, metrics: Metrics, put: Put, open_writer: OpenWriter
+):
+    writer = SpoolWriter.open(root, SpoolSettings(), metrics)
+    last_key = key_of(put(writer))
+    reader = SpoolReader(root)
+    tail = reader.tail("0")
+    assert reader.past("0", tail.position) < 0  # nothing was read yet
+    (found,) = tail.take()
+    assert reader.past("0", tail.position) < last_key  # its worker lives
+    writer.close()
+    assert reader.past("0", found.start) < last_key
+    assert reader.past("0", tail.position) > last_key
+    os.utime(root / "0" / "lock", (1_750_000_000, 1_750_000_000))
+    assert [seen_s for key, seen_s in reader.deaths("0") if key >= last_key] == [1_750_000_000]
+    later = open_writer()
+    own_key = key_of(put(later))
+    assert reader.past("0", tail.position) < last_key  # a file that was not read: it need not be a new holder's
+    while tail.take():
+        pass
+    assert last_key <= reader.past("0", tail.position) < own_key
+    seen = [seen_s for key, seen_s in reader.deaths("0") if key >= last_key]
+    assert (seen[0], len(seen)) == (1_750_000_000, 2)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from sluice.metrics import Metrics
-from sluice.spool.frames import FILE_HEADER_BYTES, decode_file_header, decode_log_frame
-from sluice.spool.layout import file_path, file_seqs, lock, spool_bytes
+from sluice.spool.frames import FILE_HEADER_BYTES, decode_file_header, decode_log_frame, log_id_of, tells_of_opening
+from sluice.spool.layout import file_path, file_seqs, lock, spool_bytes, touched_s
 from sluice.spool.reader import SpoolTail
 from sluice.spool.writer import SpoolWriter
 from sluice.values.exchange import Exchange
@@ -59,6 +59,61 @@ def test_an_append_is_in_the_file_when_it_returns(open_writer: OpenWriter, put: 
     writer = open_writer()
     log_id = put(writer, b"question", b"reply")
     assert logs_in(root / "0") == {log_id: (b"question", b"reply")}
+
+
+def test_an_announcement_is_in_the_file_when_it_returns_and_is_no_log(
+    open_writer: OpenWriter,
+    put: Put,
+    root: Path,
+    gateway: Gateway,
+    exchange_of: Callable[..., Exchange],
+    metrics: Metrics,
+):
+    writer = open_writer(SpoolSettings(file_bytes=700))
+    exchange = exchange_of(writer.mint.mint())
+    writer.announce(gateway, exchange)
+    log_id = put(writer)
+    writer.announce(gateway, exchange)
+    tail, frames = SpoolTail(root / "0"), []
+    while found := tail.take():
+        frames += [each.data for each in found]
+    tail.close()
+    assert [(log_id_of(frame), tells_of_opening(frame)) for frame in frames] == [
+        (exchange.id, True),
+        (log_id, False),
+        (exchange.id, True),
+    ]
+    assert len(file_seqs(root / "0")) > 1
+    assert metrics.counter("sluice_spool_frames_total", "Log frames appended to the spool.").value == 1
+
+
+def test_what_cannot_be_announced_costs_nothing_but_that(
+    open_writer: OpenWriter, root: Path, gateway: Gateway, exchange_of: Callable[..., Exchange]
+):
+    writer = open_writer(SpoolSettings(max_bytes=1))
+    writer.measure()
+    writer.announce(gateway, exchange_of(writer.mint.mint()))
+    roomy = open_writer()
+    roomy.announce(gateway, exchange_of("\ud800"))
+    with largest_file(100):
+        roomy.announce(gateway, exchange_of(roomy.mint.mint()))
+    assert roomy.writable is False
+    assert [logs_in(root / name) for name in ("0", "1")] == [{}, {}]
+
+
+def test_a_holder_tells_when_the_one_before_it_was_seen_last(
+    open_writer: OpenWriter, put: Put, root: Path, metrics: Metrics
+):
+    first = SpoolWriter.open(root, SpoolSettings(), metrics)
+    put(first)
+    first.close()
+    os.utime(root / "0" / "lock", (1_750_000_000, 1_750_000_000))
+    second = open_writer()
+    headers = [decode_file_header(file_path(root / "0", seq).read_bytes()) for seq in file_seqs(root / "0")]
+    assert [header.former_s for header in headers] == [0, 1_750_000_000]
+    assert touched_s(root / "0") > 1_750_000_000
+    assert second.number == 0
+    assert touched_s(root / "9") == 0
 
 
 def test_each_writer_takes_the_lowest_free_number(open_writer: OpenWriter, root: Path):
