@@ -126,7 +126,7 @@ async def test_requests_sent_ahead_and_never_read_cost_little_and_hold_up_nobody
         await healthy(gateway)
         await asyncio.sleep(0.1)
     await asyncio.to_thread(
-        gateway.until, lambda: connections(gateway) < 8, "the end of those who read nothing"
+        gateway.until, lambda: connections(gateway) < 8, "the end of those who read nothing", 60
     )  # whoever reads nothing is left
     assert memory_mb(gateway, "VmHWM") < 100
     await asyncio.gather(*sending, return_exceptions=True)

@@ -47,9 +47,9 @@ def test_a_setting_of_any_size_costs_no_log(gateway: Any, field: str):
 def test_names_of_any_length_stay_out_of_the_head(gateway: Any):
     reply = gateway.universal(step(eventId="e" * 257))
     assert (reply.status_code, reply.json()["message"]) == (400, "eventId is longer than 256 characters")
-    reply = gateway.universal(step("m" * 1_000_000))
+    reply = gateway.universal(step("m" * 200_000))
     assert (reply.status_code, "cf-aig-model" in reply.headers) == (200, False)
-    reply = gateway.universal(step(option={"backoff": "b" * 1_000_000}))
+    reply = gateway.universal(step(option={"backoff": "b" * 200_000}))
     assert (reply.status_code, len(reply.content) < 5000) == (400, True)
 
 
@@ -106,10 +106,10 @@ async def test_an_error_whose_body_never_ends_is_fallen_back_from(
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
-async def test_a_source_of_a_million_events_holds_up_nobody_else(
+async def test_a_source_of_very_many_events_holds_up_nobody_else(
     before: Any, stand: Any, wire: Any, compose: Any, coding: str
 ):
-    data = b"data:{}\n\n" * 1_000_000
+    data = b"data:{}\n\n" * 200_000
     plain_bytes = len(data)
     if coding:
         data = gzip.compress(data, 1)
@@ -131,5 +131,5 @@ async def test_a_source_of_a_million_events_holds_up_nobody_else(
             slowest_s = max(slowest_s, time.monotonic() - began_s)
         reply = await asked
     assert reply.status in (200, 400)
-    assert plain_bytes > 8_000_000
+    assert plain_bytes > 1_000_000
     assert slowest_s < 0.8

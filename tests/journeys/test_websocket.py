@@ -136,7 +136,7 @@ async def test_errors_of_ours_and_the_providers_come_as_replies(gateway: Any, ta
     assert unknown == {
         "type": "universal.created",
         "metadata": {"eventId": "ours", "step": "0", "contentType": "application/json", "statusCode": 400},
-        "response": error_body(400, 2008, "Invalid provider"),
+        "response": error_body(400, 2008, "Invalid provider", told="This version of Sluice has no provider 'nobody'"),
     }
 
 
