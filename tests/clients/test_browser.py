@@ -182,7 +182,7 @@ def newest(gateway: Any, request_type: str) -> dict[str, Any]:
 
     def look() -> dict[str, Any] | None:
         rows = [row for row in gateway.logs() if row["request_type"] == request_type]
-        return next((row for row in rows if "HeadlessChrome" in row["user_agent"]), None)
+        return next((row for row in rows if "HeadlessChrome" in (row["user_agent"] or "")), None)
 
     found: dict[str, Any] = gateway.until(look, "a browser's log")
     return found
