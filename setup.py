@@ -16,12 +16,17 @@ COMPILED: Final = (
     "sluice/edge/body.py",
     "sluice/edge/compat.py",
     "sluice/edge/connection.py",
+    "sluice/edge/envelopes.py",
+    "sluice/edge/events.py",
     "sluice/edge/native.py",
     "sluice/edge/options.py",
     "sluice/edge/paths.py",
     "sluice/edge/render.py",
+    "sluice/edge/room.py",
+    "sluice/edge/session.py",
     "sluice/edge/steps.py",
     "sluice/edge/universal.py",
+    "sluice/edge/websocket.py",
     "sluice/edge/whole.py",
     "sluice/engine/attempt.py",
     "sluice/engine/directory.py",
@@ -35,6 +40,7 @@ COMPILED: Final = (
     "sluice/engine/terminal_line.py",
     "sluice/engine/watch.py",
     "sluice/engine/workflow.py",
+    "sluice/formats/sse.py",
     "sluice/spool/frames.py",
     "sluice/spool/tape.py",
     "sluice/spool/writer.py",
@@ -43,8 +49,10 @@ COMPILED: Final = (
     "sluice/upstream/pool.py",
     "sluice/values/ids.py",
     "sluice/wire/http1.py",
+    "sluice/wire/utf8.py",
+    "sluice/wire/websocket.py",
 )
-"""What a worker runs for every request: 56 us of its own time compiled, 79 us not (docs/performance.md).
+"""What a worker runs for every request: 43 us of its own time compiled, 60 us not (docs/performance.md).
 
 A module with a msgspec.Struct cannot be here, for mypyc drops the keywords of a class (`frozen`, `array_like`);
 tests/test_compiled.py watches over that.

@@ -12,38 +12,40 @@ LONE_S: Final = 0.0001
 
 
 class Outbox:
-    """Keeps what is to be written until every event of the turn was looked at, then writes it all, in order.
+    """Keeps what is to be written until every event of the turn was looked at, then writes it all.
 
     A write to a peer that sleeps pays for waking it, which on a virtual machine is a fifth of a request's time. Of
-    writes in a row only the first does: the others find it awake (docs/performance.md).
+    writes in a row only the first does: the others find it awake (docs/performance.md). What goes to one connection,
+    the messages of a WebSocket among them, is one write; connections come in the order of their first.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._call_soon, self._clock_s = loop.call_soon, clock_s
-        self._transports: list[asyncio.Transport] = []
-        self._pieces: list[bytes] = []
+        self._pieces: dict[asyncio.Transport, list[bytes]] = {}
         self._bytes = 0
         self._last_s = 0.0
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Writes before the loop waits again, behind all that was put before."""
+        """Writes before the loop waits again, behind all that was put before for the same connection."""
         now_s = self._clock_s()
         quiet_s, self._last_s = now_s - self._last_s, now_s
-        if not self._transports:
+        if not self._pieces:
             if quiet_s > LONE_S:
                 transport.write(data)
                 return
             self._call_soon(self.flush)
-        self._transports.append(transport)
-        self._pieces.append(data)
+        pieces = self._pieces.get(transport)
+        if pieces is None:
+            self._pieces[transport] = [data]
+        else:
+            pieces.append(data)
         self._bytes += len(data)
         if self._bytes > MOST_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Writes what waits now. What is meant for a connection that has closed meanwhile is dropped."""
-        transports, pieces = self._transports, self._pieces
-        self._transports, self._pieces, self._bytes = [], [], 0
-        for place, transport in enumerate(transports):
+        waiting, self._pieces, self._bytes = self._pieces, {}, 0
+        for transport, pieces in waiting.items():
             if not transport.is_closing():
-                transport.write(pieces[place])
+                transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))

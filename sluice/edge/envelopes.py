@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Raw
 
+from sluice.edge.messages import Metadata, Said
 from sluice.formats.encodings import coding_of, decoded
 from sluice.formats.sse import EventSplitter, parse_event
 from sluice.values.errors import GatewayError, MalformedRequest
@@ -21,27 +22,6 @@ NOTHING: Final = b"null"
 
 Kind = Literal["created", "done"]
 _value: Final = msgspec.json.Decoder(Raw)
-
-
-class Said(msgspec.Struct, frozen=True):
-    """An error as the catalogue has it."""
-
-    code: int
-    message: str
-
-
-class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What is told of a reply beside itself."""
-
-    cache_status: str = ""
-    event_id: Raw
-    log_id: str = ""
-    step: str
-    content_type: str = ""
-    status_code: int = 0
-    encoding: str = ""
-    error: tuple[Said, ...] = ()
-    cancelled: bool = False
 
 
 class Envelopes:

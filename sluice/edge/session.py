@@ -1,12 +1,12 @@
 """The universal WebSocket protocol without a socket: what a client's messages ask for (contract 4.1)."""
 
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 import msgspec
-from msgspec import Raw
 
-from sluice.edge.envelopes import Said, is_text
+from sluice.edge.envelopes import is_text
+from sluice.edge.messages import EventName, Message, Named, Said, Untyped
 from sluice.edge.native import Names
 from sluice.edge.shapes import StepShape, decode_steps, given, told
 from sluice.edge.steps import event_id_of, steps_of
@@ -16,38 +16,18 @@ from sluice.values.request import Options, Request, Step
 CREATE: Final = "universal.create"
 CANCEL: Final = "universal.cancel"
 MESSAGE: Final = "The message"
-EventName = str | int | None
 
 
-class Message(msgspec.Struct, frozen=True, rename="camel"):
-    """A client's message as it writes it."""
-
-    type: str
-    request: Raw = Raw()
-    event_id: EventName = None
-
-
-class Named(msgspec.Struct, frozen=True, rename="camel"):
-    """Of a step that may be wrong in all else, what its sender calls it."""
-
-    event_id: EventName = None
-
-
-class Untyped(msgspec.Struct, frozen=True, rename="camel"):
-    """Of a message that may be wrong in all else, where its name may be."""
-
-    request: Raw = Raw()
-    event_id: EventName = None
-
-
-class Create(msgspec.Struct, frozen=True):
+class Create:
     """A request to be run. `event_id` is JSON, `size` that of the message in bytes."""
 
-    event_id: bytes
-    request: Request
-    steps: tuple[Step, ...]
-    fault: GatewayError | None
-    size: int
+    __slots__ = ("event_id", "fault", "request", "size", "steps")
+
+    def __init__(
+        self, event_id: bytes, request: Request, steps: tuple[Step, ...], fault: GatewayError | None, size: int
+    ) -> None:
+        self.event_id, self.request, self.size = event_id, request, size
+        self.steps, self.fault = steps, fault
 
     async def parse(self) -> tuple[Step, ...]:
         """The steps. Raises GatewayError where they are not what the client was to send."""
@@ -56,7 +36,7 @@ class Create(msgspec.Struct, frozen=True):
         return self.steps
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class Cancel(NamedTuple):
     """A request that is to be run no further."""
 
     event_id: bytes

@@ -7,6 +7,7 @@ event loop more than a copy and an idle connection holds no compressor.
 
 import logging
 from collections.abc import Iterable
+from struct import Struct
 from typing import Final, NamedTuple
 
 from websockets.client import ClientProtocol
@@ -135,7 +136,9 @@ class WebSocket:
     def message(self, data: bytes, *, text: bool = True, first: bool = True, last: bool = True) -> bytes:
         """A message as a frame, or one frame of it, ready to be sent behind what is outgoing."""
         opcode = Opcode.CONT if not first else Opcode.TEXT if text else Opcode.BINARY
-        return Frame(opcode, data, last).serialize(mask=self._mask)
+        if self._mask:
+            return Frame(opcode, data, last).serialize(mask=True)
+        return head_of(int(opcode), len(data), last) + data
 
     def close(self, code: int, reason: str = "") -> None:
         """Says goodbye, once; what the peer still sends is read. NO_STATUS gives no reason."""
@@ -201,6 +204,17 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
     return WebSocket(protocol), lines
 
 
+def head_of(opcode: int, size: int, last: bool) -> bytes:
+    """What stands before the payload of a frame that is not masked (RFC 6455, 5.2)."""
+    first = opcode | FIN if last else opcode
+    if size < 126:
+        return bytes((first, size))
+    return _MIDDLE(first, 126, size) if size < 65536 else _LONG(first, 127, size)
+
+
+FIN: Final = 0x80
+_MIDDLE: Final = Struct(">BBH").pack
+_LONG: Final = Struct(">BBQ").pack
 _VERSION: Final = b"13"
 _HANDSHAKE: Final = frozenset(
     (b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions")

@@ -283,6 +283,15 @@ def test_both_ends_understand_each_other():
     assert client.feed(server.outgoing()) == [Closed(4001, "done")]
 
 
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 200_000])
+@pytest.mark.parametrize(("first", "last"), [(True, True), (True, False), (False, False), (False, True)])
+@pytest.mark.parametrize("text", [True, False])
+def test_a_servers_frame_is_the_one_that_the_library_makes(size: int, first: bool, last: bool, text: bool):
+    data = b"x" * size
+    opcode = Opcode.CONT if not first else Opcode.TEXT if text else Opcode.BINARY
+    assert opened().message(data, text=text, first=first, last=last) == frame(opcode, data, last, masked=False)
+
+
 def test_a_client_knows_why_it_was_refused():
     client = WebSocket.dial("ws://a/", [("cf-aig-authorization", "t")], LIMIT)
     assert b"\r\ncf-aig-authorization: t\r\n" in client.outgoing()
