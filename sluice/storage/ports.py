@@ -52,12 +52,16 @@ class LogQuery(msgspec.Struct, frozen=True):
     per_page: int = 20
     order_by: OrderBy = "created_at"
     descending: bool = True
+    cursor: int | None = None
+    """Pages count from the log behind this one, in the order of `created_at`. Other orders have no cursors."""
 
 
 class LogPage(NamedTuple):
     entries: list[LogEntry]
     total: int
     total_exact: bool
+    cursor: int | None = None
+    """Where the next page begins, whatever is stored or removed meanwhile; None at the end, and in other orders."""
 
 
 Side = Literal["request", "response"]

@@ -19,7 +19,7 @@ from sluice.keeper.rate_book import RateBook
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.supervisor.lock import held_spools, is_held
 from sluice.wiring.unix_http import UnixConnection
 

@@ -15,7 +15,7 @@ from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
 from sluice.values.ids import Mint
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage

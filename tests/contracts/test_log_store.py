@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
-from sluice.storage.ports import LogQuery, LogReader, LogWriter, OrderBy, StoreFault
+from sluice.storage.embedded.shard import BOUNDS
+from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.storage.ports import LogPage, LogQuery, LogReader, LogWriter, OrderBy, StoreFault
 from sluice.values.ids import Mint, key_of, text_of
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, SideFile, Usage
 
@@ -28,7 +29,13 @@ def embedded(root: Path) -> Store:
     return Store(EmbeddedLogWriter.open(root / "shards"), EmbeddedLogReader(root / "shards"))
 
 
-@pytest.fixture(params=[embedded])
+def embedded_in_small_segments(root: Path) -> Store:
+    """A segment is full with two logs, so that every promise holds across many of them."""
+    writer = EmbeddedLogWriter.open(root / "shards", bounds=BOUNDS._replace(rows=2))
+    return Store(writer, EmbeddedLogReader(root / "shards"))
+
+
+@pytest.fixture(params=[embedded, embedded_in_small_segments])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Opens the same store again and again; the last one is closed at the end."""
     current: list[Store] = []
@@ -123,7 +130,7 @@ def listed(store: Store, **query: object) -> list[str]:
 
 def test_a_shard_never_written_is_an_empty_one(store: Store) -> None:
     log_id = Mint(0).mint()
-    assert store.reader.page(SHARD, LogQuery()) == ([], 0, True)
+    assert store.reader.page(SHARD, LogQuery()) == LogPage([], 0, True)
     assert store.reader.get(SHARD, log_id) is None
     assert store.reader.body(SHARD, log_id, "request") is None
     assert store.reader.head(SHARD, log_id, "response", 10) is None
@@ -288,7 +295,7 @@ def test_pages_are_newest_first_and_end_in_empty_ones(store: Store, entry: Calla
     assert listed(store, page=10**18, per_page=50) == []
     assert listed(store, per_page=3, descending=False) == newest[:-4:-1]
     assert store.reader.page(SHARD, LogQuery(page=3, per_page=3)).total == 7
-    assert store.reader.page(SHARD, LogQuery(page=9, per_page=3)) == ([], 7, True)
+    assert store.reader.page(SHARD, LogQuery(page=9, per_page=3)) == LogPage([], 7, True)
 
 
 @pytest.mark.parametrize("order_by", ["provider", "model", "model_type", "success", "cached"])

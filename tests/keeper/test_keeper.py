@@ -22,7 +22,7 @@ from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import Side
 from sluice.values.exchange import Exchange
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
@@ -410,7 +410,7 @@ from sluice.metrics import Metrics
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.values.settings import LogSettings
 data, poison = Path(sys.argv[1]), sys.argv[2]
 control = EmbeddedControlReader.open(data / "control.db")

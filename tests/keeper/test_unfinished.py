@@ -23,7 +23,7 @@ from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.embedded.marks import Marks
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.values.exchange import Exchange
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
 from sluice.values.ids import wall_ms
@@ -259,7 +259,7 @@ from sluice.keeper.metering import Meter
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 control = EmbeddedControlReader.open(data / "control.db")
 keeper = Keeper(LogSettings(flush_rows=5, flush_ms=2, poll_ms=1, sync_s=0.005), data, SpoolReader(data / "spool"),
                 EmbeddedLogWriter.open(data / "shards"), Meter(control.rates), control,

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +15,7 @@ import zstandard
 from sluice.storage.ports import StoreFault
 from sluice.values.log import ShardKey
 
-FORMAT: Final = 1
-SEGMENT: Final = "00000001"
+FORMAT: Final = 2
 BUSY_MS: Final = 5_000
 
 _WRITER: Final[dict[str, int | str]] = {
@@ -29,6 +28,7 @@ _WRITER: Final[dict[str, int | str]] = {
 _READER: Final[dict[str, int | str]] = {"query_only": 1, "cache_size": -2_048}
 _GATEWAY: Final = re.compile(r"[0-9a-f]{32}")
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_-]")
+_DATABASE: Final = re.compile(r"(\d{8})\.db")
 
 
 @contextmanager
@@ -48,35 +48,57 @@ def shard_folder(root: Path, shard: ShardKey) -> Path:
     return root / account.decode() / shard.gateway
 
 
+def segment_name(number: int) -> str:
+    """What the files of a segment begin with. Segments count from 1."""
+    return f"{number:08d}"
+
+
+def database_path(folder: Path, number: int, *, sealed: bool = False) -> Path:
+    """A sealed segment has another name: no reader of the old file and its WAL ever meets those of the new one."""
+    return folder / f"{segment_name(number)}{'.sealed' if sealed else ''}.db"
+
+
+def newest_segment(folder: Path) -> int:
+    """The number of the active segment, 0 where there is none."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return max((int(found[1]) for name in os.listdir(folder) if (found := _DATABASE.fullmatch(name))), default=0)
+    return 0
+
+
 def open_segment(path: Path) -> apsw.Connection:
-    """Opens an existing segment for its one writer."""
+    """Opens an existing segment for its one writer; one of an older format becomes one of this."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    return _tuned(db, _WRITER)
+    return _tuned(db, _WRITER, upgrade=True)
 
 
 def open_segment_readonly(path: Path) -> apsw.Connection:
     """Opens an existing segment beside its writer, from any process."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    return _tuned(db, _READER)
+    return _tuned(db, _READER, upgrade=False)
 
 
-def create_segment(path: Path) -> None:
-    """Makes an empty segment, published by a rename: nobody sees one without its tables."""
+def create_segment(path: Path, fill: Callable[[apsw.Connection], object]) -> None:
+    """Makes a segment with what `fill` puts into it, published by a rename: nobody sees one that is half made."""
     making = path.with_name(f".{path.name}.tmp")
-    for leftover in (making, Path(f"{making}-wal"), Path(f"{making}-shm")):
-        with suppress(FileNotFoundError):
-            leftover.unlink()
+    remove_database(making)
     db = apsw.Connection(str(making), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         db.pragma("synchronous", 0)
         db.pragma("journal_mode", "wal")
         with db:
-            db.execute(files(__package__).joinpath("schema/segment.sql").read_text("utf-8"))
+            db.execute(_schema("segment.sql"))
+            fill(db)
     finally:
         db.close()
     making.chmod(0o600)
     sync_path(making)
     making.rename(path)
+
+
+def remove_database(path: Path) -> None:
+    """Removes a database with what SQLite keeps beside it."""
+    for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        part.unlink(missing_ok=True)
 
 
 def datasync(descriptor: int) -> None:
@@ -96,7 +118,7 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def _tuned(db: apsw.Connection, pragmas: dict[str, int | str]) -> apsw.Connection:
+def _tuned(db: apsw.Connection, pragmas: dict[str, int | str], *, upgrade: bool) -> apsw.Connection:
     """Sets the pragmas one by one and reads each back: one statement that returns a row ends a longer text early."""
     try:
         db.set_busy_timeout(BUSY_MS)
@@ -106,9 +128,16 @@ def _tuned(db: apsw.Connection, pragmas: dict[str, int | str]) -> apsw.Connectio
             if (found := db.pragma(name)) != value:
                 raise StoreFault(f"{db.filename}: {name} is {found}, not {value}")
         found = db.execute("SELECT v FROM meta WHERE key = 'format'").get
-        if found != FORMAT:
+        if found == 1 and upgrade:
+            with db:
+                db.execute(_schema("segment-1-to-2.sql"))
+        elif found not in (1, FORMAT):
             raise StoreFault(f"{db.filename}: format {found} is not {FORMAT}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _schema(name: str) -> str:
+    return files(__package__).joinpath(f"schema/{name}").read_text("utf-8")

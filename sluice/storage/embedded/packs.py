@@ -72,6 +72,7 @@ class PackWriter:
         self._pack = max((extent.pack for extent in extents if extent.state == FILLING), default=0)
         self._file = os.open(self._path(self._pack), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if self._pack else -1
         self._size = os.fstat(self._file).st_size if self._pack else 0
+        self._elsewhere = sum(extent.bytes for extent in extents if extent.pack != self._pack)
         self._before = self._pack, self._size, self._last
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -79,6 +80,11 @@ class PackWriter:
         self._unsynced = self._pack > 0
         self.folder_changed = False
         """A pack was made since the folder was last synced; whoever syncs it sets this back."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all packs of the segment."""
+        return self._elsewhere + self._size
 
     def put(self, body: bytes | SideFile | None) -> Place:
         """Takes a body; its bytes are surely in the file only after `flush`."""
@@ -177,6 +183,7 @@ class PackWriter:
         finally:
             os.close(file)
         self._changed[pack] = Extent(pack, size, ALONE)
+        self._elsewhere += size
         return Place(pack, 0, size, length)
 
     def _stream(self, file: int, at: int, pieces: Iterator[bytes | memoryview], length: int) -> int:
@@ -195,6 +202,7 @@ class PackWriter:
             datasync(self._file)
             self._unsynced = False
             self._changed[self._pack] = Extent(self._pack, self._size, FULL)
+            self._elsewhere += self._size
             self.close()
         pack = self._last + 1
         self._file = self._create(pack)

@@ -1,17 +1,21 @@
-"""The index of one segment, for its single writer: rows, terms, names, packs and positions in one transaction."""
+"""The active segment's index, for its single writer: rows, terms, names, packs and positions in one transaction."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import apsw
 
+from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta, write_earlier
+from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
+from sluice.storage.embedded.open import create_segment, database_path, open_segment
 from sluice.storage.embedded.packs import Extent
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
 from sluice.values.log import Position
 
-PROBES: Final = 64
-"""How many keys upward of its own a log may lie, and is looked for."""
 _NAMES_KEPT: Final = 2_048
+_NAMES_COPIED: Final = 10_000
+"""How many names a segment begins with: most that repeat are among the first, and clients choose what they send."""
 
 
 def _insert(table: str, columns: str) -> str:
@@ -29,13 +33,25 @@ _SIDES: Final = ("req", "res")
 
 
 class Segment:
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
-        self._arrived: int = db.execute("SELECT v FROM meta WHERE key = 'arrived'").get
-        self._names: dict[tuple[int, str], int] = {}
-        self._new_names: list[tuple[int, int, str]] = []
-        self._last_name: int = db.execute("SELECT ifnull(max(id), 0) FROM name").get
-        self.positions: Mapping[str, Position] = self._read_positions()
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self._db = db = open_segment(database_path(folder, number))
+        try:
+            meta = read_meta(db)
+            self.rows = meta["rows"]
+            self.created_ms = meta["created"]
+            self._arrived = meta["arrived"]
+            self._floor = meta["floor"]
+            self._names: dict[tuple[int, str], int] = {}
+            self._new_names: list[tuple[int, int, str]] = []
+            self._last_name: int = db.execute("SELECT ifnull(max(id), 0) FROM name").get
+            self.positions: Mapping[str, Position] = self._read_positions()
+            self.earlier = read_earlier(db)
+        except BaseException:
+            db.close()
+            raise
+        self._keys = EarlierKeys(folder, self.earlier)
+        self._closed = False
         self.in_doubt = False
         """A commit failed and left no transaction behind: only opening anew tells whether it counts."""
 
@@ -67,7 +83,10 @@ class Segment:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        finally:
+            self._keys.release()
         self._arrived += fresh
+        self.rows += fresh
         self.positions = {**self.positions, **positions}
         self._new_names.clear()
         if len(self._names) > _NAMES_KEPT:
@@ -87,8 +106,31 @@ class Segment:
             self._db.execute("DELETE FROM ckpt")
         self.positions = {}
 
+    def contents(self, pack_bytes: int) -> Contents:
+        """What the catalogue says of it once it takes no more."""
+        db = self._db
+        held = read_active(db, self.number, read_meta(db))
+        return held._replace(bytes=pack_bytes + int(db.pragma("page_count")) * int(db.pragma("page_size")))
+
+    def begin_next(self, folder: Path, pack_bytes: int, now_ms: int) -> None:
+        """Makes the segment after this one, which knows all that was stored so far from its first moment."""
+        held = self.contents(pack_bytes)
+
+        def fill(db: apsw.Connection) -> None:
+            write_earlier(db, [*self.earlier, held])
+            db.executemany("INSERT INTO ckpt VALUES (?, ?, ?)", self._db.execute("SELECT spool, seq, off FROM ckpt"))
+            names = self._db.execute("SELECT id, kind, v FROM name ORDER BY id LIMIT ?", (_NAMES_COPIED,))
+            db.executemany("INSERT INTO name VALUES (?, ?, ?)", names)
+            db.execute("UPDATE meta SET v = ? WHERE key = 'arrived'", (held.arrived,))
+            db.execute("UPDATE meta SET v = ? WHERE key = 'created'", (now_ms,))
+
+        create_segment(database_path(folder, self.number + 1), fill)
+
     def close(self, *, checkpoint: bool) -> None:
-        """Without a checkpoint closing costs 0.04 ms instead of 1; the rows stay in the WAL."""
+        """Without a checkpoint closing costs 0.04 ms instead of 1; the rows stay in the WAL. Twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not checkpoint))
         self._db.close()
 
@@ -104,31 +146,39 @@ class Segment:
         return number
 
     def _insert_all(self, rows: Sequence[Rows]) -> int:
-        """The fast way where every key is free, which it is but for replays and imports; else one by one."""
+        """The fast way where every key is free, which it is but for late logs, replays and imports; else one by one."""
         if not rows:
             return 0
+        late = min(row.key for row in rows) <= self._keys.last_key
+        if late or not self._insert_fast(rows):
+            rows = [placed for row in rows if (placed := self._insert_one(row))]
+        self._follow(rows)
+        return len(rows)
+
+    def _insert_fast(self, rows: Sequence[Rows]) -> bool:
+        """All at once; false, and nothing done, where a key is taken."""
         db = self._db
         before = db.total_changes()
         db.execute("SAVEPOINT fast")
         db.executemany(_INSERT_LOG, [row.log for row in rows])
-        if db.total_changes() - before == len(rows):
+        if free := db.total_changes() - before == len(rows):
             db.executemany(_INSERT_DET, [row.det for row in rows])
-            fresh = rows
         else:
             db.execute("ROLLBACK TO fast")
-            fresh = [placed for row in rows if (placed := self._insert_one(row))]
         db.execute("RELEASE fast")
-        self._follow(fresh)
-        return len(fresh)
+        return free
 
     def _insert_one(self, row: Rows) -> Rows | None:
         """Stores the log under the first free key from its own upward; None where it is stored already."""
-        near = self._db.execute("SELECT k, id FROM det WHERE k >= ? AND k < ?", (row.key, row.key + PROBES))
-        taken: dict[int, bytes] = dict(iter(near))
+        earlier = self._keys.near(row.key)
+        if row.id in earlier.values():
+            return None
+        taken: dict[int, bytes] = dict(iter(self._db.execute(NEAR, (row.key, row.key + PROBES))))
         for taken_key, log_id in taken.items():
             if log_id == row.id:
                 self._fill_lost(taken_key, row.det)
                 return None
+        taken |= earlier
         key = next((key for key in range(row.key, row.key + PROBES) if key not in taken), None)
         if key is None:
             raise ValueError(f"{PROBES} logs share one key")
@@ -151,3 +201,5 @@ class Segment:
         arrivals = [(n, row.key) for n, row in enumerate(fresh, self._arrived + 1)]
         db.executemany("INSERT INTO arrival (n, k) VALUES (?, ?)", arrivals)
         db.execute("UPDATE meta SET v = v + ? WHERE key IN ('rows', 'arrived')", (len(fresh),))
+        if gone := sum(row.key <= self._floor for row in fresh):  # older than what retention left
+            db.execute("UPDATE meta SET v = v + ? WHERE key = 'gone'", (gone,))

@@ -1,53 +1,55 @@
-"""Shards: a folder per gateway, its index and its packs moving together. The embedded backend of LogWriter."""
+"""A shard: the folder of one gateway's logs, in segments of an index database and packs that move together."""
 
-import resource
-import secrets
-import shutil
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import zstandard
 
-from sluice.storage.embedded.open import (
-    SEGMENT,
-    create_segment,
-    open_segment,
-    shard_folder,
-    store_faults,
-    sync_path,
-)
-from sluice.storage.embedded.packs import PackWriter, compressor, pack_path
+from sluice.storage.embedded.open import create_segment, database_path, newest_segment, segment_name, sync_path
+from sluice.storage.embedded.packs import MB, PackWriter, pack_path
 from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.segment import Segment
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log import NewLog, Position
 
-OPEN_SHARDS: Final = 1_024
-_FILES_EACH: Final = 4
-_FILES_ELSEWHERE: Final = 128
-_SYNCS_AT_ONCE: Final = 8
-"""File systems commit waiting syncs together: 200 shards took 101 ms one by one, 28 ms so."""
-_TRASH: Final = ".trash-"
+
+class Bounds(NamedTuple):
+    """A segment that has reached one of these takes no more logs."""
+
+    rows: int
+    pack_bytes: int
+    age_ms: int
+
+
+BOUNDS: Final = Bounds(rows=1_000_000, pack_bytes=2_048 * MB, age_ms=7 * 24 * 3_600_000)
+
+
+class Tools(NamedTuple):
+    """What all shards of a writer share."""
+
+    compress: zstandard.ZstdCompressor
+    bounds: Bounds
+    clock_ms: Callable[[], int]
 
 
 class Shard:
     """One open shard. After a failed append it must be closed and opened again: only the disk knows what holds."""
 
-    def __init__(self, folder: Path, compress: zstandard.ZstdCompressor, *, new: bool) -> None:
-        self._folder = folder
-        database = folder / f"{SEGMENT}.db"
-        self._wal = folder / f"{SEGMENT}.db-wal"
+    def __init__(self, folder: Path, tools: Tools, *, new: bool = False) -> None:
+        self._folder, self._tools = folder, tools
+        self._bounds = tools.bounds
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
-        self._segment = Segment(open_segment(database))
         self.dirty = True  # a predecessor may have stored and died before its sync
-        try:
-            self._find_losses()
-            self._packs = PackWriter(folder, SEGMENT, self._segment.extents(), compress)
-        except BaseException:
-            self._segment.close(checkpoint=False)
-            raise
+        self._open(newest_segment(folder))
+
+    @classmethod
+    def create(cls, folder: Path, tools: Tools) -> Self:
+        for made in (folder.parent, folder):
+            made.mkdir(mode=0o700, exist_ok=True)
+        now_ms = tools.clock_ms()
+        set_created = "UPDATE meta SET v = ? WHERE key = 'created'"
+        create_segment(database_path(folder, 1), lambda db: db.execute(set_created, (now_ms,)))
+        return cls(folder, tools, new=True)
 
     @property
     def positions(self) -> Mapping[str, Position]:
@@ -56,6 +58,8 @@ class Shard:
     def append(self, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Bodies first, then the rows that point to them."""
         self.dirty = True
+        if self._is_full():
+            self._roll()
         packs, segment = self._packs, self._segment
         try:
             rows = [rows_of(log.entry, packs.put(log.request), packs.put(log.response), segment.name) for log in logs]
@@ -76,8 +80,9 @@ class Shard:
         if not self.dirty:
             return
         self._packs.sync()
-        if self._wal.exists():
-            sync_path(self._wal)
+        wal = Path(f"{database_path(self._folder, self._segment.number)}-wal")
+        if wal.exists():
+            sync_path(wal)
         if self._packs.folder_changed and self._folder not in self._unsynced_folders:
             self._unsynced_folders.append(self._folder)
         for folder in self._unsynced_folders:
@@ -91,118 +96,35 @@ class Shard:
         self._packs.close()
         self._segment.close(checkpoint=checkpoint)
 
+    def _open(self, number: int) -> None:
+        self._segment = Segment(self._folder, number)
+        try:
+            self._find_losses()
+            extents = self._segment.extents()
+            self._packs = PackWriter(self._folder, segment_name(number), extents, self._tools.compress)
+        except BaseException:
+            self._segment.close(checkpoint=False)
+            raise
+
+    def _is_full(self) -> bool:
+        bounds, segment = self._bounds, self._segment
+        return segment.rows > 0 and (
+            segment.rows >= bounds.rows
+            or self._packs.total_bytes >= bounds.pack_bytes
+            or self._tools.clock_ms() - segment.created_ms >= bounds.age_ms
+        )
+
+    def _roll(self) -> None:
+        """Begins the next segment. The full one is on disk before: a power loss takes nothing from it any more."""
+        self.sync()
+        self._segment.begin_next(self._folder, self._packs.total_bytes, self._tools.clock_ms())
+        self.close(checkpoint=True)
+        self._unsynced_folders, self.dirty = [self._folder], True
+        self._open(self._segment.number + 1)
+
     def _find_losses(self) -> None:
         for pack, size, _ in self._segment.extents():
-            path = pack_path(self._folder, SEGMENT, pack)
+            path = pack_path(self._folder, segment_name(self._segment.number), pack)
             found = path.stat().st_size if path.exists() else 0
             if found < size:
                 self._segment.lose_past(pack, found)
-
-
-class EmbeddedLogWriter:
-    """All shards of a data folder, the least recently used ones closed past a bound. For one thread."""
-
-    def __init__(self, root: Path, open_shards: int) -> None:
-        self._root = root
-        self._bound = open_shards
-        self._open: OrderedDict[ShardKey, Shard] = OrderedDict()
-        self._failed: set[ShardKey] = set()
-        """Closed by a failure; what was appended before it still waits for its sync."""
-        self._compress = compressor()
-        self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync")
-
-    @classmethod
-    def open(cls, root: Path, open_shards: int = OPEN_SHARDS) -> Self:
-        """Opens the folder of all shards, makes it where it is missing, and clears away what a drop left behind.
-
-        An open shard holds four files: where the process may have few, fewer shards stay open.
-        """
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != resource.RLIM_INFINITY:
-            open_shards = max(1, min(open_shards, (soft - _FILES_ELSEWHERE) // _FILES_EACH))
-        with store_faults(f"opening {root}"):
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for trash in root.glob(f"{_TRASH}*"):
-                shutil.rmtree(trash)
-        return cls(root, open_shards)
-
-    def positions(self, shard: ShardKey) -> Mapping[str, Position]:
-        with store_faults(f"opening the logs of {shard.gateway}"):
-            found = self._existing(shard)
-            return {} if found is None else found.positions
-
-    def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
-        with store_faults(f"storing logs of {shard.gateway}"):
-            found = self._existing(shard) or self._created(shard)
-            try:
-                return found.append(logs, positions)
-            except BaseException:
-                self._failed.add(shard)
-                self._forget(shard)
-                raise
-
-    def sync(self) -> None:
-        for key in list(self._failed):
-            with store_faults(f"opening the logs of {key.gateway} again"):
-                self._existing(key)
-            self._failed.discard(key)
-        dirty = [self._syncing.submit(shard.sync) for shard in self._open.values() if shard.dirty]
-        wait(dirty)  # all of them, whatever became of the first: nothing is appended while a sync still runs
-        with store_faults("syncing the logs"):
-            for synced in dirty:
-                synced.result()
-
-    def drop(self, shard: ShardKey) -> None:
-        folder = shard_folder(self._root, shard)
-        self._forget(shard)
-        self._failed.discard(shard)
-        with store_faults(f"removing the logs of {shard.gateway}"):
-            trash = self._root / f"{_TRASH}{shard.gateway}-{secrets.token_hex(8)}"
-            try:
-                folder.rename(trash)
-            except FileNotFoundError:
-                return
-            sync_path(folder.parent)
-            shutil.rmtree(trash)
-
-    def close(self) -> None:
-        """Syncs, then folds each WAL into its database."""
-        try:
-            self.sync()
-        finally:
-            self._syncing.shutdown()
-            while self._open:
-                _, shard = self._open.popitem()
-                with store_faults("closing the logs"):
-                    shard.close(checkpoint=True)
-
-    def _existing(self, key: ShardKey) -> Shard | None:
-        if found := self._open.get(key):
-            self._open.move_to_end(key)
-            return found
-        folder = shard_folder(self._root, key)
-        return self._opened(key, folder, new=False) if (folder / f"{SEGMENT}.db").exists() else None
-
-    def _created(self, key: ShardKey) -> Shard:
-        folder = shard_folder(self._root, key)
-        for made in (folder.parent, folder):
-            made.mkdir(mode=0o700, exist_ok=True)
-        create_segment(folder / f"{SEGMENT}.db")
-        return self._opened(key, folder, new=True)
-
-    def _opened(self, key: ShardKey, folder: Path, *, new: bool) -> Shard:
-        self._make_room()
-        shard = self._open[key] = Shard(folder, self._compress, new=new)
-        self._failed.discard(key)
-        return shard
-
-    def _make_room(self) -> None:
-        while len(self._open) >= self._bound:
-            key, oldest = next(iter(self._open.items()))
-            oldest.sync()
-            del self._open[key]
-            oldest.close(checkpoint=False)
-
-    def _forget(self, key: ShardKey) -> None:
-        if shard := self._open.pop(key, None):
-            shard.close(checkpoint=False)

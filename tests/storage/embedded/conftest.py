@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.values.ids import Mint, key_of
 from sluice.values.log import Blob, LogEntry, NewLog, ShardKey, Usage
 

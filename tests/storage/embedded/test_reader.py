@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import LogQuery, StoreFault
 from sluice.values.log import NewLog, Position, ShardKey
 

@@ -13,20 +13,21 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sluice.storage.embedded.open import SEGMENT
+from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import LogQuery, StoreFault
 from sluice.values.log import NewLog, Position, ShardKey, SideFile
 
 AT = {"0": Position(1, 100)}
+SEGMENT = segment_name(1)
 Logs = Callable[..., NewLog]
 Writers = Callable[..., EmbeddedLogWriter]
 
 WRITE_UNTIL_KILLED = """
 import random, sys
 from pathlib import Path
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.values.ids import Mint, key_of, text_of
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, Usage
 
@@ -213,7 +214,7 @@ def test_sixty_megabyte_bodies_pass_through_little_memory(root: Path, shard: Sha
 import resource, sys
 from pathlib import Path
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, ShardKey, SideFile, Usage
 
@@ -289,9 +290,9 @@ def test_a_segment_of_another_format_or_no_segment_at_all_is_a_fault(
     writer.close()
     database = folder / f"{SEGMENT}.db"
     with closing(apsw.Connection(str(database))) as db:
-        db.execute("UPDATE meta SET v = 2 WHERE key = 'format'")
+        db.execute("UPDATE meta SET v = 3 WHERE key = 'format'")
     for use in (lambda: opened().append(shard, [log()], AT), lambda: reader.page(shard, LogQuery())):
-        with pytest.raises(StoreFault, match="format 2"):
+        with pytest.raises(StoreFault, match="format 3"):
             use()
     database.write_bytes(b"no database " * 1_000)
     for use in (lambda: opened().append(shard, [log()], AT), lambda: reader.page(shard, LogQuery())):

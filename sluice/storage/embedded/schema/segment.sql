@@ -56,6 +56,7 @@ CREATE TABLE term (h INTEGER NOT NULL, k INTEGER NOT NULL, PRIMARY KEY (h, k)) S
 -- The order in which logs were stored: the ingest sequence.
 CREATE TABLE arrival (n INTEGER PRIMARY KEY, k INTEGER NOT NULL) STRICT;
 
+-- Repeating texts; a number means its word in this segment only, though the next one begins with a copy of the first ones.
 CREATE TABLE name (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, v TEXT NOT NULL, UNIQUE (kind, v)) STRICT;
 
 -- bytes: how far committed rows point into the pack. state: 0 being filled, 1 full, 2 one large body of its own.
@@ -64,9 +65,23 @@ CREATE TABLE pack (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, state INTEGER
 -- How far each spool is stored here; moves in the transaction that stores its rows.
 CREATE TABLE ckpt (spool TEXT PRIMARY KEY, seq INTEGER NOT NULL, off INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
--- format: version of this schema; rows: of log; arrived: the last ingest sequence given.
+-- The catalogue: what the segments before this one hold, as far as they still count. True in the newest segment only.
+CREATE TABLE earlier (
+  number INTEGER PRIMARY KEY,
+  rows INTEGER NOT NULL,          -- of its log
+  k_min INTEGER NOT NULL,
+  k_max INTEGER NOT NULL,
+  arrived INTEGER NOT NULL,       -- the last ingest sequence in it
+  bytes INTEGER NOT NULL,         -- of its database and its packs
+  sealed INTEGER NOT NULL,        -- 1: the database is <number>.sealed.db
+  floor INTEGER NOT NULL,         -- logs with keys up to this one are removed, -1: none is
+  gone INTEGER NOT NULL           -- how many those are
+) STRICT;
+
+-- format: version of this schema; rows: of log; arrived: the last ingest sequence given; floor, gone: as in `earlier`;
+-- created: when this segment was begun, Unix ms.
 CREATE TABLE meta (key TEXT PRIMARY KEY, v INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('format', 1), ('rows', 0), ('arrived', 0);
+INSERT INTO meta VALUES ('format', 2), ('rows', 0), ('arrived', 0), ('floor', -1), ('gone', 0), ('created', 0);
 
 CREATE INDEX i_model ON log (model);
 CREATE INDEX i_err ON log (status) WHERE status >= 400;

@@ -1,0 +1,42 @@
+"""Which logs the segments before the active one hold: asked for keys among theirs, of late logs and of replays."""
+
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from sluice.storage.embedded.catalogue import NOTHING, Contents
+from sluice.storage.embedded.open import open_segment_readonly
+
+PROBES: Final = 64
+"""How many keys upward of its own a log may lie, and is looked for."""
+NEAR: Final = "SELECT k, id FROM det WHERE k >= ? AND k < ?"
+
+
+class EarlierKeys:
+    """Holds no file but during a batch that asks."""
+
+    def __init__(self, folder: Path, earlier: list[Contents]) -> None:
+        self._folder, self._earlier = folder, earlier
+        self._open: dict[int, apsw.Connection] = {}
+        self.last_key: Final = max((contents.last_key for contents in earlier), default=NOTHING)
+        """No log of these segments lies above it."""
+
+    def near(self, key: int) -> dict[int, bytes]:
+        """The ids of the logs that lie where one with this key might."""
+        found: dict[int, bytes] = {}
+        if key <= self.last_key:
+            for contents in self._earlier:
+                if contents.reaches(key - 1, key + PROBES - 1):
+                    found.update(iter(self._database(contents).execute(NEAR, (key, key + PROBES))))
+        return found
+
+    def release(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _database(self, contents: Contents) -> apsw.Connection:
+        db = self._open.get(contents.number)
+        if db is None:
+            db = self._open[contents.number] = open_segment_readonly(contents.path(self._folder))
+        return db

@@ -1,0 +1,134 @@
+"""The embedded backend of LogWriter: all shards of a data folder."""
+
+import resource
+import secrets
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Final, Self
+
+from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
+from sluice.storage.embedded.packs import compressor
+from sluice.storage.embedded.shard import BOUNDS, Bounds, Shard, Tools
+from sluice.values.ids import wall_ms
+from sluice.values.log import NewLog, Position, ShardKey
+
+OPEN_SHARDS: Final = 1_024
+_FILES_EACH: Final = 4
+_FILES_ELSEWHERE: Final = 128
+_SYNCS_AT_ONCE: Final = 8
+"""File systems commit waiting syncs together: 200 shards took 101 ms one by one, 28 ms so."""
+_TRASH: Final = ".trash-"
+
+
+class EmbeddedLogWriter:
+    """All shards of a data folder, the least recently used ones closed past a bound. For one thread."""
+
+    def __init__(self, root: Path, open_shards: int, tools: Tools) -> None:
+        self._root = root
+        self._bound = open_shards
+        self._open: OrderedDict[ShardKey, Shard] = OrderedDict()
+        self._failed: set[ShardKey] = set()
+        """Closed by a failure; what was appended before it still waits for its sync."""
+        self._tools = tools
+        self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync")
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        open_shards: int = OPEN_SHARDS,
+        bounds: Bounds = BOUNDS,
+        clock_ms: Callable[[], int] = wall_ms,
+    ) -> Self:
+        """Opens the folder of all shards, makes it where it is missing, and clears away what a drop left behind.
+
+        An open shard holds four files: where the process may have few, fewer shards stay open.
+        """
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            open_shards = max(1, min(open_shards, (soft - _FILES_ELSEWHERE) // _FILES_EACH))
+        with store_faults(f"opening {root}"):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for trash in root.glob(f"{_TRASH}*"):
+                shutil.rmtree(trash)
+        return cls(root, open_shards, Tools(compressor(), bounds, clock_ms))
+
+    def positions(self, shard: ShardKey) -> Mapping[str, Position]:
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return {} if found is None else found.positions
+
+    def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
+        with store_faults(f"storing logs of {shard.gateway}"):
+            found = self._existing(shard) or self._created(shard)
+            try:
+                return found.append(logs, positions)
+            except BaseException:
+                self._failed.add(shard)
+                self._forget(shard)
+                raise
+
+    def sync(self) -> None:
+        for key in list(self._failed):
+            with store_faults(f"opening the logs of {key.gateway} again"):
+                self._existing(key)
+            self._failed.discard(key)
+        dirty = [self._syncing.submit(shard.sync) for shard in self._open.values() if shard.dirty]
+        wait(dirty)  # all of them, whatever became of the first: nothing is appended while a sync still runs
+        with store_faults("syncing the logs"):
+            for synced in dirty:
+                synced.result()
+
+    def drop(self, shard: ShardKey) -> None:
+        folder = shard_folder(self._root, shard)
+        self._forget(shard)
+        self._failed.discard(shard)
+        with store_faults(f"removing the logs of {shard.gateway}"):
+            trash = self._root / f"{_TRASH}{shard.gateway}-{secrets.token_hex(8)}"
+            try:
+                folder.rename(trash)
+            except FileNotFoundError:
+                return
+            sync_path(folder.parent)
+            shutil.rmtree(trash)
+
+    def close(self) -> None:
+        """Syncs, then folds each WAL into its database."""
+        try:
+            self.sync()
+        finally:
+            self._syncing.shutdown()
+            while self._open:
+                _, shard = self._open.popitem()
+                with store_faults("closing the logs"):
+                    shard.close(checkpoint=True)
+
+    def _existing(self, key: ShardKey) -> Shard | None:
+        if found := self._open.get(key):
+            self._open.move_to_end(key)
+            return found
+        folder = shard_folder(self._root, key)
+        return self._opened(key, Shard(folder, self._tools)) if newest_segment(folder) else None
+
+    def _created(self, key: ShardKey) -> Shard:
+        return self._opened(key, Shard.create(shard_folder(self._root, key), self._tools))
+
+    def _opened(self, key: ShardKey, shard: Shard) -> Shard:
+        self._make_room()
+        self._open[key] = shard
+        self._failed.discard(key)
+        return shard
+
+    def _make_room(self) -> None:
+        while len(self._open) >= self._bound:
+            key, oldest = next(iter(self._open.items()))
+            oldest.sync()
+            del self._open[key]
+            oldest.close(checkpoint=False)
+
+    def _forget(self, key: ShardKey) -> None:
+        if shard := self._open.pop(key, None):
+            shard.close(checkpoint=False)
