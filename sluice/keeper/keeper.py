@@ -326,6 +326,7 @@ class Keeper:
         try:
             self._clean(moved)
             self._drop_deleted()
+            self._writer.tend()
         except (OSError, StoreFault) as error:
             _log.error("leftovers not removed", extra=fields(error=str(error)))
 

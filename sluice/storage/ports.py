@@ -38,6 +38,10 @@ class LogWriter(Protocol):
         """Makes everything appended so far survive a power loss."""
         ...
 
+    def tend(self) -> None:
+        """Puts into place what was prepared in the background meanwhile: to be called now and then."""
+        ...
+
     def drop(self, shard: ShardKey) -> None:
         """Removes the shard and all it holds."""
         ...

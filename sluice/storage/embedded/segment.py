@@ -50,6 +50,7 @@ class Segment:
         except BaseException:
             db.close()
             raise
+        self._folder = folder
         self._keys = EarlierKeys(folder, self.earlier)
         self._closed = False
         self.in_doubt = False
@@ -93,6 +94,14 @@ class Segment:
             self._names.clear()
         return fresh
 
+    def revise(self, earlier: list[Contents]) -> None:
+        """Writes the catalogue anew."""
+        with self._db:
+            self._db.execute("DELETE FROM earlier")
+            write_earlier(self._db, earlier)
+        self.earlier = earlier
+        self._keys = EarlierKeys(self._folder, earlier)
+
     def lose_past(self, pack: int, size: int) -> None:
         """The pack ends before its rows do, which only a power loss can bring about: says so in the rows.
 
@@ -112,7 +121,7 @@ class Segment:
         held = read_active(db, self.number, read_meta(db))
         return held._replace(bytes=pack_bytes + int(db.pragma("page_count")) * int(db.pragma("page_size")))
 
-    def begin_next(self, folder: Path, pack_bytes: int, now_ms: int) -> None:
+    def begin_next(self, pack_bytes: int, now_ms: int) -> None:
         """Makes the segment after this one, which knows all that was stored so far from its first moment."""
         held = self.contents(pack_bytes)
 
@@ -124,7 +133,7 @@ class Segment:
             db.execute("UPDATE meta SET v = ? WHERE key = 'arrived'", (held.arrived,))
             db.execute("UPDATE meta SET v = ? WHERE key = 'created'", (now_ms,))
 
-        create_segment(database_path(folder, self.number + 1), fill)
+        create_segment(database_path(self._folder, self.number + 1), fill)
 
     def close(self, *, checkpoint: bool) -> None:
         """Without a checkpoint closing costs 0.04 ms instead of 1; the rows stay in the WAL. Twice is harmless."""

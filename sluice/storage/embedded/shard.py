@@ -6,11 +6,21 @@ from typing import Final, NamedTuple, Self
 
 import zstandard
 
-from sluice.storage.embedded.open import create_segment, database_path, newest_segment, segment_name, sync_path
+from sluice.storage.embedded.housekeeping import Housekeeping
+from sluice.storage.embedded.leftovers import remove_leftovers
+from sluice.storage.embedded.open import (
+    create_segment,
+    database_path,
+    newest_segment,
+    remove_database,
+    segment_name,
+    sync_path,
+)
 from sluice.storage.embedded.packs import MB, PackWriter, pack_path
 from sluice.storage.embedded.rows import rows_of
+from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
-from sluice.values.log import NewLog, Position
+from sluice.values.log import NewLog, Position, ShardKey
 
 
 class Bounds(NamedTuple):
@@ -28,6 +38,7 @@ class Tools(NamedTuple):
     """What all shards of a writer share."""
 
     compress: zstandard.ZstdCompressor
+    housekeeping: Housekeeping
     bounds: Bounds
     clock_ms: Callable[[], int]
 
@@ -35,21 +46,22 @@ class Tools(NamedTuple):
 class Shard:
     """One open shard. After a failed append it must be closed and opened again: only the disk knows what holds."""
 
-    def __init__(self, folder: Path, tools: Tools, *, new: bool = False) -> None:
-        self._folder, self._tools = folder, tools
+    def __init__(self, key: ShardKey, folder: Path, tools: Tools, *, new: bool = False) -> None:
+        self._key, self._folder, self._tools = key, folder, tools
         self._bounds = tools.bounds
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
         self.dirty = True  # a predecessor may have stored and died before its sync
         self._open(newest_segment(folder))
+        self._seal_full()
 
     @classmethod
-    def create(cls, folder: Path, tools: Tools) -> Self:
+    def create(cls, key: ShardKey, folder: Path, tools: Tools) -> Self:
         for made in (folder.parent, folder):
             made.mkdir(mode=0o700, exist_ok=True)
         now_ms = tools.clock_ms()
         set_created = "UPDATE meta SET v = ? WHERE key = 'created'"
         create_segment(database_path(folder, 1), lambda db: db.execute(set_created, (now_ms,)))
-        return cls(folder, tools, new=True)
+        return cls(key, folder, tools, new=True)
 
     @property
     def positions(self) -> Mapping[str, Position]:
@@ -80,9 +92,8 @@ class Shard:
         if not self.dirty:
             return
         self._packs.sync()
-        wal = Path(f"{database_path(self._folder, self._segment.number)}-wal")
-        if wal.exists():
-            sync_path(wal)
+        if self._wal.exists():
+            sync_path(self._wal)
         if self._packs.folder_changed and self._folder not in self._unsynced_folders:
             self._unsynced_folders.append(self._folder)
         for folder in self._unsynced_folders:
@@ -91,10 +102,32 @@ class Shard:
         self._packs.folder_changed = False
         self.dirty = False
 
+    def publish(self, seal: Seal) -> None:
+        """Lets the sealed copy of a segment take its place, unless that has been changed or removed since."""
+        held = next((held for held in self._segment.earlier if held.number == seal.number and not held.sealed), None)
+        if held is None or not seal.holds:
+            seal.discard()
+            return
+        self.dirty = True
+        old = held.path(self._folder)
+        sealed = held._replace(sealed=1, bytes=held.bytes - old.stat().st_size + seal.made.stat().st_size)
+        seal.made.rename(sealed.path(self._folder))
+        sync_path(self._folder)
+        earlier = [sealed if held.number == seal.number else held for held in self._segment.earlier]
+        self._segment.revise(earlier)
+        self._tools.housekeeping.remove(self._key, self._wal, lambda: remove_database(old))
+
+    def remove_leftovers(self) -> None:
+        remove_leftovers(self._folder, self._segment.number, self._segment.earlier)
+
     def close(self, *, checkpoint: bool) -> None:
         """Without a checkpoint for a shard that may soon be needed again."""
         self._packs.close()
         self._segment.close(checkpoint=checkpoint)
+
+    @property
+    def _wal(self) -> Path:
+        return Path(f"{database_path(self._folder, self._segment.number)}-wal")
 
     def _open(self, number: int) -> None:
         self._segment = Segment(self._folder, number)
@@ -117,10 +150,16 @@ class Shard:
     def _roll(self) -> None:
         """Begins the next segment. The full one is on disk before: a power loss takes nothing from it any more."""
         self.sync()
-        self._segment.begin_next(self._folder, self._packs.total_bytes, self._tools.clock_ms())
+        self._segment.begin_next(self._packs.total_bytes, self._tools.clock_ms())
         self.close(checkpoint=True)
         self._unsynced_folders, self.dirty = [self._folder], True
         self._open(self._segment.number + 1)
+        self._seal_full()
+
+    def _seal_full(self) -> None:
+        for held in self._segment.earlier:
+            if not held.sealed:
+                self._tools.housekeeping.seal(self._key, self._folder, held.number)
 
     def _find_losses(self) -> None:
         for pack, size, _ in self._segment.extents():

@@ -4,11 +4,13 @@ import resource
 import secrets
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
 from sluice.storage.embedded.packs import compressor
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Shard, Tools
@@ -33,6 +35,8 @@ class EmbeddedLogWriter:
         self._failed: set[ShardKey] = set()
         """Closed by a failure; what was appended before it still waits for its sync."""
         self._tools = tools
+        self._cleared: set[ShardKey] = set()
+        """Freed of what a crash of a predecessor may have left in them."""
         self._syncing = ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync")
 
     @classmethod
@@ -54,7 +58,7 @@ class EmbeddedLogWriter:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for trash in root.glob(f"{_TRASH}*"):
                 shutil.rmtree(trash)
-        return cls(root, open_shards, Tools(compressor(), bounds, clock_ms))
+        return cls(root, open_shards, Tools(compressor(), Housekeeping(), bounds, clock_ms))
 
     def positions(self, shard: ShardKey) -> Mapping[str, Position]:
         with store_faults(f"opening the logs of {shard.gateway}"):
@@ -64,12 +68,8 @@ class EmbeddedLogWriter:
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         with store_faults(f"storing logs of {shard.gateway}"):
             found = self._existing(shard) or self._created(shard)
-            try:
+            with self._trusted(shard):
                 return found.append(logs, positions)
-            except BaseException:
-                self._failed.add(shard)
-                self._forget(shard)
-                raise
 
     def sync(self) -> None:
         for key in list(self._failed):
@@ -84,6 +84,7 @@ class EmbeddedLogWriter:
 
     def drop(self, shard: ShardKey) -> None:
         folder = shard_folder(self._root, shard)
+        self._tools.housekeeping.forget(shard)
         self._forget(shard)
         self._failed.discard(shard)
         with store_faults(f"removing the logs of {shard.gateway}"):
@@ -95,31 +96,55 @@ class EmbeddedLogWriter:
             sync_path(folder.parent)
             shutil.rmtree(trash)
 
+    def tend(self) -> None:
+        while found := self._tools.housekeeping.sealed():
+            key, seal = found
+            with store_faults(f"sealing logs of {key.gateway}"), self._trusted(key):
+                shard = self._existing(key)
+                if shard is None:
+                    seal.discard()
+                else:
+                    shard.publish(seal)
+
     def close(self) -> None:
         """Syncs, then folds each WAL into its database."""
         try:
             self.sync()
         finally:
+            self._tools.housekeeping.close()
             self._syncing.shutdown()
             while self._open:
                 _, shard = self._open.popitem()
                 with store_faults("closing the logs"):
                     shard.close(checkpoint=True)
 
+    @contextmanager
+    def _trusted(self, key: ShardKey) -> Iterator[None]:
+        """After a failure a shard is closed: only the disk knows what holds."""
+        try:
+            yield
+        except BaseException:
+            self._failed.add(key)
+            self._forget(key)
+            raise
+
     def _existing(self, key: ShardKey) -> Shard | None:
         if found := self._open.get(key):
             self._open.move_to_end(key)
             return found
         folder = shard_folder(self._root, key)
-        return self._opened(key, Shard(folder, self._tools)) if newest_segment(folder) else None
+        return self._opened(key, Shard(key, folder, self._tools)) if newest_segment(folder) else None
 
     def _created(self, key: ShardKey) -> Shard:
-        return self._opened(key, Shard.create(shard_folder(self._root, key), self._tools))
+        return self._opened(key, Shard.create(key, shard_folder(self._root, key), self._tools))
 
     def _opened(self, key: ShardKey, shard: Shard) -> Shard:
         self._make_room()
         self._open[key] = shard
         self._failed.discard(key)
+        if key not in self._cleared:
+            self._cleared.add(key)
+            shard.remove_leftovers()
         return shard
 
     def _make_room(self) -> None:
