@@ -18,6 +18,16 @@ class StoreFault(Exception):
     """A store could not do what was asked: disk full, damaged file, lock not had in time."""
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """What retention leaves of a shard; None is no limit."""
+
+    rows: int | None = None
+    bytes: int | None = None
+    """Whole segments go for it, so up to a sixteenth less may be left."""
+    since_ms: int | None = None
+    """Logs whose time is before it go."""
+
+
 class LogWriter(Protocol):
     """The single writer of logs. Rows and spool positions commit together, so a replay stores nothing twice."""
 
@@ -40,6 +50,22 @@ class LogWriter(Protocol):
 
     def tend(self) -> None:
         """Puts into place what was prepared in the background meanwhile: to be called now and then."""
+        ...
+
+    def rows(self, shard: ShardKey) -> int:
+        """How many logs it holds."""
+        ...
+
+    def bytes(self, shard: ShardKey) -> int:
+        """How much of the disk it takes, those of removed logs included that are not free yet."""
+        ...
+
+    def trim(self, shard: ShardKey, keep: Keep) -> int:
+        """Removes the oldest logs past these limits, at once for every reader; returns how many.
+
+        The shard's segments are sized for the limits from then on: a log that is removed leaves the disk with the last
+        one of its segment.
+        """
         ...
 
     def drop(self, shard: ShardKey) -> None:

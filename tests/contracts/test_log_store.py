@@ -1,5 +1,6 @@
 """What LogWriter and LogReader promise, for every backend."""
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import pytest
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import LogPage, LogQuery, LogReader, LogWriter, OrderBy, StoreFault
+from sluice.storage.ports import Keep, LogPage, LogQuery, LogReader, LogWriter, OrderBy, StoreFault
 from sluice.values.ids import Mint, key_of, text_of
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, SideFile, Usage
 
@@ -381,3 +382,80 @@ def test_a_synced_store_opens_with_all_that_was_appended(
         store.writer.append(SHARD, logs_of(log), AT)
         store.writer.sync()
     assert opened().reader.tail(SHARD, 0, 100)[0] == logs
+
+
+def test_a_trimmed_shard_holds_exactly_its_newest_logs_and_the_rest_is_nowhere(
+    opened: Callable[[], Store], entry: Callable[..., LogEntry]
+) -> None:
+    store = opened()
+    logs = [entry(event_id="e") for _ in range(11)]
+    for log in logs:
+        store.writer.append(SHARD, logs_of(log), AT)
+    assert (store.writer.rows(SHARD), store.writer.rows(OTHER)) == (11, 0)
+    assert store.writer.trim(SHARD, Keep(rows=11)) == store.writer.trim(OTHER, Keep(rows=1)) == 0
+    for limit in (10, 9, 4, 3, 1, 0):
+        gone, kept = logs[: 11 - limit], logs[11 - limit :]
+        assert store.writer.trim(SHARD, Keep(rows=limit)) > 0
+        assert store.writer.trim(SHARD, Keep(rows=limit)) == 0
+        assert store.writer.rows(SHARD) == store.reader.page(SHARD, LogQuery()).total == limit
+        assert listed(store, per_page=50) == [log.id for log in reversed(kept)]
+        assert listed(store, per_page=2, page=2) == [log.id for log in reversed(kept)][2:4]
+        assert listed(store, per_page=50, order_by="provider") == [log.id for log in reversed(kept)]
+        assert store.reader.tail(SHARD, 0, 50) == (kept, 11)
+        assert [store.reader.get(SHARD, log.id) for log in gone] == [None] * len(gone)
+        assert {read(store, log.id, "request") for log in gone} == {None}
+        assert [store.reader.get(SHARD, log.id) for log in kept] == kept
+        if limit == 4:
+            store = opened()
+    assert store.writer.positions(SHARD) == AT
+    more = [entry() for _ in range(3)]
+    assert store.writer.append(SHARD, logs_of(*more), AT) == 3
+    assert store.reader.tail(SHARD, 11, 50) == (more, 14)
+    assert listed(store) == [log.id for log in reversed(more)]
+
+
+def test_logs_before_a_time_go_and_no_others(store: Store, entry: Callable[..., LogEntry]) -> None:
+    logs = [entry() for _ in range(9)]
+    for log in [*logs[3:], *logs[:3]]:  # the oldest were the longest
+        store.writer.append(SHARD, logs_of(log), AT)
+    for kept in (9, 7, 5, 1):
+        since_ms = logs[-kept].created_ms
+        assert store.writer.trim(SHARD, Keep(since_ms=since_ms)) == (0 if kept == 9 else 4 if kept == 1 else 2)
+        assert listed(store) == [log.id for log in reversed(logs[-kept:])]
+        assert store.writer.rows(SHARD) == store.reader.page(SHARD, LogQuery()).total == kept
+    assert store.writer.trim(SHARD, Keep(since_ms=logs[-1].created_ms + 1)) == 1
+    assert store.reader.page(SHARD, LogQuery()) == LogPage([], 0, True)
+    again = entry()
+    store.writer.append(SHARD, logs_of(again), AT)
+    assert listed(store) == [again.id]
+
+
+def test_a_log_older_than_what_was_kept_is_not_there_when_it_comes(
+    store: Store, entry: Callable[..., LogEntry]
+) -> None:
+    logs = [entry() for _ in range(2)]
+    store.writer.append(SHARD, logs_of(logs[1]), AT)
+    store.writer.trim(SHARD, Keep(rows=0))
+    assert store.writer.append(SHARD, logs_of(logs[0]), AT) == 1
+    store.writer.trim(SHARD, Keep(rows=0))
+    assert store.reader.page(SHARD, LogQuery()) == LogPage([], 0, True)
+    assert store.reader.get(SHARD, logs[0].id) is None
+    assert store.writer.append(SHARD, logs_of(*logs), AT) == 0
+    assert store.writer.rows(SHARD) == 0
+
+
+def test_the_bytes_of_a_shard_stay_under_a_limit(store: Store, entry: Callable[..., LogEntry]) -> None:
+    logs = [NewLog(entry(), random.randbytes(100_000), None) for _ in range(12)]
+    for log in logs:
+        store.writer.append(SHARD, [log], AT)
+    before = store.writer.bytes(SHARD)
+    assert before > 1_200_000
+    assert store.writer.bytes(OTHER) == 0
+    store.writer.trim(SHARD, Keep(bytes=before))
+    assert store.writer.rows(SHARD) == 12
+    for _ in range(30):
+        store.writer.append(SHARD, [NewLog(entry(), random.randbytes(100_000), None)], AT)
+        store.writer.trim(SHARD, Keep(bytes=2_400_000))
+    assert store.writer.bytes(SHARD) <= 2_400_000
+    assert 1 <= store.writer.rows(SHARD) < 24
+    assert store.reader.get(SHARD, logs[0].entry.id) is None

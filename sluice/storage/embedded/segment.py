@@ -94,13 +94,18 @@ class Segment:
             self._names.clear()
         return fresh
 
-    def revise(self, earlier: list[Contents]) -> None:
-        """Writes the catalogue anew."""
+    def revise(self, earlier: list[Contents], active: Contents | None = None) -> None:
+        """Writes the catalogue anew, and how much of this segment itself is removed."""
         with self._db:
             self._db.execute("DELETE FROM earlier")
             write_earlier(self._db, earlier)
+            if active:
+                changes = [(active.floor, "floor"), (active.gone, "gone")]
+                self._db.executemany("UPDATE meta SET v = ? WHERE key = ?", changes)
         self.earlier = earlier
         self._keys = EarlierKeys(self._folder, earlier)
+        if active:
+            self._floor = active.floor
 
     def lose_past(self, pack: int, size: int) -> None:
         """The pack ends before its rows do, which only a power loss can bring about: says so in the rows.

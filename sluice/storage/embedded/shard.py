@@ -1,13 +1,15 @@
 """A shard: the folder of one gateway's logs, in segments of an index database and packs that move together."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 import zstandard
 
+from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.housekeeping import Housekeeping
-from sluice.storage.embedded.leftovers import remove_leftovers
+from sluice.storage.embedded.leftovers import remove_leftovers, remove_segment
 from sluice.storage.embedded.open import (
     create_segment,
     database_path,
@@ -20,6 +22,8 @@ from sluice.storage.embedded.packs import MB, PackWriter, pack_path
 from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
+from sluice.storage.embedded.trimming import Trimming
+from sluice.storage.ports import Keep
 from sluice.values.log import NewLog, Position, ShardKey
 
 
@@ -32,6 +36,9 @@ class Bounds(NamedTuple):
 
 
 BOUNDS: Final = Bounds(rows=1_000_000, pack_bytes=2_048 * MB, age_ms=7 * 24 * 3_600_000)
+_SMALLEST: Final = Bounds(rows=10_000, pack_bytes=MB, age_ms=3_600_000)
+_STEPS: Final = 16
+"""A limit on a shard is a limit of so many segments at least, lest its capacity fall by much when one goes."""
 
 
 class Tools(NamedTuple):
@@ -115,10 +122,29 @@ class Shard:
         sync_path(self._folder)
         earlier = [sealed if held.number == seal.number else held for held in self._segment.earlier]
         self._segment.revise(earlier)
-        self._tools.housekeeping.remove(self._key, self._wal, lambda: remove_database(old))
+        self._tools.housekeeping.remove(self._key, self._wal, partial(remove_database, old))
 
     def remove_leftovers(self) -> None:
         remove_leftovers(self._folder, self._segment.number, self._segment.earlier)
+
+    def contents(self) -> list[Contents]:
+        """What each segment holds, the active one last."""
+        return [*self._segment.earlier, self._segment.contents(self._packs.total_bytes)]
+
+    def trim(self, keep: Keep) -> int:
+        """Removes what is past the limits; returns how many logs that were."""
+        now_ms = self._tools.clock_ms()
+        self._bounds = _bounds_for(keep, self._tools.bounds, now_ms)
+        contents = self.contents()
+        if contents[-1].rows and keep.since_ms is not None and contents[-1].last_key < keep.since_ms << 21:
+            self._roll()  # all of it goes, files and all
+            contents = self.contents()
+        trimming = Trimming(self._folder, contents)
+        before = trimming.rows
+        trimming.trim(keep)
+        if trimming.contents != contents:
+            self._keep(trimming.contents)
+        return before - trimming.rows
 
     def close(self, *, checkpoint: bool) -> None:
         """Without a checkpoint for a shard that may soon be needed again."""
@@ -156,6 +182,15 @@ class Shard:
         self._open(self._segment.number + 1)
         self._seal_full()
 
+    def _keep(self, contents: list[Contents]) -> None:
+        """The catalogue first, then the files."""
+        self.dirty = True
+        *earlier, active = contents
+        self._segment.revise([held for held in earlier if held.live], active)
+        for number in [held.number for held in earlier if not held.live]:
+            remove = partial(remove_segment, self._folder, number)
+            self._tools.housekeeping.remove(self._key, self._wal, remove)
+
     def _seal_full(self) -> None:
         for held in self._segment.earlier:
             if not held.sealed:
@@ -167,3 +202,14 @@ class Shard:
             found = path.stat().st_size if path.exists() else 0
             if found < size:
                 self._segment.lose_past(pack, found)
+
+
+def _bounds_for(keep: Keep, bounds: Bounds, now_ms: int) -> Bounds:
+    rows, pack_bytes, age_ms = bounds
+    if keep.rows is not None and keep.rows < bounds.rows * 4:
+        rows = min(rows, max(keep.rows // _STEPS, _SMALLEST.rows))
+    if keep.bytes is not None:
+        pack_bytes = min(pack_bytes, max(keep.bytes // _STEPS, _SMALLEST.pack_bytes))
+    if keep.since_ms is not None:
+        age_ms = min(age_ms, max((now_ms - keep.since_ms) // _STEPS, _SMALLEST.age_ms))
+    return Bounds(rows, pack_bytes, age_ms)

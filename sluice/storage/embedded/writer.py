@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
 from sluice.storage.embedded.packs import compressor
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Shard, Tools
+from sluice.storage.ports import Keep
 from sluice.values.ids import wall_ms
 from sluice.values.log import NewLog, Position, ShardKey
 
@@ -82,6 +84,20 @@ class EmbeddedLogWriter:
             for synced in dirty:
                 synced.result()
 
+    def rows(self, shard: ShardKey) -> int:
+        return sum(held.live for held in self._contents(shard))
+
+    def bytes(self, shard: ShardKey) -> int:
+        return sum(held.bytes for held in self._contents(shard))
+
+    def trim(self, shard: ShardKey, keep: Keep) -> int:
+        with store_faults(f"removing old logs of {shard.gateway}"):
+            found = self._existing(shard)
+            if found is None:
+                return 0
+            with self._trusted(shard):
+                return found.trim(keep)
+
     def drop(self, shard: ShardKey) -> None:
         folder = shard_folder(self._root, shard)
         self._tools.housekeeping.forget(shard)
@@ -117,6 +133,11 @@ class EmbeddedLogWriter:
                 _, shard = self._open.popitem()
                 with store_faults("closing the logs"):
                     shard.close(checkpoint=True)
+
+    def _contents(self, shard: ShardKey) -> list[Contents]:
+        with store_faults(f"counting the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return [] if found is None else found.contents()
 
     @contextmanager
     def _trusted(self, key: ShardKey) -> Iterator[None]:
