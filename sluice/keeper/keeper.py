@@ -17,6 +17,7 @@ from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Line, Work
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import PricePending
+from sluice.keeper.retention import Retention
 from sluice.keeper.unfinished import Unfinished
 from sluice.metrics import Metrics
 from sluice.spool.frames import FrameError, LogFrame, decode_log_frame, tells_of_opening
@@ -69,6 +70,7 @@ class Keeper:
         self._settings, self._data, self._reader, self._writer, self._meter = settings, data, reader, writer, meter
         self._control = control
         self._addresses = Addresses(control, generations)
+        self._retention = Retention(control, writer, metrics)
         self._metrics = metrics
         self._stored = metrics.counter("sluice_logs_stored_total", "Logs stored.")
         self._lag = metrics.histogram("sluice_log_lag_seconds", "From the end of a reply to its log.", LAG_BUCKETS)
@@ -246,6 +248,7 @@ class Keeper:
 
     def _append(self, shard: ShardKey, logs: list[NewLog], reached: dict[str, Position], ends: list[int]) -> None:
         self._stored.add(self._writer.append(shard, logs, reached))
+        self._retention.grown(shard)
         self._unsynced = True
         now_ms, observe = wall_ms(), self._lag.observe
         for end_ms in ends:
@@ -326,6 +329,7 @@ class Keeper:
         try:
             self._clean(moved)
             self._drop_deleted()
+            self._retention.enforce()
             self._writer.tend()
         except (OSError, StoreFault) as error:
             _log.error("leftovers not removed", extra=fields(error=str(error)))

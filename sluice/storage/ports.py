@@ -152,6 +152,10 @@ class ControlReader(Protocol):
         """Gateways whose logs are to be dropped. Only what is listed here may be: a missing row proves nothing."""
         ...
 
+    def log_limits(self) -> Mapping[ShardKey, int]:
+        """Gateways whose oldest logs go past so many. The same object for as long as nothing has changed."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -66,7 +66,7 @@ async def test_every_field_is_kept_that_asks_for_nothing_unbuilt(console):
         "rate_limiting_interval": 60,
         "rate_limiting_limit": None,
         "rate_limiting_technique": "sliding",
-        "log_management": None,
+        "log_management": 20_000_000,
         "log_management_strategy": "DELETE_OLDEST",
         "logpush": False,
         "logpush_public_key": "k" * 16,

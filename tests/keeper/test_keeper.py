@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sluice.keeper.keeper import Keeper
@@ -23,11 +25,11 @@ from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import Side
+from sluice.storage.ports import LogQuery, Side
 from sluice.values.exchange import Exchange
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
 from sluice.values.ids import wall_ms
-from sluice.values.log import LogEntry, ShardKey
+from sluice.values.log import LogEntry, NewLog, ShardKey
 from sluice.values.rates import Rates
 from sluice.values.settings import LogSettings, SpoolSettings
 from sluice.values.tenancy import Gateway
@@ -288,6 +290,28 @@ def test_a_deleted_gateways_frames_are_dropped_and_counted_and_its_logs_go(house
     labels = {"account": "local", "gateway": doomed.id.hex(), "reason": "gateway_deleted"}
     assert house.count("sluice_logs_dropped_total", "Logs that were lost, by gateway and reason.", **labels) == 2
     assert side_files(house.spool) == []
+
+
+def test_the_oldest_logs_go_past_a_gateways_limit_and_when_it_gets_one(house: House):
+    oldest = house.put()
+    house.keep()
+    entry, mint, shard = house.logs()[0], house.worker.mint.mint, shard_of(house.gateway)
+    with closing(EmbeddedLogWriter.open(house.data / "shards")) as writer:
+        many = [NewLog(msgspec.structs.replace(entry, id=mint()), None, None) for _ in range(10_000)]
+        writer.append(shard, many, writer.positions(shard))
+    limit: dict[str, object] = {"log_management": 10_000, "log_management_strategy": "DELETE_OLDEST"}
+    house.control.change_gateway("local", "default", lambda config: msgspec.structs.replace(config, **limit))
+    house.keep()
+    assert house.reader.page(shard, LogQuery()).total == 10_000
+    assert house.reader.get(shard, oldest) is None
+    newest = [house.put() for _ in range(30)]
+    other = house.put(house.gateway_named("other"))
+    house.keep()
+    page = house.reader.page(shard, LogQuery(per_page=30))
+    assert ([log.id for log in page.entries[::-1]], page.total) == (newest, 10_000)
+    assert [house.reader.get(shard, log.entry.id) is None for log in many[29:31]] == [True, False]
+    assert house.ids(house.gateway_named("other")) == [other]
+    assert house.count("sluice_logs_removed_total", "Logs removed because a limit was reached.") == 31
 
 
 def test_a_gateway_that_is_missing_but_was_not_deleted_keeps_its_logs(house: House):

@@ -3,7 +3,7 @@
 import os
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,13 @@ _TOKEN: Final = "id, account, gateway, permissions, expires_ms"
 ABSENT: Final = Rates(None, None)
 """The rates of a model that the price list does not know."""
 
+_DELETES_OLDEST: Final = "json_extract(CAST(config AS TEXT), '$.log_management_strategy') = 'DELETE_OLDEST'"
+_LOG_LIMIT: Final = "json_extract(CAST(config AS TEXT), '$.log_management')"
+_LOG_LIMITS: Final = f"SELECT account, id, {_LOG_LIMIT} FROM gateways WHERE {_DELETES_OLDEST} AND {_LOG_LIMIT} NOT NULL"
+_INDEX_LOG_LIMITS: Final = (
+    f"CREATE INDEX IF NOT EXISTS gateways_that_delete_oldest ON gateways (account) WHERE {_DELETES_OLDEST}"
+)
+"""Most gateways have no limit, and all that have one are looked for with every change of the database."""
 _PUT_PRICE: Final = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
 _decode_rates = msgspec.json.Decoder(Rates).decode
 _decode_config = msgspec.json.Decoder(GatewayConfig).decode
@@ -57,6 +64,8 @@ class EmbeddedControlReader:
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
+        self._limits: dict[ShardKey, int] = {}
+        self._limits_version = (0, -1)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -113,6 +122,15 @@ class EmbeddedControlReader:
         with control_faults():
             rows: list[tuple[str, bytes]] = list(self._db.execute("SELECT account, id FROM deleted_gateways"))
         return [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
+
+    def log_limits(self) -> Mapping[ShardKey, int]:
+        with control_faults():
+            version = int(self._db.pragma("data_version")), self._db.total_changes()
+            if version != self._limits_version:
+                rows: list[tuple[str, bytes, int]] = list(self._db.execute(_LOG_LIMITS))
+                self._limits = {ShardKey(account, gateway_id.hex()): limit for account, gateway_id, limit in rows}
+                self._limits_version = version
+        return self._limits
 
     def close(self) -> None:
         self._db.close()
@@ -401,6 +419,7 @@ def _open_writable(path: Path) -> apsw.Connection:
         if db.pragma("user_version") == 0:
             _create_schema(db)
         _assert_edition(db, path)
+        db.execute(_INDEX_LOG_LIMITS)
     except BaseException:
         db.close()
         raise

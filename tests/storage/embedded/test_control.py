@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -372,3 +373,31 @@ def test_a_missing_or_damaged_database_is_a_fault_of_the_store(tmp_path: Path):
     (tmp_path / "control.db").write_bytes(b"nothing of SQLite's" * 100)
     with pytest.raises(StoreFault):
         EmbeddedControlReader.open(tmp_path / "control.db")
+
+
+def test_gateways_that_delete_their_oldest_logs_are_listed_with_their_limits(
+    control: EmbeddedControlStore, reader: EmbeddedControlReader
+):
+    limited = GatewayConfig(log_management=20_000, log_management_strategy="DELETE_OLDEST")
+    stops = GatewayConfig(log_management=20_000, log_management_strategy="STOP_INSERTING")
+    unlimited = GatewayConfig(log_management_strategy="DELETE_OLDEST")
+    made = control.create_gateway("acme", "limited", limited).gateway
+    for name, config in {"stops": stops, "unlimited": unlimited, "plain": GatewayConfig()}.items():
+        control.create_gateway("acme", name, config)
+    shard = ("acme", made.id.hex())
+    assert reader.log_limits() == control.log_limits() == {shard: 20_000}
+    assert reader.log_limits() is reader.log_limits()
+    control.change_gateway("acme", "limited", lambda config: msgspec.structs.replace(config, log_management=10_000))
+    assert reader.log_limits() == control.log_limits() == {shard: 10_000}
+    control.delete_gateway("acme", "limited")
+    assert reader.log_limits() == control.log_limits() == {}
+
+
+def test_a_database_of_before_there_were_limits_gets_their_index(
+    tmp_path: Path, control: EmbeddedControlStore, generations: MappedGenerations
+):
+    index = "SELECT sql FROM sqlite_master WHERE name = 'gateways_that_delete_oldest'"
+    with closing(apsw.Connection(str(tmp_path / "control.db"))) as db:
+        db.execute("DROP INDEX gateways_that_delete_oldest")
+        with closing(EmbeddedControlStore.open_for_writing(tmp_path / "control.db", generations)):
+            assert db.execute(index).fetchone() is not None
