@@ -13,6 +13,8 @@ import msgspec
 
 from sluice.child import BEAT_S, Child
 from sluice.journal import fields
+from sluice.keeper.account_manager import AccountManager
+from sluice.keeper.addresses import Addresses
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import RateBook
@@ -20,6 +22,7 @@ from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.shard import EmbeddedLogWriter
+from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.supervisor.lock import held_spools, is_held
 from sluice.wiring.unix_http import UnixConnection
 
@@ -39,11 +42,14 @@ def run_keeper(child: Child) -> None:
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(MappedGenerations.open(data / "generations.map")) as generations,
         closing(EmbeddedLogWriter.open(data / "shards")) as writer,
+        closing(EmbeddedUsageStore.open(data / "usage.db")) as usage,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
         rates = RateBook(control.rates, questions, time.monotonic)
         reader = SpoolReader(data / "spool")
-        keeper = Keeper(settings.logs, data, reader, writer, Meter(rates), control, generations, child.metrics)
+        addresses = Addresses(control, generations)
+        accounts = AccountManager(control, generations, writer, usage)
+        keeper = Keeper(settings.logs, data, reader, writer, Meter(rates), addresses, accounts, child.metrics)
         child.ready()
         keeper.run(LastWorker(child, data / "spool"))
 

@@ -39,6 +39,11 @@ class Segment:
         self.in_doubt = False
         """A commit failed and left no transaction behind: only opening anew tells whether it counts."""
 
+    @property
+    def rows(self) -> int:
+        rows: int = self._db.execute("SELECT v FROM meta WHERE key = 'rows'").get
+        return rows
+
     def name(self, kind: int, text: str) -> int:
         """The number of a name; a new one is stored with the next commit."""
         found = self._names.get((kind, text))

@@ -53,6 +53,14 @@ class Shard:
     def positions(self) -> Mapping[str, Position]:
         return self._segment.positions
 
+    @property
+    def rows(self) -> int:
+        return self._segment.rows
+
+    @property
+    def bytes(self) -> int:
+        return sum(extent.bytes for extent in self._segment.extents())
+
     def append(self, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Bodies first, then the rows that point to them."""
         self.dirty = True
@@ -130,6 +138,16 @@ class EmbeddedLogWriter:
         with store_faults(f"opening the logs of {shard.gateway}"):
             found = self._existing(shard)
             return {} if found is None else found.positions
+
+    def rows(self, shard: ShardKey) -> int:
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return 0 if found is None else found.rows
+
+    def bytes(self, shard: ShardKey) -> int:
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return 0 if found is None else found.bytes
 
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         with store_faults(f"storing logs of {shard.gateway}"):

@@ -273,7 +273,7 @@ def test_prices_asked_for_are_bounded_for_clients_choose_their_names(
 def test_a_reader_goes_on_while_a_writer_holds_the_database(control: EmbeddedControlStore, tmp_path: Path):
     blocker = apsw.Connection(str(tmp_path / "control.db"))
     blocker.execute("BEGIN IMMEDIATE")
-    blocker.execute("INSERT INTO accounts VALUES ('half', 'free', 0)")
+    blocker.execute("INSERT INTO accounts (id, plan, created_ms) VALUES ('half', 'free', 0)")
     reader = EmbeddedControlReader.open(tmp_path / "control.db")
     assert reader.account_exists("acme")
     assert not reader.account_exists("half")
