@@ -80,13 +80,14 @@ def latency(rows: Rows) -> str:
     return table(titles, lines)
 
 
-def streams(rows: Rows) -> str:
-    titles = ["contender", "streams", "events/s", "events/s per core", "of nginx", "delay p50 ms", "p99 ms", "peak MB"]
+def streams(rows: Rows, yardstick: str = "nginx") -> str:
+    titles = ["contender", "streams", "events/s", "events/s per core", f"of {yardstick}"]
+    titles += ["delay p50 ms", "p99 ms", "first p50 ms", "peak MB"]
     lines: list[Line] = []
     for name in names(rows):
         pace = [of(rows, name, figure) for figure in ("streams", "events_per_s", "events_per_cpu_s")]
-        delays = [of(rows, name, figure) / 1e3 for figure in ("delay_p50_us", "delay_p99_us")]
-        share = ratio(rows, name, "nginx", "events_per_cpu_s")
+        delays = [of(rows, name, figure) / 1e3 for figure in ("delay_p50_us", "delay_p99_us", "first_p50_us")]
+        share = ratio(rows, name, yardstick, "events_per_cpu_s")
         lines.append([name, *pace, share, *delays, of(rows, name, "rss_peak_mb")])
     return table(titles, lines)
 

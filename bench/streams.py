@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from statistics import median
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 import uvloop
@@ -48,8 +49,25 @@ EVENT_BYTES = len(event(0, 0))
 _STAMP = slice(28, 48)
 
 
+def written_ns(sequence: int, data: bytes) -> int:
+    """When this event was written. Raises BenchFault where one byte of it is not as it was then."""
+    stamp = data[_STAMP]
+    if not stamp.isdigit() or data != event(sequence, int(stamp)):
+        raise BenchFault(f"event {sequence} came back as {data!r}")
+    return int(stamp)
+
+
+class Timing(NamedTuple):
+    """Of one stream, in microseconds."""
+
+    first_us: float
+    """From asking to reading the first event."""
+    delays_us: list[float]
+    """From the writing of each event to its reading."""
+
+
 class Upstream(asyncio.Protocol):
-    """Answers each request with as many events as it asks for in its head, one every so many milliseconds."""
+    """Answers each request with as many events as its head asks for, one at once and one every so many milliseconds."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
@@ -76,8 +94,8 @@ class Upstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._transport.write(HEAD)
         self._sent = 0
-        self._due = asyncio.get_running_loop().time() + self._every_s
-        self._timer = asyncio.get_running_loop().call_at(self._due, self._tick)
+        self._due = asyncio.get_running_loop().time()
+        self._tick()
 
     def _tick(self) -> None:
         if self._sent == self._events:
@@ -93,7 +111,7 @@ class Client(asyncio.Protocol):
     """Asks for one stream, keeps what each read held and when, and judges it once all is over."""
 
     def __init__(self, message: bytes) -> None:
-        self._message = message
+        self._message, self._asked_ns = message, 0
         self._reads: list[tuple[int, bytes]] = []
         self._parser = httptools.HttpResponseParser(self)
         self._body = bytearray()
@@ -102,6 +120,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._asked_ns = time.perf_counter_ns()
         self._transport.write(self._message)
 
     def data_received(self, data: bytes) -> None:
@@ -120,21 +139,30 @@ class Client(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._ended = True
 
-    def delays_us(self, events: int) -> list[float]:
-        """From the writing of each event to its reading. Raises BenchFault where one byte is not as it was written."""
+    def timings(self, events: int) -> list[Timing]:
+        """Raises BenchFault where one byte is not as it was written."""
         delays = []
+        first_ns = 0
         for at_ns, data in self._reads:
             seen = len(self._body) // EVENT_BYTES
             self._parser.feed_data(data)
             for number in range(seen, min(len(self._body) // EVENT_BYTES, events)):
                 written = bytes(self._body[number * EVENT_BYTES : (number + 1) * EVENT_BYTES])
-                stamp = int(written[_STAMP])
-                if written != event(number, stamp):
-                    raise BenchFault(f"event {number} came back as {written!r}")
-                delays.append((at_ns - stamp) / 1e3)
+                delays.append((at_ns - written_ns(number, written)) / 1e3)
+                first_ns = first_ns or at_ns
         if not self._ended or self._parser.get_status_code() != 200 or self._body[events * EVENT_BYTES :] != DONE:
             raise BenchFault(f"a stream came back wrong, its end is {bytes(self._body[-300:])!r}")
-        return delays
+        return [Timing((first_ns - self._asked_ns) / 1e3, delays)]
+
+
+class Reader(Protocol):
+    """A client that has read streams to their ends."""
+
+    def timings(self, events: int) -> list[Timing]: ...
+
+
+Read = Callable[[Contender, int, int, float], Coroutine[None, None, Sequence[Reader]]]
+"""Opens so many streams of so many events, one every so many milliseconds, and reads them to their ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +175,24 @@ class Run:
     """What the measured process would pass on a whole core; 0 for the direct way."""
     delay_p50_us: float
     delay_p99_us: float
+    first_p50_us: float
+    """From asking to reading the first event."""
     rss_peak_mb: float
     rss_after_mb: float
 
 
-def measure(contender: Contender, streams: int, events: int, every_ms: float) -> Run:
+def measure(contender: Contender, streams: int, events: int, every_ms: float, read: Read) -> Run:
     """Opens the streams evenly over one tick, reads them to their ends, and checks every byte."""
     measured = contender.measured()
     wait_until_quiet(measured)
     before = cpu_s(measured)
     with watching_rss(measured) as samples:
         started = time.monotonic()
-        clients = uvloop.run(_read_streams(contender, streams, events, every_ms))
+        clients = uvloop.run(read(contender, streams, events, every_ms))
         took_s = time.monotonic() - started
     spent = cpu_s(measured) - before
-    delays = sorted(delay for client in clients for delay in client.delays_us(events))
+    timings = [timing for client in clients for timing in client.timings(events)]
+    delays = sorted(delay for timing in timings for delay in timing.delays_us)
     return Run(
         contender=contender.name,
         streams=streams,
@@ -170,24 +201,35 @@ def measure(contender: Contender, streams: int, events: int, every_ms: float) ->
         events_per_cpu_s=len(delays) / spent if spent else 0.0,
         delay_p50_us=delays[len(delays) // 2],
         delay_p99_us=delays[len(delays) * 99 // 100],
+        first_p50_us=median(timing.first_us for timing in timings),
         rss_peak_mb=max(samples, default=0.0),
         rss_after_mb=sum(rss_mb(pid) for pid in measured),
     )
 
 
-async def _read_streams(contender: Contender, streams: int, events: int, every_ms: float) -> list[Client]:
+async def by_http(contender: Contender, streams: int, events: int, every_ms: float) -> list[Client]:
+    """Each stream on a connection of its own."""
     loop = asyncio.get_running_loop()
     body = json.dumps({**json.loads(request_body()), "stream": True}).encode()
-    asked: Mapping[str, str] = {"x-bench-events": str(events), "x-bench-every-ms": str(every_ms), **contender.headers}
-    message = head(contender.path, asked, len(body)) + body
+    message = head(contender.path, {**paced(events, every_ms), **contender.headers}, len(body)) + body
     clients = []
     for _ in range(streams):
         _, client = await loop.create_connection(lambda: Client(message), "127.0.0.1", contender.port)
         clients.append(client)
         await asyncio.sleep(every_ms / 1000 / streams)
-    async with asyncio.timeout(events * every_ms / 1000 * 3 + 60):
+    async with asyncio.timeout(patience_s(events, every_ms)):
         await asyncio.gather(*(client.over for client in clients))
     return clients
+
+
+def paced(events: int, every_ms: float) -> dict[str, str]:
+    """The headers that ask the upstream for such a stream."""
+    return {"x-bench-events": str(events), "x-bench-every-ms": str(every_ms)}
+
+
+def patience_s(events: int, every_ms: float) -> float:
+    """How long such a stream may take before it has failed."""
+    return events * every_ms / 1000 * 3 + 60
 
 
 def start_upstream(cores: Cores, folder: Path, stack: ExitStack) -> int:
@@ -207,7 +249,7 @@ def compare(
     for number in range(rounds):
         turn = number % len(contenders)
         for contender in (*contenders[turn:], *contenders[:turn]):
-            runs.append({"round": number, **asdict(measure(contender, streams, events, every_ms))})
+            runs.append({"round": number, **asdict(measure(contender, streams, events, every_ms, by_http))})
     return runs
 
 
