@@ -1,6 +1,6 @@
 """Server-sent events through a gateway: an upstream that writes one event at a time, and clients that time each.
 
-The upstream writes one event per connection and tick, the connections spread evenly over the tick, so that a gateway's
+The upstream writes one event per connection and tick, the connections opened one after the other, so that a gateway's
 read holds one event as a model's does. The processor time a gateway spent, divided by the events it passed, gives the
 events it could pass on a whole core; that is more honest than saturating it, when reads would gather many events.
 """
@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, Self, cast
 
 import httptools
 import uvloop
@@ -161,8 +161,32 @@ class Reader(Protocol):
     def timings(self, events: int) -> list[Timing]: ...
 
 
-Read = Callable[[Contender, int, int, float], Coroutine[None, None, Sequence[Reader]]]
-"""Opens so many streams of so many events, one every so many milliseconds, and reads them to their ends."""
+class Pace(NamedTuple):
+    """So many streams, opened with a pause between, of so many events with a pause between."""
+
+    streams: int
+    events: int
+    every_ms: float
+    apart_ms: float
+
+    @classmethod
+    def at_once(cls, streams: int, events: int, every_ms: float) -> Self:
+        """Opened within about a tick: a pause of less than a millisecond is none to uvloop."""
+        return cls(streams, events, every_ms, every_ms / streams)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What asks the upstream for such a stream."""
+        return {"x-bench-events": str(self.events), "x-bench-every-ms": str(self.every_ms)}
+
+    @property
+    def patience_s(self) -> float:
+        """How long all of it may take before it has failed."""
+        return (self.events * self.every_ms + self.streams * self.apart_ms) / 1000 * 3 + 60
+
+
+Read = Callable[[Contender, Pace], Coroutine[None, None, Sequence[Reader]]]
+"""Opens streams and reads them to their ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,21 +205,21 @@ class Run:
     rss_after_mb: float
 
 
-def measure(contender: Contender, streams: int, events: int, every_ms: float, read: Read) -> Run:
-    """Opens the streams evenly over one tick, reads them to their ends, and checks every byte."""
+def measure(contender: Contender, pace: Pace, read: Read) -> Run:
+    """Opens the streams, reads them to their ends, and checks every byte."""
     measured = contender.measured()
     wait_until_quiet(measured)
     before = cpu_s(measured)
     with watching_rss(measured) as samples:
         started = time.monotonic()
-        clients = uvloop.run(read(contender, streams, events, every_ms))
+        clients = uvloop.run(read(contender, pace))
         took_s = time.monotonic() - started
     spent = cpu_s(measured) - before
-    timings = [timing for client in clients for timing in client.timings(events)]
+    timings = [timing for client in clients for timing in client.timings(pace.events)]
     delays = sorted(delay for timing in timings for delay in timing.delays_us)
     return Run(
         contender=contender.name,
-        streams=streams,
+        streams=pace.streams,
         events=len(delays),
         events_per_s=len(delays) / took_s,
         events_per_cpu_s=len(delays) / spent if spent else 0.0,
@@ -207,29 +231,19 @@ def measure(contender: Contender, streams: int, events: int, every_ms: float, re
     )
 
 
-async def by_http(contender: Contender, streams: int, events: int, every_ms: float) -> list[Client]:
+async def by_http(contender: Contender, pace: Pace) -> list[Client]:
     """Each stream on a connection of its own."""
     loop = asyncio.get_running_loop()
     body = json.dumps({**json.loads(request_body()), "stream": True}).encode()
-    message = head(contender.path, {**paced(events, every_ms), **contender.headers}, len(body)) + body
+    message = head(contender.path, {**pace.headers, **contender.headers}, len(body)) + body
     clients = []
-    for _ in range(streams):
+    for _ in range(pace.streams):
         _, client = await loop.create_connection(lambda: Client(message), "127.0.0.1", contender.port)
         clients.append(client)
-        await asyncio.sleep(every_ms / 1000 / streams)
-    async with asyncio.timeout(patience_s(events, every_ms)):
+        await asyncio.sleep(pace.apart_ms / 1000)
+    async with asyncio.timeout(pace.patience_s):
         await asyncio.gather(*(client.over for client in clients))
     return clients
-
-
-def paced(events: int, every_ms: float) -> dict[str, str]:
-    """The headers that ask the upstream for such a stream."""
-    return {"x-bench-events": str(events), "x-bench-every-ms": str(every_ms)}
-
-
-def patience_s(events: int, every_ms: float) -> float:
-    """How long such a stream may take before it has failed."""
-    return events * every_ms / 1000 * 3 + 60
 
 
 def start_upstream(cores: Cores, folder: Path, stack: ExitStack) -> int:
@@ -245,11 +259,12 @@ def compare(
     contenders: Sequence[Contender], rounds: int, streams: int, events: int, every_ms: float, cores: Cores
 ) -> list[dict[str, object]]:
     os.sched_setaffinity(0, {cores.load})
+    pace = Pace.at_once(streams, events, every_ms)
     runs = []
     for number in range(rounds):
         turn = number % len(contenders)
         for contender in (*contenders[turn:], *contenders[:turn]):
-            runs.append({"round": number, **asdict(measure(contender, streams, events, every_ms, by_http))})
+            runs.append({"round": number, **asdict(measure(contender, pace, by_http))})
     return runs
 
 
