@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 SLUICE = (sys.executable, "-P", "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
 CERTIFICATE = ROOT / "tests" / "journeys" / "localhost.pem"
 """For localhost, with its key, signed by itself."""
+FAMILY = ("sluice: worker 1", "sluice: keeper", "sluice: console")
+"""Its processes are started when the data folder is made, which is after its port is taken."""
 COMPILED = os.environ.get("SLUICE_COMPILED")
 """Where the packages of the compiled build lie; the scripts tell, if there is one of the present sources."""
 
@@ -96,10 +98,10 @@ def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack
     pure = name == "sluice-pure"
     program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data, pure=pure))
     program.wait_for_port(port)
+    program.wait_for_family(FAMILY)
     headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
     if name == "sluice-no-logs":
         headers["cf-aig-collect-log"] = "false"
-    program.wait_for_family(("sluice: worker 1", "sluice: keeper", "sluice: console"))
     if name != "sluice-one-core":
         for title, pid in program.family().items():
             if not title.startswith("sluice: worker"):
