@@ -19,11 +19,16 @@ import bench.latency
 import bench.startup
 import bench.streams
 import bench.throughput
+import bench.websocket.idle
+import bench.websocket.load
+import bench.websocket.streams
+import bench.websocket.ways
 from bench import machine, report
 from bench.contenders import COMPILED, ROOT, Name
 from bench.exchange import reply_body
 from bench.machine import BenchFault, Cores
 from bench.startup import Start
+from bench.streams import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class Plan:
     slow_every_ms: float
     starts: int
     lag_s: float
+    sockets: int
+    requests: int
 
 
 @dataclass(slots=True)
@@ -155,6 +162,56 @@ def keeper(plan: Plan, findings: Findings) -> None:
     findings.judge("reply to visible, p99 ms", lag.p99_ms, "at most", 500)
 
 
+def websocket(plan: Plan, findings: Findings) -> None:
+    """Each on a gateway of its own: what one leaves in a worker's memory is not the next one's."""
+    for number, part in enumerate((idle_websockets, websocket_load, websocket_ways, websocket_streams)):
+        with ExitStack() as stack:
+            part(plan, findings, plan.folder / f"data-websocket-{number}", stack)
+
+
+def idle_websockets(plan: Plan, findings: Findings, data: Path, stack: ExitStack) -> None:
+    bench.websocket.idle.allow_descriptors(plan.sockets)
+    upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+    gateway = bench.contenders.sluice("sluice", upstream, plan.cores, data, stack)
+    idle = bench.websocket.idle.measure(bench.contenders.endpoints(gateway)[1], plan.sockets)
+    findings.raw["websocket, idle"] = asdict(idle)
+    print(f"\n## {idle.sockets:,} idle WebSockets\n\n{report.idle(idle)}", flush=True)
+    findings.judge(f"{idle.sockets:,} idle WebSockets, MB", max(idle.open_mb, idle.used_mb), "at most", 300)
+
+
+def websocket_load(plan: Plan, findings: Findings, data: Path, stack: ExitStack) -> None:
+    upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+    gateway = bench.contenders.sluice("sluice", upstream, plan.cores, data, stack)
+    rows = bench.websocket.load.compare(gateway, plan.rounds, plan.seconds, plan.cores, plan.folder)
+    findings.raw["websocket, throughput"] = rows
+    print(f"\n## Throughput over WebSockets\n\n{report.websocket(rows)}", flush=True)
+    for name in (bench.websocket.load.ONE, bench.websocket.load.MANY):
+        findings.judge(f"{name}, requests/s", report.of(rows, name, "requests_per_s"), "at least", 8_000)
+
+
+def websocket_ways(plan: Plan, findings: Findings, data: Path, stack: ExitStack) -> None:
+    upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+    gateway = bench.contenders.sluice("sluice", upstream, plan.cores, data, stack)
+    rows = bench.websocket.ways.compare(gateway, plan.rounds, plan.requests, plan.cores, plan.folder)
+    findings.raw["websocket, ways"] = rows
+    print(
+        f"\n## {plan.requests:,} requests, {bench.websocket.ways.AT_ONCE} at a time\n\n{report.ways(rows)}", flush=True
+    )
+
+
+def websocket_streams(plan: Plan, findings: Findings, data: Path, stack: ExitStack) -> None:
+    upstream = bench.streams.start_upstream(plan.cores, plan.folder, stack)
+    gateway = bench.contenders.sluice("sluice", upstream, plan.cores, data, stack)
+    for title, pace in (
+        ("at once", Pace.at_once(plan.streams, plan.stream_events, 10)),
+        ("11 ms apart", Pace(plan.streams, plan.stream_events, 10, 11)),
+    ):
+        rows = bench.websocket.streams.compare(gateway, plan.rounds, pace)
+        findings.raw[f"websocket, streams {title}"] = rows
+        shown = report.streams(rows, bench.websocket.streams.HTTP)
+        print(f"\n## Streams over WebSockets, opened {title}, an event every 10 ms\n\n{shown}", flush=True)
+
+
 PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "throughput": throughput,
     "endpoints": endpoints,
@@ -162,10 +219,11 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "streams": streams,
     "start": start,
     "keeper": keeper,
+    "websocket": websocket,
 }
 EVERYONE = ("nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs")
 QUICK = ("nginx", "sluice")
-OF_SLUICE_ALONE = {"endpoints", "start", "keeper"}
+OF_SLUICE_ALONE = {"endpoints", "start", "keeper", "websocket"}
 
 
 def main() -> int:
@@ -227,6 +285,8 @@ def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
         slow_every_ms=100 if quick else 1000,
         starts=1 if quick else 5,
         lag_s=2 if quick else 10,
+        sockets=500 if quick else 10_000,
+        requests=200 if quick else 1000,
     )
 
 

@@ -16,6 +16,10 @@ from bench.machine import BenchFault, Cores, Program, free_port, pin
 
 ROOT = Path(__file__).parent.parent
 SLUICE = (sys.executable, "-P", "-c", "import sys; from sluice.cli.main import main; sys.exit(main())")
+CERTIFICATE = ROOT / "tests" / "journeys" / "localhost.pem"
+"""For localhost, with its key, signed by itself."""
+FAMILY = ("sluice: worker 1", "sluice: keeper", "sluice: console")
+"""Its processes are started when the data folder is made, which is after its port is taken."""
 COMPILED = os.environ.get("SLUICE_COMPILED")
 """Where the packages of the compiled build lie; the scripts tell, if there is one of the present sources."""
 
@@ -94,10 +98,10 @@ def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack
     pure = name == "sluice-pure"
     program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data, pure=pure))
     program.wait_for_port(port)
+    program.wait_for_family(FAMILY)
     headers = {"cf-aig-authorization": f"Bearer {make_token(data)}"}
     if name == "sluice-no-logs":
         headers["cf-aig-collect-log"] = "false"
-    program.wait_for_family(("sluice: worker 1", "sluice: keeper", "sluice: console"))
     if name != "sluice-one-core":
         for title, pid in program.family().items():
             if not title.startswith("sluice: worker"):
@@ -161,6 +165,18 @@ PROXY = """
         }}
     }}
 """
+TLS = """
+    map $http_upgrade $connection_header {{ default upgrade; "" ""; }}
+    upstream up {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} ssl backlog=4096;
+        ssl_certificate {certificate}; ssl_certificate_key {certificate};
+        location / {{
+            proxy_pass http://up; proxy_http_version 1.1; proxy_read_timeout 600s; proxy_buffering off;
+            proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_header;
+        }}
+    }}
+"""
 INSTANT = """
     server {{
         listen 127.0.0.1:{port} backlog=4096;
@@ -186,6 +202,13 @@ def instant_upstream(reply: str, cores: Cores, folder: Path, stack: ExitStack) -
     port = free_port()
     nginx("upstream", INSTANT.format(port=port, reply=reply), port, cores.load, folder, stack)
     return port
+
+
+def tls_front(behind: int, cores: Cores, folder: Path, stack: ExitStack) -> tuple[int, Program]:
+    """An nginx on the load's core that takes TLS off for what listens on a port; returns its own port too."""
+    port = free_port()
+    inside = TLS.format(upstream=behind, port=port, certificate=CERTIFICATE)
+    return port, nginx("tls", inside, port, cores.load, folder, stack)
 
 
 def _nginx(upstream: int, cores: Cores, folder: Path, stack: ExitStack) -> Contender:

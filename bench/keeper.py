@@ -38,7 +38,7 @@ def drain(contender: Contender, cores: Cores, folder: Path) -> Drain:
     stored = asyncio.run(total_logs(contender))
     os.kill(keeper, signal.SIGSTOP)
     try:
-        run_wrk(contender, 64, BURST_S, cores, folder)
+        run_wrk(contender, 64, BURST_S, cores=cores, folder=folder)
         before = cpu_s([keeper])
         started = time.monotonic()
     finally:

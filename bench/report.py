@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
+from bench.websocket.idle import Run as Idle
+
 Rows = Sequence[dict[str, Any]]
 """Raw measurements as they go to JSON."""
 
@@ -61,6 +63,46 @@ def throughput(rows: Rows, yardstick: str = "nginx") -> str:
     return table(titles, lines)
 
 
+def websocket(rows: Rows) -> str:
+    """Beside the throughput how much of their cores gateway and client used: only one that is full is the limit."""
+    yardstick = names(rows)[0]
+    titles = [
+        "way",
+        "req/s",
+        "of the first",
+        "p50 ms",
+        "p99 ms",
+        "CPU us",
+        "gateway's core",
+        "client's core",
+        "peak MB",
+    ]
+    lines: list[Line] = []
+    for name in names(rows):
+        share = ratio(rows, name, yardstick, "requests_per_s")
+        rest = [of(rows, name, figure) for figure in ("gateway_busy", "client_busy", "rss_peak_mb")]
+        times = [of(rows, name, figure) for figure in ("p50_ms", "p99_ms")]
+        lines.append([name, of(rows, name, "requests_per_s"), share, *times, _cpu_us(rows, name, max), *rest])
+    return table(titles, lines)
+
+
+def idle(run: Idle) -> str:
+    lines: list[Line] = [
+        ["worker before, MB", run.before_mb],
+        ["with all of them open, MB", run.open_mb],
+        ["all idle again after a request each, MB", run.used_mb],
+        ["opened a second, by one client", run.opened_per_s],
+        ["CPU us of an opening", run.cpu_us_per_opening],
+    ]
+    return table(["what", "figure"], lines)
+
+
+def ways(rows: Rows) -> str:
+    titles = ["way", "total s", "p50 ms", "p99 ms", "client CPU us", "worker CPU us", "TLS CPU us"]
+    figures = ["total_s", "p50_ms", "p99_ms", "client_us", "worker_us", "front_us"]
+    return table(titles, [[name, *(of(rows, name, figure) for figure in figures)] for name in names(rows)])
+
+
 def _cpu_us(rows: Rows, contender: str, fold: Callable[[Iterable[float]], float]) -> float:
     own = [fold(row["cpu_ms_per_request"].values()) * 1e3 for row in rows if row["contender"] == contender]
     return median(own) if own else float("nan")
@@ -80,13 +122,14 @@ def latency(rows: Rows) -> str:
     return table(titles, lines)
 
 
-def streams(rows: Rows) -> str:
-    titles = ["contender", "streams", "events/s", "events/s per core", "of nginx", "delay p50 ms", "p99 ms", "peak MB"]
+def streams(rows: Rows, yardstick: str = "nginx") -> str:
+    titles = ["contender", "streams", "events/s", "events/s per core", f"of {yardstick}"]
+    titles += ["delay p50 ms", "p99 ms", "first p50 ms", "peak MB"]
     lines: list[Line] = []
     for name in names(rows):
         pace = [of(rows, name, figure) for figure in ("streams", "events_per_s", "events_per_cpu_s")]
-        delays = [of(rows, name, figure) / 1e3 for figure in ("delay_p50_us", "delay_p99_us")]
-        share = ratio(rows, name, "nginx", "events_per_cpu_s")
+        delays = [of(rows, name, figure) / 1e3 for figure in ("delay_p50_us", "delay_p99_us", "first_p50_us")]
+        share = ratio(rows, name, yardstick, "events_per_cpu_s")
         lines.append([name, *pace, share, *delays, of(rows, name, "rss_peak_mb")])
     return table(titles, lines)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders import make_token, start_sluice
+from bench.contenders import FAMILY, make_token, start_sluice
 from bench.exchange import head, reply_body, request_body
 from bench.machine import BenchFault, Cores, free_port, rss_mb
 
@@ -23,6 +23,7 @@ def measure(upstream: int, cores: Cores, data: Path, rounds: int, *, pure: bool 
     port = free_port()
     with start_sluice(upstream, port, cores.gateway, data, pure=pure) as program:
         program.wait_for_port(port)
+        program.wait_for_family(FAMILY)
         token = make_token(data)
     starts = []
     for _ in range(rounds):

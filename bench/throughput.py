@@ -1,10 +1,14 @@
 """Closed-loop throughput by wrk, every reply compared with the one expected."""
 
 import json
+import os
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.contenders import Contender
 from bench.exchange import reply_body
@@ -33,6 +37,24 @@ end
 """
 
 
+class Load(NamedTuple):
+    """What a client did, and how long it took."""
+
+    requests: int
+    duration_us: int
+    p50_us: int
+    p99_us: int
+
+
+class Way(NamedTuple):
+    """A contender as it is called, and the client that calls it for so many seconds."""
+
+    name: str
+    contender: Contender
+    connections: int
+    drive: Callable[[float], Load]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One contender under full load for a few seconds."""
@@ -49,32 +71,46 @@ class Run:
     """Right after the load, by the title of the process."""
     rss_peak_mb: float
     """Of the measured processes together, while under load."""
+    gateway_busy: float
+    """The part of its core that the gateway used under load; where it is not 1, something else was the limit."""
+    client_busy: float
 
 
-def measure(contender: Contender, connections: int, duration_s: float, cores: Cores, folder: Path) -> Run:
-    family = contender.processes()
+def measure(way: Way, duration_s: float) -> Run:
+    contender = way.contender
+    family, measured = contender.processes(), contender.measured()
     pids = list(family.values())
     before = {title: cpu_s([pid]) for title, pid in family.items()}
-    with watching_rss(contender.measured()) as samples:
-        result = run_wrk(contender, connections, duration_s, cores, folder)
+    began, own, of_client = time.monotonic(), cpu_s(measured), _client_cpu_s()
+    with watching_rss(measured) as samples:
+        load = way.drive(duration_s)
+    took_s = time.monotonic() - began
+    gateway_busy, client_busy = (cpu_s(measured) - own) / took_s, (_client_cpu_s() - of_client) / took_s
     rss = {title: rss_mb(pid) for title, pid in family.items()}
     wait_until_quiet(pids)
     spent = {title: cpu_s([pid]) - before[title] for title, pid in family.items()}
-    requests = result["requests"]
     return Run(
-        contender=contender.name,
-        connections=connections,
-        requests=requests,
-        requests_per_s=requests / result["duration_us"] * 1e6,
-        p50_ms=result["p50_us"] / 1e3,
-        p99_ms=result["p99_us"] / 1e3,
-        cpu_ms_per_request={title: seconds * 1e3 / requests for title, seconds in spent.items()},
+        contender=way.name,
+        connections=way.connections,
+        requests=load.requests,
+        requests_per_s=load.requests / load.duration_us * 1e6,
+        p50_ms=load.p50_us / 1e3,
+        p99_ms=load.p99_us / 1e3,
+        cpu_ms_per_request={title: seconds * 1e3 / load.requests for title, seconds in spent.items()},
         rss_mb=rss,
         rss_peak_mb=max(samples, default=0.0),
+        gateway_busy=gateway_busy,
+        client_busy=client_busy,
     )
 
 
-def run_wrk(contender: Contender, connections: int, duration_s: float, cores: Cores, folder: Path) -> dict[str, int]:
+def _client_cpu_s() -> float:
+    """Of this process, and of those that it started and that have ended, as wrk has."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def run_wrk(contender: Contender, connections: int, duration_s: float, *, cores: Cores, folder: Path) -> Load:
     """Runs wrk on the load's core. Raises BenchFault where one reply was not the one expected."""
     script = folder / f"{contender.name}.lua"
     table = ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in contender.headers.items())
@@ -96,19 +132,28 @@ def run_wrk(contender: Contender, connections: int, duration_s: float, cores: Co
         raise BenchFault(f"{contender.name} gave {result['wrong']} wrong replies:\n{done.stderr[:2000]}")
     if not result["requests"]:
         raise BenchFault(f"{contender.name} answered nothing")
-    return result
+    return Load(*(result[field] for field in Load._fields))
+
+
+def by_wrk(contender: Contender, connections: int, cores: Cores, folder: Path) -> Way:
+    drive = partial(run_wrk, contender, connections, cores=cores, folder=folder)
+    return Way(contender.name, contender, connections, drive)
 
 
 def compare(
     contenders: Sequence[Contender], connections: int, rounds: int, duration_s: float, cores: Cores, folder: Path
 ) -> list[dict[str, object]]:
-    """All contenders in turn, as often as there are rounds; a first short run warms each up and is not counted."""
-    for contender in contenders:
-        run_wrk(contender, connections, 1, cores, folder)
-        wait_until_quiet(list(contender.processes().values()))
+    return in_turn([by_wrk(contender, connections, cores, folder) for contender in contenders], rounds, duration_s)
+
+
+def in_turn(ways: Sequence[Way], rounds: int, duration_s: float) -> list[dict[str, object]]:
+    """All of them in turn, as often as there are rounds; a first short run warms each up and is not counted."""
+    for way in ways:
+        way.drive(1)
+        wait_until_quiet(list(way.contender.processes().values()))
     runs = []
     for number in range(rounds):
-        turn = number % len(contenders)
-        for contender in (*contenders[turn:], *contenders[:turn]):
-            runs.append({"round": number, **asdict(measure(contender, connections, duration_s, cores, folder))})
+        turn = number % len(ways)
+        for way in (*ways[turn:], *ways[:turn]):
+            runs.append({"round": number, **asdict(measure(way, duration_s))})
     return runs

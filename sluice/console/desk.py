@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
-from sluice.storage.ports import ControlStore, LogReader
+from sluice.storage.ports import ControlStore, LogReader, UsageReader
 from sluice.values.settings import Settings
 
 Given = ParamSpec("Given")
@@ -27,12 +27,14 @@ class Desk:
         self,
         control: ControlStore,
         logs: LogReader,
+        usage: UsageReader,
         *,
         settings: Settings,
         providers: frozenset[str],
     ) -> None:
         self.control = control
         self.logs = logs
+        self.usage = usage
         self.settings = settings
         self.providers = providers
         self.wanted = WantedPrices()

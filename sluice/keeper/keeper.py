@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sluice.journal import fields
+from sluice.keeper.account_manager import AccountManager
 from sluice.keeper.addresses import Addresses
 from sluice.keeper.alone import alone
 from sluice.keeper.crash_note import CrashNote
@@ -24,7 +25,7 @@ from sluice.spool.frames import FrameError, LogFrame, decode_log_frame, tells_of
 from sluice.spool.layout import Side, side_path, spool_bytes
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.marks import Marks
-from sluice.storage.ports import ControlReader, Generations, LogWriter, StoreFault
+from sluice.storage.ports import LogWriter, StoreFault
 from sluice.values.ids import wall_ms
 from sluice.values.log import Blob, NewLog, Position, ShardKey, SideFile
 from sluice.values.settings import LogSettings
@@ -63,14 +64,13 @@ class Keeper:
         reader: SpoolReader,
         writer: LogWriter,
         meter: Meter,
-        control: ControlReader,
-        generations: Generations,
+        addresses: Addresses,
+        accounts: AccountManager,
+        retention: Retention,
         metrics: Metrics,
     ) -> None:
         self._settings, self._data, self._reader, self._writer, self._meter = settings, data, reader, writer, meter
-        self._control = control
-        self._addresses = Addresses(control, generations)
-        self._retention = Retention(control, writer, metrics)
+        self._addresses, self._accounts, self._retention = addresses, accounts, retention
         self._metrics = metrics
         self._stored = metrics.counter("sluice_logs_stored_total", "Logs stored.")
         self._lag = metrics.histogram("sluice_log_lag_seconds", "From the end of a reply to its log.", LAG_BUCKETS)
@@ -113,6 +113,7 @@ class Keeper:
         now_s = time.monotonic()
         self._intake.read(now_s)
         self._store_due(now_s)
+        self._report(lambda: self._accounts.report_due(now_s))
         if now_s >= self._settle_at:
             self._settle_at = now_s + self._settings.sync_s
             self._settle()
@@ -136,6 +137,7 @@ class Keeper:
         if left := self._intake.queued:
             _log.error("logs stay in the spool", extra=fields(logs=left))
         self._settle()
+        self._report(self._accounts.report)
 
     # --- storing
 
@@ -224,16 +226,20 @@ class Keeper:
         for work, frame in frames:
             work.side_files = _side_files(work, frame)
         if shard is None:
-            self._count_dropped(first, len(frames))
+            self._count_dropped(first, len(frames), "gateway_deleted")
             self._unfinished.end(frames)
             return
         known = self._writer.positions(shard)
         if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known)]:
+            admitted = self._accounts.admitted(shard, len(fresh), time.monotonic())
             self._note.metering()
-            logs = self._all_metered(fresh)
+            logs = self._all_metered(fresh[:admitted])
             self._note.storing()
-            ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in fresh]
+            ended = fresh[:admitted]
+            ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in ended]
             self._append(shard, logs, {work.spool: work.span[1] for work, _ in fresh}, ends)
+            if admitted < len(fresh):
+                self._count_dropped(first, len(fresh) - admitted, "quota")
         self._unfinished.end(frames)
 
     def _all_metered(self, frames: list[tuple[Work, LogFrame]]) -> list[NewLog]:
@@ -247,9 +253,11 @@ class Keeper:
         return logs
 
     def _append(self, shard: ShardKey, logs: list[NewLog], reached: dict[str, Position], ends: list[int]) -> None:
-        self._stored.add(self._writer.append(shard, logs, reached))
-        self._retention.grown(shard)
+        stored = self._writer.append(shard, logs, reached)
         self._unsynced = True
+        self._stored.add(stored)
+        self._accounts.stored(shard, stored)
+        self._retention.grown(shard)
         now_ms, observe = wall_ms(), self._lag.observe
         for end_ms in ends:
             observe((now_ms - end_ms) / 1000)
@@ -305,13 +313,13 @@ class Keeper:
             _log.error("frame lost", extra=fields(spool=work.spool, error=str(error)))
             self._bad.add()
 
-    def _count_dropped(self, frame: LogFrame, count: int) -> None:
+    def _count_dropped(self, frame: LogFrame, count: int, reason: str) -> None:
         self._metrics.counter(
             "sluice_logs_dropped_total",
             "Logs that were lost, by gateway and reason.",
             account=frame.exchange.account,
             gateway=frame.gateway_id.hex(),
-            reason="gateway_deleted",
+            reason=reason,
         ).add(count)
 
     # --- settling
@@ -329,7 +337,7 @@ class Keeper:
         try:
             self._clean(moved)
             self._drop_deleted()
-            self._retention.enforce()
+            self._retention.enforce(time.monotonic())
             self._writer.tend()
         except (OSError, StoreFault) as error:
             _log.error("leftovers not removed", extra=fields(error=str(error)))
@@ -355,7 +363,9 @@ class Keeper:
         for frame in given_up:
             shard = self._addresses.shard(frame.gateway_id, frame.exchange.account)
             if shard is None:
-                self._count_dropped(frame, 1)
+                self._count_dropped(frame, 1, "gateway_deleted")
+            elif not self._accounts.admitted(shard, 1, time.monotonic()):
+                self._count_dropped(frame, 1, "quota")
             else:
                 log = NewLog(self._meter.entry(frame.exchange, None, None), None, None)
                 shards.setdefault(shard, []).append(log)
@@ -364,10 +374,19 @@ class Keeper:
         self._unfinished.forget(given_up)
         return bool(given_up)
 
+    def _report(self, report: Callable[[], None]) -> None:
+        """What a gateway has stored is told for people to see; no log waits for that."""
+        try:
+            report()
+        except StoreFault as error:
+            self._faults.add()
+            _log.error("usage not reported", extra=fields(error=str(error)))
+
     def _drop_deleted(self) -> None:
         """Deleted gateways' logs go. They are asked for again until they are gone."""
         for shard in self._addresses.newly_deleted():
             self._writer.drop(shard)
+            self._accounts.dropped(shard)
             self._addresses.dropped(shard)
 
     def _clean(self, moved: dict[str, Position]) -> None:

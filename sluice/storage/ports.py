@@ -5,11 +5,12 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
 from sluice.values.rates import Rates
 from sluice.values.secret import Secret
-from sluice.values.tenancy import Account, Gateway, Permission, Plan, Token, TokenRecord
+from sluice.values.tenancy import Account, Gateway, Permission, Token, TokenRecord
 
 OrderBy = Literal["created_at", "provider", "model", "model_type", "success", "cached"]
 
@@ -23,7 +24,7 @@ class Keep(msgspec.Struct, frozen=True):
 
     rows: int | None = None
     bytes: int | None = None
-    """Whole segments go for it, so up to a sixteenth less may be left."""
+    """Of bodies. Whole segments go for it, so up to a sixteenth less may be left."""
     since_ms: int | None = None
     """Logs whose time is before it go."""
 
@@ -53,11 +54,11 @@ class LogWriter(Protocol):
         ...
 
     def rows(self, shard: ShardKey) -> int:
-        """How many logs it holds."""
+        """How many logs are stored."""
         ...
 
     def bytes(self, shard: ShardKey) -> int:
-        """How much of the disk it takes, those of removed logs included that are not free yet."""
+        """What bodies take on the disk: a removed log's too, until the last one of its segment goes."""
         ...
 
     def trim(self, shard: ShardKey, keep: Keep) -> int:
@@ -148,12 +149,20 @@ class ControlReader(Protocol):
         """Every provider's models that the price list names, in the order of their names."""
         ...
 
+    def quota(self, gateway_id: bytes) -> Quota | None:
+        """How much may be stored for the gateway with this immutable id, None where there is none."""
+        ...
+
+    def shards(self, account: str) -> list[ShardKey]:
+        """Those of all gateways of an account."""
+        ...
+
     def deleted_gateways(self) -> list[ShardKey]:
         """Gateways whose logs are to be dropped. Only what is listed here may be: a missing row proves nothing."""
         ...
 
-    def log_limits(self) -> Mapping[ShardKey, int]:
-        """Gateways whose oldest logs go past so many. The same object for as long as nothing has changed."""
+    def retained_shards(self) -> Sequence[ShardKey]:
+        """Of gateways that lose logs, by number or by age. The same object for as long as nothing has changed."""
         ...
 
     def close(self) -> None: ...
@@ -165,6 +174,14 @@ class NotThere(Exception):
 
 class AlreadyThere(Exception):
     """The account or gateway to be made exists."""
+
+
+class TooMany(Exception):
+    """The account has as many gateways as it is entitled to."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(str(most))
+        self.most = most
 
 
 class NewToken(msgspec.Struct, frozen=True):
@@ -197,6 +214,10 @@ class ControlStore(ControlReader, Protocol):
 
     def create_account(self, account: str, plan: Plan) -> Account: ...
 
+    def change_account(self, account: str, change: Callable[[Account], Account]) -> Account:
+        """Stores what `change` makes of plan and entitlement."""
+        ...
+
     def delete_account(self, account: str) -> Account:
         """Its gateways and tokens go with it."""
         ...
@@ -207,7 +228,9 @@ class ControlStore(ControlReader, Protocol):
         """Those whose name contains `search`."""
         ...
 
-    def create_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord: ...
+    def create_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
+        """Raises TooMany where the account is not entitled to one more."""
+        ...
 
     def change_gateway(
         self, account: str, name: str, change: Callable[[GatewayConfig], GatewayConfig]
@@ -248,6 +271,37 @@ class ControlStore(ControlReader, Protocol):
     def put_rates(self, asked: Iterable[tuple[str, str, Rates | None]]) -> None:
         """Keeps the prices of models that were asked for, of a bounded number; None: the list does not know it."""
         ...
+
+
+class GatewayUsage(NamedTuple):
+    """What one gateway has stored, and how many logs were not stored because of its quota."""
+
+    shard: ShardKey
+    rows: int
+    bytes: int
+    refused: int
+
+
+class UsageStore(Protocol):
+    """Keeps what the keeper reports, for people to see. Nothing is decided by it."""
+
+    def report(self, usage: Sequence[GatewayUsage]) -> None:
+        """Replaces rows and bytes, adds what was refused since the last report."""
+        ...
+
+    def forget(self, shard: ShardKey) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class UsageReader(Protocol):
+    """Reads what was reported, from any process."""
+
+    def of(self, account: str) -> Mapping[str, GatewayUsage]:
+        """By the gateway's immutable id in 32 hex digits."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Generations(Protocol):

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from sluice.values.entitlement import AS_PLANNED, Entitlement, OwnEntitlement, Plan, entitled
 from sluice.values.request import ONE_TRY, RetryPolicy
 
 Permission = Literal["run", "read", "edit", "metadata_read"]
@@ -16,8 +17,6 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 TOKEN_PREFIX = "sluice_"
 """All our tokens begin so: secret scanners look for it, and what begins so never goes to a provider."""
 
-Plan = Literal["unlimited", "paid", "free"]
-
 
 class Account(msgspec.Struct, frozen=True):
     """A tenant; `id` is its public name in URLs."""
@@ -25,6 +24,11 @@ class Account(msgspec.Struct, frozen=True):
     id: str
     plan: Plan
     created_ms: int
+    own: OwnEntitlement = AS_PLANNED
+
+    @property
+    def entitlement(self) -> Entitlement:
+        return entitled(self.plan, self.own)
 
 
 class Gateway(msgspec.Struct, frozen=True):

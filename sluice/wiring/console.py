@@ -16,6 +16,7 @@ from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.wiring.workers_gone import draining_after_workers
 
 PRICES: Final = (
@@ -36,7 +37,8 @@ async def run_console(child: Child) -> None:
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(Desk(control, logs, settings=settings, providers=SLUGS)) as desk,
+        closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
+        closing(Desk(control, logs, usage, settings=settings, providers=SLUGS)) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")

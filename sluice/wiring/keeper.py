@@ -13,14 +13,19 @@ import msgspec
 
 from sluice.child import BEAT_S, Child
 from sluice.journal import fields
+from sluice.keeper.account_manager import AccountManager
+from sluice.keeper.addresses import Addresses
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import RateBook
+from sluice.keeper.retention import Retention
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.supervisor.lock import held_spools, is_held
+from sluice.values.ids import wall_ms
 from sluice.wiring.unix_http import UnixConnection
 
 WORKERS_DRAIN_S: Final = 60.0
@@ -39,11 +44,17 @@ def run_keeper(child: Child) -> None:
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(MappedGenerations.open(data / "generations.map")) as generations,
         closing(EmbeddedLogWriter.open(data / "shards")) as writer,
+        closing(EmbeddedUsageStore.open(data / "usage.db")) as usage,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
         rates = RateBook(control.rates, questions, time.monotonic)
         reader = SpoolReader(data / "spool")
-        keeper = Keeper(settings.logs, data, reader, writer, Meter(rates), control, generations, child.metrics)
+        addresses = Addresses(control, generations)
+        accounts = AccountManager(control, generations, writer, usage)
+        retention = Retention(control, accounts, writer, child.metrics, wall_ms)
+        keeper = Keeper(
+            settings.logs, data, reader, writer, Meter(rates), addresses, accounts, retention, child.metrics
+        )
         child.ready()
         keeper.run(LastWorker(child, data / "spool"))
 

@@ -11,6 +11,7 @@ from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.values.settings import Settings
 
 Message = MutableMapping[str, Any]
@@ -22,7 +23,8 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
-        closing(Desk(control, logs, settings=settings, providers=SLUGS)) as desk,
+        closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
+        closing(Desk(control, logs, usage, settings=settings, providers=SLUGS)) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

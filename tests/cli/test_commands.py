@@ -78,6 +78,21 @@ def test_accounts_keep_their_gateways_apart(data: Path):
     assert told(data, "account", "delete", "acme", "--yes")["id"] == "acme"
 
 
+def test_an_account_may_have_what_its_plan_says_or_what_it_is_given(data: Path):
+    told(data, "account", "create", "acme", "--plan", "free")
+    told(data, "gateway", "create", "mine", "--account", "acme")
+    changed = told(data, "account", "change", "acme", "--limit", "gateways=1", "--limit", "account_rows=none")
+    assert (changed["entitlement"]["gateways"], changed["entitlement"]["account_rows"]) == (1, None)
+    said = refused(data, "gateway", "create", "second", "--account", "acme")
+    assert "The account may have no more than 1 gateways" in said
+    shown = sluice(data, "account", "show", "acme").stdout
+    assert "acme: plan free\n  gateways: 1\n" in shown
+    assert "account rows: no limit" in shown
+    assert [one["gateway"] for one in told(data, "account", "show", "acme")["usage"]["gateways"]] == ["mine"]
+    changed = told(data, "account", "change", "acme", "--plan", "paid", "--as-planned")
+    assert (changed["plan"], changed["entitlement"]["gateways"]) == ("paid", 20)
+
+
 def test_lists_longer_than_a_page_are_whole(data: Path):
     for number in range(51):
         told(data, "token", "create", "--name", str(number))

@@ -15,6 +15,7 @@ from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
 from sluice.values.ids import Mint
@@ -77,7 +78,8 @@ def control(settings: Settings, generations: MappedGenerations) -> Iterator[Embe
 def desk(settings: Settings, control: EmbeddedControlStore) -> Iterator[Desk]:
     with (
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
-        closing(Desk(control, logs, settings=settings, providers=SLUGS)) as opened,
+        closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
+        closing(Desk(control, logs, usage, settings=settings, providers=SLUGS)) as opened,
     ):
         yield opened
 

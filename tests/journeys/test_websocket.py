@@ -179,54 +179,6 @@ async def test_a_host_of_its_own_has_its_websocket_at_the_root(start_gateway: An
         assert (await client.ask(step()))[0]["response"]["object"] == "chat.completion"
 
 
-# --- what the upgrade asks for, the request, and the gateway
-
-OPTIONS: dict[str, tuple[str, str, str, Any, Any]] = {
-    "cf-aig-metadata": ('{"team":"session"}', '{"team":"own"}', "metadata", {"team": "session"}, {"team": "own"}),
-    "cf-aig-event-id": ("session", "own", "event_id", "session", "own"),
-    "cf-aig-custom-cost": ('{"total_cost":1}', '{"total_cost":2}', "cost", 1, 2),
-}
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-async def test_an_option_of_the_session_holds_until_a_request_has_its_own(gateway: Any, talk: Any, option: str):
-    session, own, field, wanted, wanted_own = OPTIONS[option]
-    async with talk(gateway, headers={**gateway.auth, option: session}) as client:
-        for headers, value in (({}, wanted), ({option: own}, wanted_own), ({}, wanted)):
-            await client.send({"type": "universal.create", "request": step(headers=headers)})
-            message = await client.next()
-            assert gateway.log(message["metadata"]["logId"])[field] == value
-            if field == "event_id":
-                assert message["metadata"]["eventId"] == value
-
-
-async def test_retries_are_the_gateways_the_sessions_or_the_requests_own(gateway: Any, talk: Any, marker: str):
-    fields = {"id": "retrying", "authentication": True, "cache_invalidate_on_update": False, "cache_ttl": 0}
-    fields |= {"collect_logs": True, "rate_limiting_interval": 0, "rate_limiting_limit": 0, "retry_max_attempts": 2}
-    assert gateway.manage("POST", "/gateways", json=fields).status_code == 200
-    path, failing = "/v1/local/retrying", "gpt~status-500"
-
-    async def attempts(client: Any, **own: Any) -> int:
-        [message] = await client.ask(step(failing, **own))
-        return int(gateway.log(message["metadata"]["logId"], "retrying")["attempts"])
-
-    async with talk(gateway, path) as client:
-        assert await attempts(client) == 2
-        assert await attempts(client, headers={"cf-aig-max-attempts": 3}) == 3
-    async with talk(gateway, path, {**gateway.auth, "cf-aig-max-attempts": "4"}) as client:
-        assert await attempts(client) == 4
-        assert await attempts(client, headers={"cf-aig-max-attempts": 1}) == 1
-        assert await attempts(client, config={"maxAttempts": 5}, headers={"cf-aig-max-attempts": 1}) == 5
-
-
-async def test_what_is_not_to_be_logged_has_no_log_id(gateway: Any, talk: Any):
-    async with talk(gateway, headers={**gateway.auth, "cf-aig-collect-log": "false"}) as client:
-        [quiet] = await client.ask(step())
-        assert "logId" not in quiet["metadata"]
-        [loud] = await client.ask(step(headers={"cf-aig-collect-log": True}))
-        assert gateway.log(loud["metadata"]["logId"])["request_type"] == "websocket"
-
-
 # --- cancelling, and leaving
 
 

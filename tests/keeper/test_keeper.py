@@ -7,36 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable
 
-import msgspec
 import pytest
 
-from sluice.keeper.keeper import Keeper
-from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import PricePending
-from sluice.metrics import Metrics
 from sluice.spool.layout import file_path, file_seqs, side_files
-from sluice.spool.reader import SpoolReader
-from sluice.spool.writer import SpoolWriter
-from sluice.storage.embedded.control import EmbeddedControlStore
-from sluice.storage.embedded.generations import MappedGenerations, create_generations
-from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import LogQuery, Side
-from sluice.values.exchange import Exchange
-from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
-from sluice.values.ids import wall_ms
-from sluice.values.log import LogEntry, NewLog, ShardKey
+from sluice.values.log import ShardKey
 from sluice.values.rates import Rates
-from sluice.values.settings import LogSettings, SpoolSettings
+from sluice.values.settings import LogSettings
 from sluice.values.tenancy import Gateway
 
 QUESTION = b'{"model":"gpt-4o-mini","messages":[]}'
 ANSWER = b'{"id":"chatcmpl-1","model":"gpt-4o-mini","usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}'
-
 Price = Callable[[str, str], Rates | None]
 
 
@@ -44,124 +27,7 @@ def shard_of(gateway: Gateway) -> ShardKey:
     return ShardKey(gateway.account, gateway.id.hex())
 
 
-class House:
-    """A data folder with a gateway in it, a worker's end of the spool, and as many lives of a keeper as it takes."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        create_generations(data / "generations.map")
-        self.generations = MappedGenerations.open(data / "generations.map", writable=True)
-        self.control = EmbeddedControlStore.open_for_writing(data / "control.db", self.generations)
-        self.control.first_start()
-        self.gateway = self.gateway_named("default")
-        self.metrics = Metrics.unseen()
-        self.reader = EmbeddedLogReader(data / "shards")
-        self.settings = LogSettings(sync_s=0.05)
-        self._writer: SpoolWriter | None = None
-
-    def gateway_named(self, name: str) -> Gateway:
-        if self.control.gateway("local", name) is None:
-            self.control.create_gateway("local", name, DEFAULT_GATEWAY_CONFIG)
-        gateway = self.control.gateway("local", name)
-        assert gateway is not None
-        return gateway
-
-    @property
-    def worker(self) -> SpoolWriter:
-        if self._writer is None:
-            self._writer = SpoolWriter.open(self.data / "spool", SpoolSettings(file_bytes=100_000), self.metrics)
-        return self._writer
-
-    def worker_ends(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def put(
-        self,
-        gateway: Gateway | None = None,
-        request: bytes = QUESTION,
-        response: bytes = ANSWER,
-        payload: bool = True,
-        log_id: str = "",
-        provider: str = "openai",
-    ) -> str:
-        gateway = gateway or self.gateway
-        log_id = log_id or self.worker.mint.mint()
-        tapes = self.worker.tape(log_id, "request"), self.worker.tape(log_id, "response")
-        for tape, body in zip(tapes, (request, response), strict=True):
-            tape.add(body)
-            if tape.file is not None:  # what `settle` awaits, for a test without a loop
-                tape.hand_over()
-        self.worker._sides.flush()
-        exchange = Exchange(
-            log_id, gateway.account, provider, "v1/chat/completions", "POST", "provider", wall_ms(),
-            0, 0, 200, "complete", 0, 0, 1, True, payload, b"application/json", b"", b"application/json", b"", b"",
-            b"", b"", len(request), len(response),
-        )  # fmt: skip
-        self.worker.append(gateway, exchange, *tapes)
-        return log_id
-
-    def keeper(self, price: Price | None = None) -> Keeper:
-        return Keeper(
-            self.settings,
-            self.data,
-            SpoolReader(self.data / "spool"),
-            EmbeddedLogWriter.open(self.data / "shards"),
-            Meter(price or self.control.rates),
-            self.control,
-            self.generations,
-            self.metrics,
-        )
-
-    def keep(self, rounds: int = 0, price: Price | None = None) -> None:
-        """One life of a keeper: so many rounds, then it is told to drain."""
-        looks = iter(range(rounds))
-        self.keeper(price).run(lambda wait_s: next(looks, None) is None)
-
-    def logs(self, gateway: Gateway | None = None) -> list[LogEntry]:
-        """All logs of a gateway in the order they were stored."""
-        entries: list[LogEntry] = []
-        after = 0
-        while True:
-            some, after = self.reader.tail(shard_of(gateway or self.gateway), after, 1000)
-            if not some:
-                return entries
-            entries += some
-
-    def ids(self, gateway: Gateway | None = None) -> list[str]:
-        return [entry.id for entry in self.logs(gateway)]
-
-    def body(self, log_id: str, side: Side) -> bytes | None:
-        pieces = self.reader.body(shard_of(self.gateway), log_id, side)
-        return None if pieces is None else b"".join(pieces)
-
-    def count(self, name: str, help: str, /, **labels: str) -> int:
-        return self.metrics.counter(name, help, **labels).value
-
-    @property
-    def bad(self) -> int:
-        return self.count("sluice_spool_bad_frames_total", "Frames and spans put aside as unreadable.")
-
-    @property
-    def spool(self) -> Path:
-        return self.data / "spool" / "0"
-
-    def close(self) -> None:
-        self.worker_ends()
-        self.reader.close()
-        self.control.close()
-        self.generations.close()
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
-    yield made
-    made.close()
-
-
-def test_what_a_worker_appended_is_in_the_log_with_usage_and_bodies(house: House):
+def test_what_a_worker_appended_is_in_the_log_with_usage_and_bodies(house):
     ids = [house.put() for _ in range(20)]
     house.keep()
     entries = house.logs()
@@ -171,7 +37,7 @@ def test_what_a_worker_appended_is_in_the_log_with_usage_and_bodies(house: House
     assert house.count("sluice_logs_stored_total", "Logs stored.") == 20
 
 
-def test_a_log_waits_for_its_price_and_delays_only_its_own_gateway(house: House):
+def test_a_log_waits_for_its_price_and_delays_only_its_own_gateway(house):
     second = house.gateway_named("second")
     waiting = [house.put(), house.put(request=QUESTION.replace(b"gpt-4o-mini", b"new")), house.put()]
     passing = house.put(second)
@@ -190,7 +56,7 @@ def test_a_log_waits_for_its_price_and_delays_only_its_own_gateway(house: House)
     assert stored_meanwhile[-1] == [passing]
 
 
-def test_all_prices_that_a_batch_lacks_are_asked_for_at_once(house: House):
+def test_all_prices_that_a_batch_lacks_are_asked_for_at_once(house):
     for number in range(5):
         house.put(request=QUESTION.replace(b"gpt-4o-mini", b"new-%d" % number))
     asked: list[str] = []
@@ -206,7 +72,7 @@ def test_all_prices_that_a_batch_lacks_are_asked_for_at_once(house: House):
     assert len(house.logs()) == 5
 
 
-def test_nothing_is_stored_twice_even_if_the_marks_are_lost(house: House):
+def test_nothing_is_stored_twice_even_if_the_marks_are_lost(house):
     ids = [house.put() for _ in range(30)]
     house.keep()
     for path in house.data.glob("keeper.*"):
@@ -217,7 +83,7 @@ def test_nothing_is_stored_twice_even_if_the_marks_are_lost(house: House):
     assert house.ids() == ids
 
 
-def test_damaged_marks_cost_a_replay_and_no_log(house: House):
+def test_damaged_marks_cost_a_replay_and_no_log(house):
     ids = [house.put() for _ in range(30)]
     house.keep()
     (house.data / "keeper.db").write_bytes(b"no database" * 1000)
@@ -227,7 +93,7 @@ def test_damaged_marks_cost_a_replay_and_no_log(house: House):
     assert (house.data / "keeper.db.damaged").exists()
 
 
-def test_spool_files_go_once_they_are_stored_and_the_newest_stays(house: House):
+def test_spool_files_go_once_they_are_stored_and_the_newest_stays(house):
     for _ in range(300):
         house.put(request=QUESTION + b" " * 1000)
     before = file_seqs(house.spool)
@@ -236,7 +102,7 @@ def test_spool_files_go_once_they_are_stored_and_the_newest_stays(house: House):
     assert file_seqs(house.spool) == before[-1:]
 
 
-def test_large_bodies_are_stored_whole_and_their_side_files_go(house: House):
+def test_large_bodies_are_stored_whole_and_their_side_files_go(house):
     request, response = random.randbytes(300_000), random.randbytes(2_000_000)
     log_id = house.put(request=request, response=response)
     assert len(side_files(house.spool)) == 2
@@ -245,7 +111,7 @@ def test_large_bodies_are_stored_whole_and_their_side_files_go(house: House):
     assert side_files(house.spool) == []
 
 
-def test_side_files_whose_log_never_came_go_when_their_worker_is_dead(house: House):
+def test_side_files_whose_log_never_came_go_when_their_worker_is_dead(house):
     house.put()
     orphan = house.spool / "big" / f"{house.worker.mint.mint()}.req"
     orphan.write_bytes(b"half a body")
@@ -256,7 +122,7 @@ def test_side_files_whose_log_never_came_go_when_their_worker_is_dead(house: Hou
     assert not orphan.exists()
 
 
-def test_a_body_lost_with_its_side_file_does_not_take_the_log_along(house: House):
+def test_a_body_lost_with_its_side_file_does_not_take_the_log_along(house):
     lost, short = house.put(request=b"q" * 100_000), house.put(response=b"r" * 100_000)
     (house.spool / "big" / f"{lost}.req").unlink()
     os.truncate(house.spool / "big" / f"{short}.res", 5000)
@@ -268,7 +134,7 @@ def test_a_body_lost_with_its_side_file_does_not_take_the_log_along(house: House
     assert house.count("sluice_spool_lost_bodies_total", "Bodies whose side file is missing or short.") == 2
 
 
-def test_bodies_that_may_not_be_stored_are_read_for_usage_alone(house: House):
+def test_bodies_that_may_not_be_stored_are_read_for_usage_alone(house):
     small, large = house.put(payload=False), house.put(payload=False, request=QUESTION + b" " * 100_000)
     house.keep()
     assert [entry.usage.tokens_out for entry in house.logs()] == [4, 4]
@@ -276,7 +142,7 @@ def test_bodies_that_may_not_be_stored_are_read_for_usage_alone(house: House):
     assert side_files(house.spool) == []
 
 
-def test_a_deleted_gateways_frames_are_dropped_and_counted_and_its_logs_go(house: House):
+def test_a_deleted_gateways_frames_are_dropped_and_counted_and_its_logs_go(house):
     doomed = house.gateway_named("doomed")
     house.put(doomed)
     house.keep()
@@ -292,36 +158,14 @@ def test_a_deleted_gateways_frames_are_dropped_and_counted_and_its_logs_go(house
     assert side_files(house.spool) == []
 
 
-def test_the_oldest_logs_go_past_a_gateways_limit_and_when_it_gets_one(house: House):
-    oldest = house.put()
-    house.keep()
-    entry, mint, shard = house.logs()[0], house.worker.mint.mint, shard_of(house.gateway)
-    with closing(EmbeddedLogWriter.open(house.data / "shards")) as writer:
-        many = [NewLog(msgspec.structs.replace(entry, id=mint()), None, None) for _ in range(10_000)]
-        writer.append(shard, many, writer.positions(shard))
-    limit: dict[str, object] = {"log_management": 10_000, "log_management_strategy": "DELETE_OLDEST"}
-    house.control.change_gateway("local", "default", lambda config: msgspec.structs.replace(config, **limit))
-    house.keep()
-    assert house.reader.page(shard, LogQuery()).total == 10_000
-    assert house.reader.get(shard, oldest) is None
-    newest = [house.put() for _ in range(30)]
-    other = house.put(house.gateway_named("other"))
-    house.keep()
-    page = house.reader.page(shard, LogQuery(per_page=30))
-    assert ([log.id for log in page.entries[::-1]], page.total) == (newest, 10_000)
-    assert [house.reader.get(shard, log.entry.id) is None for log in many[29:31]] == [True, False]
-    assert house.ids(house.gateway_named("other")) == [other]
-    assert house.count("sluice_logs_removed_total", "Logs removed because a limit was reached.") == 31
-
-
-def test_a_gateway_that_is_missing_but_was_not_deleted_keeps_its_logs(house: House):
+def test_a_gateway_that_is_missing_but_was_not_deleted_keeps_its_logs(house):
     restored = Gateway(b"r" * 16, "local", "of a restored backup", True, True)
     log_id = house.put(restored)
     house.keep()
     assert house.ids(restored) == [log_id]
 
 
-def test_a_store_that_fails_is_tried_until_it_works_and_holds_up_nobody_else(house: House):
+def test_a_store_that_fails_is_tried_until_it_works_and_holds_up_nobody_else(house):
     other = house.gateway_named("other")
     ids = [house.put() for _ in range(5)]
     others = [house.put(other) for _ in range(5)]
@@ -340,7 +184,7 @@ def test_a_store_that_fails_is_tried_until_it_works_and_holds_up_nobody_else(hou
     assert house.bad == 0
 
 
-def test_a_store_that_goes_on_failing_leaves_its_logs_in_the_spool(house: House, monkeypatch: pytest.MonkeyPatch):
+def test_a_store_that_goes_on_failing_leaves_its_logs_in_the_spool(house, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sluice.keeper.keeper.DRAIN_S", 0.2)
     ids = [house.put() for _ in range(500)]
     obstacle = house.data / "shards" / "local" / house.gateway.id.hex()
@@ -353,7 +197,7 @@ def test_a_store_that_goes_on_failing_leaves_its_logs_in_the_spool(house: House,
     assert house.ids() == ids
 
 
-def test_a_log_that_no_store_can_take_is_put_aside_and_costs_no_other(house: House):
+def test_a_log_that_no_store_can_take_is_put_aside_and_costs_no_other(house):
     ids = [house.put() for _ in range(3)]
     house.put(log_id="not a ULID")
     ids += [house.put() for _ in range(3)]
@@ -363,7 +207,7 @@ def test_a_log_that_no_store_can_take_is_put_aside_and_costs_no_other(house: Hou
     assert b"not a ULID" in next(house.spool.glob("*.bad")).read_bytes()
 
 
-def test_a_damaged_frame_is_counted_once_and_the_others_are_stored(house: House):
+def test_a_damaged_frame_is_counted_once_and_the_others_are_stored(house):
     ids = [house.put() for _ in range(3)]
     path = file_path(house.spool, file_seqs(house.spool)[0])
     data = bytearray(path.read_bytes())
@@ -374,14 +218,14 @@ def test_a_damaged_frame_is_counted_once_and_the_others_are_stored(house: House)
     assert house.bad == 1
 
 
-def test_more_than_fits_into_memory_is_read_again_when_its_turn_comes(house: House):
+def test_more_than_fits_into_memory_is_read_again_when_its_turn_comes(house):
     house.settings = LogSettings(pending_bytes=20_000, flush_rows=10)
     ids = [house.put() for _ in range(500)]
     house.keep(rounds=3)
     assert house.ids() == ids
 
 
-def test_logs_of_many_gateways_and_workers_find_their_shards(house: House):
+def test_logs_of_many_gateways_and_workers_find_their_shards(house):
     gateways = [house.gateway_named(f"gateway-{number}") for number in range(5)]
     ids: dict[str, list[str]] = {gateway.name: [] for gateway in gateways}
     for _ in range(3):
@@ -392,7 +236,7 @@ def test_logs_of_many_gateways_and_workers_find_their_shards(house: House):
     assert {gateway.name: house.ids(gateway) for gateway in gateways} == ids
 
 
-def test_a_log_can_be_read_within_half_a_second_of_its_reply(house: House):
+def test_a_log_can_be_read_within_half_a_second_of_its_reply(house):
     stop = threading.Event()
     thread = threading.Thread(target=house.keeper().run, args=(stop.wait,))
     thread.start()
@@ -408,7 +252,7 @@ def test_a_log_can_be_read_within_half_a_second_of_its_reply(house: House):
     assert max(lags) < 0.5
 
 
-def test_there_is_one_keeper_at_a_time(house: House):
+def test_there_is_one_keeper_at_a_time(house):
     log_id = house.put()
     stop_first, stop_second = threading.Event(), threading.Event()
     first = threading.Thread(target=house.keeper().run, args=(stop_first.wait,))
@@ -427,30 +271,40 @@ def test_there_is_one_keeper_at_a_time(house: House):
 KEEPER = """
 import os, sys, threading
 from pathlib import Path
+from sluice.keeper.account_manager import AccountManager
+from sluice.keeper.addresses import Addresses
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
+from sluice.keeper.retention import Retention
 from sluice.keeper.rate_book import PricePending
 from sluice.metrics import Metrics
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.shard import BOUNDS
+from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.values.ids import wall_ms
 from sluice.values.settings import LogSettings
 data, poison = Path(sys.argv[1]), sys.argv[2]
 control = EmbeddedControlReader.open(data / "control.db")
+generations = MappedGenerations.open(data / "generations.map")
+writer = EmbeddedLogWriter.open(data / "shards", bounds=BOUNDS._replace(rows=200))
+usage = EmbeddedUsageStore.open(data / "usage.db")
+accounts, metrics = AccountManager(control, generations, writer, usage), Metrics.unseen()
 def price(provider, model):
     if model == poison:
         os._exit(9)
     return control.rates(provider, model)
 keeper = Keeper(LogSettings(flush_rows=20, flush_ms=5, poll_ms=2, sync_s=0.02), data, SpoolReader(data / "spool"),
-                EmbeddedLogWriter.open(data / "shards"), Meter(price), control,
-                MappedGenerations.open(data / "generations.map"), Metrics.unseen())
+                writer, Meter(price), Addresses(control, generations),
+                accounts, Retention(control, accounts, writer, metrics, wall_ms), metrics)
 print("started", flush=True)
 keeper.run(threading.Event().wait)
 """
 
 
-def start_keeper(house: House, poison: str = "none") -> subprocess.Popen[str]:
+def start_keeper(house, poison: str = "none") -> subprocess.Popen[str]:
     keeper = subprocess.Popen(
         [sys.executable, "-c", KEEPER, str(house.data), poison], stdout=subprocess.PIPE, text=True
     )
@@ -460,7 +314,7 @@ def start_keeper(house: House, poison: str = "none") -> subprocess.Popen[str]:
     return keeper
 
 
-def test_a_log_that_kills_the_keeper_is_put_aside_and_costs_no_other(house: House):
+def test_a_log_that_kills_the_keeper_is_put_aside_and_costs_no_other(house):
     ids = [house.put() for _ in range(10)]
     house.put(request=QUESTION.replace(b"gpt-4o-mini", b"poison"))
     ids += [house.put() for _ in range(10)]
@@ -480,7 +334,7 @@ def test_a_log_that_kills_the_keeper_is_put_aside_and_costs_no_other(house: Hous
     assert b"poison" in next(house.spool.glob("*.bad")).read_bytes()
 
 
-def test_every_log_is_stored_once_however_often_the_keeper_is_killed(house: House):
+def test_every_log_is_stored_once_however_often_the_keeper_is_killed(house):
     gateways = [house.gateway, house.gateway_named("second"), house.gateway_named("third")]
     put: dict[str, tuple[Gateway, bytes]] = {}
     for life in range(12):

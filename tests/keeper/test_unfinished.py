@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from sluice.keeper.account_manager import AccountManager
+from sluice.keeper.addresses import Addresses
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
+from sluice.keeper.retention import Retention
 from sluice.metrics import Metrics
 from sluice.spool.layout import file_seqs, side_path
 from sluice.spool.reader import SpoolReader
@@ -23,6 +26,7 @@ from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.embedded.marks import Marks
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.values.exchange import Exchange
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
@@ -75,9 +79,12 @@ class House:
 
     def keeper(self) -> Keeper:
         settings = LogSettings(flush_rows=5, flush_ms=5, poll_ms=2, sync_s=0.01)
+        writer, usage = EmbeddedLogWriter.open(self.data / "shards"), EmbeddedUsageStore.open(self.data / "usage.db")
+        accounts = AccountManager(self.control, self.generations, writer, usage)
         return Keeper(
-            settings, self.data, SpoolReader(self.spool), EmbeddedLogWriter.open(self.data / "shards"),
-            Meter(self.control.rates), self.control, self.generations, self.metrics,
+            settings, self.data, SpoolReader(self.spool), writer, Meter(self.control.rates),
+            Addresses(self.control, self.generations), accounts,
+            Retention(self.control, accounts, writer, self.metrics, wall_ms), self.metrics,
         )  # fmt: skip
 
     def keep(self) -> None:
@@ -254,16 +261,26 @@ while True:
 """
 
 KEEPER = f"""{PREAMBLE}
+from sluice.keeper.account_manager import AccountManager
+from sluice.keeper.addresses import Addresses
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
+from sluice.keeper.retention import Retention
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.shard import BOUNDS
+from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.values.ids import wall_ms
 control = EmbeddedControlReader.open(data / "control.db")
+generations = MappedGenerations.open(data / "generations.map")
+writer = EmbeddedLogWriter.open(data / "shards", bounds=BOUNDS._replace(rows=40))
+usage = EmbeddedUsageStore.open(data / "usage.db")
+accounts, metrics = AccountManager(control, generations, writer, usage), Metrics.unseen()
 keeper = Keeper(LogSettings(flush_rows=5, flush_ms=2, poll_ms=1, sync_s=0.005), data, SpoolReader(data / "spool"),
-                EmbeddedLogWriter.open(data / "shards"), Meter(control.rates), control,
-                MappedGenerations.open(data / "generations.map"), Metrics.unseen())
+                writer, Meter(control.rates), Addresses(control, generations),
+                accounts, Retention(control, accounts, writer, metrics, wall_ms), metrics)
 print("started", flush=True)
 keeper.run(threading.Event().wait)
 """

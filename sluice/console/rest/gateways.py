@@ -12,7 +12,8 @@ from sluice.console.envelope import invalid, iso_ms, not_found, reply, reply_pag
 from sluice.console.paging import Paging
 from sluice.console.parsing import merge_body, parse_body, parse_query
 from sluice.console.unbuilt import refuse_unbuilt_fields
-from sluice.storage.ports import AlreadyThere, NotThere
+from sluice.storage.ports import AlreadyThere, NotThere, TooMany
+from sluice.values.entitlement import least
 from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
 from sluice.values.tenancy import NAME_PATTERN
 
@@ -56,10 +57,13 @@ class ShownGateway(GatewayConfig, frozen=True, kw_only=True):
 async def create(call: Call) -> Response:
     new = parse_body(await call.body(), NewGateway)
     config = _settled(new)
+    _allowed(config, await _most_rows(call))
     try:
         record = await call.desk.ask(call.desk.control.create_gateway, call.account, new.id, config)
     except AlreadyThere:
         raise invalid("A gateway with this id exists already", "body", "id") from None
+    except TooMany as refused:
+        raise invalid(f"The account may have no more than {refused.most} gateways", "body", "id") from None
     return reply(_shown(record))
 
 
@@ -75,9 +79,10 @@ async def get(call: Call) -> Response:
 
 async def update(call: Call) -> Response:
     body = await call.body()
+    most = await _most_rows(call)
 
     def change(present: GatewayConfig) -> GatewayConfig:
-        return _settled(merge_body(body, present, GatewayChange))
+        return _allowed(_settled(merge_body(body, present, GatewayChange)), most)
 
     try:
         record = await call.desk.ask(call.desk.control.change_gateway, call.account, call.gateway, change)
@@ -108,6 +113,18 @@ async def require_gateway(call: Call) -> GatewayRecord:
     if record is None:
         raise not_found()
     return record
+
+
+async def _most_rows(call: Call) -> int | None:
+    """How many logs a gateway of this account may be set to keep."""
+    account = await call.desk.ask(call.desk.control.account, call.account)
+    return None if account is None else least((account.entitlement.gateway_rows, account.entitlement.account_rows))
+
+
+def _allowed(config: GatewayConfig, most_rows: int | None) -> GatewayConfig:
+    if most_rows is not None and (config.log_management or 0) > most_rows:
+        raise invalid(f"Number must be less than or equal to {most_rows}", "body", "log_management")
+    return config
 
 
 def _settled(given: GatewayConfig) -> GatewayConfig:

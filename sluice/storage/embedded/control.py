@@ -1,18 +1,25 @@
 """Accounts, gateways, tokens and prices in `control.db`: the console writes, everybody reads."""
 
-import os
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Final, Self
 
 import apsw
 import msgspec
 
-from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, StoreFault
+from sluice.storage.embedded.control_file import (
+    DELETE_AGED,
+    DELETE_OLDEST,
+    assert_edition,
+    assert_pragma,
+    control_faults,
+    open_writable,
+)
+from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, TooMany
+from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, retry_policy
 from sluice.values.ids import wall_ms
 from sluice.values.log import ShardKey
@@ -24,36 +31,29 @@ from sluice.values.tenancy import (
     TOKEN_PREFIX,
     Account,
     Gateway,
-    Plan,
     Token,
     TokenRecord,
     token_digest,
 )
 
-EDITION: Final = 1
 FIRST_ACCOUNT: Final = "local"
 ASKED_PRICES: Final = 10_000
 """How many models beside the price list's own names are remembered: theirs come from clients."""
 
 _READ_BUSY_MS: Final = 100
 """A reader waits only while a log left by a killed writer is recovered."""
-_WRITE_BUSY_MS: Final = 2_000
 
 _GATEWAY: Final = "id, account, name, authentication, collect_logs, config"
+_ACCOUNT: Final = "accounts.id, accounts.plan, accounts.created_ms, accounts.own"
 _TOKEN: Final = "id, account, gateway, permissions, expires_ms"
 ABSENT: Final = Rates(None, None)
 """The rates of a model that the price list does not know."""
 
-_DELETES_OLDEST: Final = "json_extract(CAST(config AS TEXT), '$.log_management_strategy') = 'DELETE_OLDEST'"
-_LOG_LIMIT: Final = "json_extract(CAST(config AS TEXT), '$.log_management')"
-_LOG_LIMITS: Final = f"SELECT account, id, {_LOG_LIMIT} FROM gateways WHERE {_DELETES_OLDEST} AND {_LOG_LIMIT} NOT NULL"
-_INDEX_LOG_LIMITS: Final = (
-    f"CREATE INDEX IF NOT EXISTS gateways_that_delete_oldest ON gateways (account) WHERE {_DELETES_OLDEST}"
-)
-"""Most gateways have no limit, and all that have one are looked for with every change of the database."""
 _PUT_PRICE: Final = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
 _decode_rates = msgspec.json.Decoder(Rates).decode
 _decode_config = msgspec.json.Decoder(GatewayConfig).decode
+_decode_own = msgspec.json.Decoder(OwnEntitlement).decode
+AccountRow = tuple[str, Plan, int, bytes]
 GatewayRow = tuple[bytes, str, str, int, int, bytes]
 TokenRow = tuple[str, str, str | None, str, int | None]
 TokenRecordRow = tuple[str, str, str | None, str, int | None, str, int]
@@ -64,8 +64,8 @@ class EmbeddedControlReader:
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
-        self._limits: dict[ShardKey, int] = {}
-        self._limits_version = (0, -1)
+        self._retained: list[ShardKey] = []
+        self._retained_version = (0, -1)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -74,7 +74,7 @@ class EmbeddedControlReader:
             try:
                 db.set_busy_timeout(_READ_BUSY_MS)
                 assert_pragma(db, "query_only", 1)
-                _assert_edition(db, path)
+                assert_edition(db, path)
             except BaseException:
                 db.close()
                 raise
@@ -118,19 +118,37 @@ class EmbeddedControlReader:
         with control_faults():
             return list(self._db.execute("SELECT provider, model FROM prices WHERE listed ORDER BY provider, model"))
 
+    def quota(self, gateway_id: bytes) -> Quota | None:
+        with control_faults():
+            row: tuple[str, Plan, int, bytes, bytes] | None = self._db.execute(
+                f"SELECT {_ACCOUNT}, gateways.config FROM gateways JOIN accounts ON accounts.id = account"
+                " WHERE gateways.id = ?",
+                (gateway_id,),
+            ).fetchone()
+        if row is None:
+            return None
+        config = _decode_config(row[4])
+        oldest = config.log_management_strategy == "DELETE_OLDEST"
+        return quota_of(_account(row[:4]).entitlement, config.log_management, oldest)
+
+    def shards(self, account: str) -> list[ShardKey]:
+        with control_faults():
+            ids: list[tuple[bytes]] = list(self._db.execute("SELECT id FROM gateways WHERE account = ?", (account,)))
+        return [ShardKey(account, gateway_id.hex()) for (gateway_id,) in ids]
+
     def deleted_gateways(self) -> list[ShardKey]:
         with control_faults():
             rows: list[tuple[str, bytes]] = list(self._db.execute("SELECT account, id FROM deleted_gateways"))
         return [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
 
-    def log_limits(self) -> Mapping[ShardKey, int]:
+    def retained_shards(self) -> Sequence[ShardKey]:
         with control_faults():
             version = int(self._db.pragma("data_version")), self._db.total_changes()
-            if version != self._limits_version:
-                rows: list[tuple[str, bytes, int]] = list(self._db.execute(_LOG_LIMITS))
-                self._limits = {ShardKey(account, gateway_id.hex()): limit for account, gateway_id, limit in rows}
-                self._limits_version = version
-        return self._limits
+            if version != self._retained_version:
+                rows: set[tuple[str, bytes]] = {*self._db.execute(DELETE_OLDEST), *self._db.execute(DELETE_AGED)}
+                self._retained = [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
+                self._retained_version = version
+        return self._retained
 
     def close(self) -> None:
         self._db.close()
@@ -148,31 +166,42 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def open_for_writing(cls, path: Path, generations: Generations, clock_ms: Callable[[], int] = wall_ms) -> Self:
         """Opens the database, which is made if it is missing."""
         with control_faults():
-            db = _open_writable(path)
+            db = open_writable(path)
         return cls(db, generations, clock_ms)
 
     def account(self, account: str) -> Account | None:
         with control_faults():
-            row: tuple[str, Plan, int] | None = self._db.execute(
-                "SELECT id, plan, created_ms FROM accounts WHERE id = ?", (account,)
+            row: AccountRow | None = self._db.execute(
+                f"SELECT {_ACCOUNT} FROM accounts WHERE id = ?", (account,)
             ).fetchone()
-        return Account(*row) if row else None
+        return _account(row) if row else None
 
     def accounts(self, slice: Slice) -> tuple[list[Account], int]:
         with control_faults():
-            rows: list[tuple[str, Plan, int]] = list(
+            rows: list[AccountRow] = list(
                 self._db.execute(
-                    "SELECT id, plan, created_ms FROM accounts ORDER BY created_ms, id LIMIT ? OFFSET ?",
+                    f"SELECT {_ACCOUNT} FROM accounts ORDER BY created_ms, id LIMIT ? OFFSET ?",
                     (slice.limit, slice.offset),
                 )
             )
-        return [Account(*row) for row in rows], self._count("accounts")
+        return [_account(row) for row in rows], self._count("accounts")
 
     def create_account(self, account: str, plan: Plan) -> Account:
         with self._change(account):
             if self.account_exists(account):
                 raise AlreadyThere(account)
             return self._insert_account(account, plan)
+
+    def change_account(self, account: str, change: Callable[[Account], Account]) -> Account:
+        with self._change(account):
+            if (found := self.account(account)) is None:
+                raise NotThere(account)
+            changed = change(found)
+            self._db.execute(
+                "UPDATE accounts SET plan = ?, own = ? WHERE id = ?",
+                (changed.plan, msgspec.json.encode(changed.own), account),
+            )
+        return changed
 
     def delete_account(self, account: str) -> Account:
         with self._change(account):
@@ -198,6 +227,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
         with self._change(account):
             if self.gateway(account, name) is not None:
                 raise AlreadyThere(name)
+            self._require_room(account)
             return self._insert_gateway(account, name, config)
 
     def change_gateway(
@@ -343,7 +373,9 @@ class EmbeddedControlStore(EmbeddedControlReader):
 
     def _insert_account(self, account: str, plan: Plan) -> Account:
         made = Account(account, plan, self._clock_ms())
-        self._db.execute("INSERT INTO accounts VALUES (?, ?, ?)", (made.id, made.plan, made.created_ms))
+        self._db.execute(
+            "INSERT INTO accounts (id, plan, created_ms) VALUES (?, ?, ?)", (made.id, made.plan, made.created_ms)
+        )
         return made
 
     def _insert_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
@@ -386,6 +418,13 @@ class EmbeddedControlStore(EmbeddedControlReader):
         )
         return record, text
 
+    def _require_room(self, account: str) -> None:
+        """`default` is made when it is needed, whatever else there is; it counts like any other."""
+        found = self.account(account)
+        most = None if found is None else found.entitlement.gateways
+        if most is not None and self._count("gateways WHERE account = ?", (account,)) >= most:
+            raise TooMany(most)
+
     def _require(self, account: str, gateway: str | None) -> None:
         if not self.account_exists(account):
             raise NotThere(account)
@@ -393,50 +432,9 @@ class EmbeddedControlStore(EmbeddedControlReader):
             raise NotThere(gateway)
 
 
-@contextmanager
-def control_faults() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise StoreFault(f"control.db: {error}") from error
-
-
-def assert_pragma(db: apsw.Connection, name: str, value: str | int) -> None:
-    """Sets a pragma and insists: SQLite answers one that it cannot set with the old value and no error."""
-    db.pragma(name, value)
-    if (found := db.pragma(name)) != value:
-        raise StoreFault(f"pragma {name} is {found!r} where {value!r} was asked")
-
-
-def _open_writable(path: Path) -> apsw.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its -wal and -shm take the mode over
-    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        db.set_busy_timeout(_WRITE_BUSY_MS)
-        assert_pragma(db, "journal_mode", "wal")
-        assert_pragma(db, "synchronous", 2)  # FULL: a change is on disk before it is confirmed
-        assert_pragma(db, "foreign_keys", 1)
-        if db.pragma("user_version") == 0:
-            _create_schema(db)
-        _assert_edition(db, path)
-        db.execute(_INDEX_LOG_LIMITS)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _create_schema(db: apsw.Connection) -> None:
-    script = resources.files(__package__).joinpath("schema/control.sql").read_text("utf-8")
-    with db:
-        for statement in script.split("\n\n")[1:]:
-            db.execute(statement)
-        db.pragma("user_version", EDITION)
-
-
-def _assert_edition(db: apsw.Connection, path: Path) -> None:
-    if (found := db.pragma("user_version")) != EDITION:
-        raise StoreFault(f"{path} is of edition {found}, this version of Sluice reads edition {EDITION}")
+def _account(row: AccountRow) -> Account:
+    account, plan, created_ms, own = row
+    return Account(account, plan, created_ms, _decode_own(own))
 
 
 def _gateway(row: GatewayRow) -> Gateway:

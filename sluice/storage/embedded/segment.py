@@ -6,7 +6,7 @@ from typing import Final
 
 import apsw
 
-from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta, write_earlier
+from sluice.storage.embedded.catalogue import NOTHING, Contents, read_active, read_earlier, read_meta, write_earlier
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
 from sluice.storage.embedded.open import create_segment, database_path, open_segment
 from sluice.storage.embedded.packs import Extent
@@ -39,6 +39,8 @@ class Segment:
         try:
             meta = read_meta(db)
             self.rows = meta["rows"]
+            self.gone = meta["gone"]
+            """How many of them are removed."""
             self.created_ms = meta["created"]
             self._arrived = meta["arrived"]
             self._floor = meta["floor"]
@@ -70,6 +72,7 @@ class Segment:
         db.execute("BEGIN IMMEDIATE")
         try:
             fresh = self._insert_all(rows)
+            gone = self._hide(fresh)
             if self._new_names:
                 db.executemany("INSERT INTO name (id, kind, v) VALUES (?, ?, ?)", self._new_names)
             if packs:
@@ -86,13 +89,14 @@ class Segment:
             raise
         finally:
             self._keys.release()
-        self._arrived += fresh
-        self.rows += fresh
+        self._arrived += len(fresh)
+        self.rows += len(fresh)
+        self.gone += gone
         self.positions = {**self.positions, **positions}
         self._new_names.clear()
         if len(self._names) > _NAMES_KEPT:
             self._names.clear()
-        return fresh
+        return len(fresh)
 
     def revise(self, earlier: list[Contents], active: Contents | None = None) -> None:
         """Writes the catalogue anew, and how much of this segment itself is removed."""
@@ -105,7 +109,7 @@ class Segment:
         self.earlier = earlier
         self._keys = EarlierKeys(self._folder, earlier)
         if active:
-            self._floor = active.floor
+            self._floor, self.gone = active.floor, active.gone
 
     def lose_past(self, pack: int, size: int) -> None:
         """The pack ends before its rows do, which only a power loss can bring about: says so in the rows.
@@ -122,9 +126,7 @@ class Segment:
 
     def contents(self, pack_bytes: int) -> Contents:
         """What the catalogue says of it once it takes no more."""
-        db = self._db
-        held = read_active(db, self.number, read_meta(db))
-        return held._replace(bytes=pack_bytes + int(db.pragma("page_count")) * int(db.pragma("page_size")))
+        return read_active(self._db, self.number, read_meta(self._db))._replace(bytes=pack_bytes)
 
     def begin_next(self, pack_bytes: int, now_ms: int) -> None:
         """Makes the segment after this one, which knows all that was stored so far from its first moment."""
@@ -159,15 +161,15 @@ class Segment:
         self._names[kind, text] = number
         return number
 
-    def _insert_all(self, rows: Sequence[Rows]) -> int:
+    def _insert_all(self, rows: Sequence[Rows]) -> Sequence[Rows]:
         """The fast way where every key is free, which it is but for late logs, replays and imports; else one by one."""
         if not rows:
-            return 0
+            return rows
         late = min(row.key for row in rows) <= self._keys.last_key
         if late or not self._insert_fast(rows):
             rows = [placed for row in rows if (placed := self._insert_one(row))]
         self._follow(rows)
-        return len(rows)
+        return rows
 
     def _insert_fast(self, rows: Sequence[Rows]) -> bool:
         """All at once; false, and nothing done, where a key is taken."""
@@ -215,5 +217,10 @@ class Segment:
         arrivals = [(n, row.key) for n, row in enumerate(fresh, self._arrived + 1)]
         db.executemany("INSERT INTO arrival (n, k) VALUES (?, ?)", arrivals)
         db.execute("UPDATE meta SET v = v + ? WHERE key IN ('rows', 'arrived')", (len(fresh),))
-        if gone := sum(row.key <= self._floor for row in fresh):  # older than what retention left
-            db.execute("UPDATE meta SET v = v + ? WHERE key = 'gone'", (gone,))
+
+    def _hide(self, fresh: Sequence[Rows]) -> int:
+        """Logs that are older than what retention has left here are removed as they come."""
+        gone = sum(row.key <= self._floor for row in fresh) if self._floor != NOTHING else 0
+        if gone:
+            self._db.execute("UPDATE meta SET v = v + ? WHERE key = 'gone'", (gone,))
+        return gone

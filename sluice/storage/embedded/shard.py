@@ -74,6 +74,15 @@ class Shard:
     def positions(self) -> Mapping[str, Position]:
         return self._segment.positions
 
+    @property
+    def rows(self) -> int:
+        segment = self._segment
+        return segment.rows - segment.gone + sum(held.live for held in segment.earlier)
+
+    @property
+    def bytes(self) -> int:
+        return self._packs.total_bytes + sum(held.bytes for held in self._segment.earlier)
+
     def append(self, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Bodies first, then the rows that point to them."""
         self.dirty = True
@@ -117,7 +126,7 @@ class Shard:
             return
         self.dirty = True
         old = held.path(self._folder)
-        sealed = held._replace(sealed=1, bytes=held.bytes - old.stat().st_size + seal.made.stat().st_size)
+        sealed = held._replace(sealed=1)
         seal.made.rename(sealed.path(self._folder))
         sync_path(self._folder)
         earlier = [sealed if held.number == seal.number else held for held in self._segment.earlier]

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
 from sluice.storage.embedded.packs import compressor
@@ -85,10 +84,14 @@ class EmbeddedLogWriter:
                 synced.result()
 
     def rows(self, shard: ShardKey) -> int:
-        return sum(held.live for held in self._contents(shard))
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return 0 if found is None else found.rows
 
     def bytes(self, shard: ShardKey) -> int:
-        return sum(held.bytes for held in self._contents(shard))
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return 0 if found is None else found.bytes
 
     def trim(self, shard: ShardKey, keep: Keep) -> int:
         with store_faults(f"removing old logs of {shard.gateway}"):
@@ -133,11 +136,6 @@ class EmbeddedLogWriter:
                 _, shard = self._open.popitem()
                 with store_faults("closing the logs"):
                     shard.close(checkpoint=True)
-
-    def _contents(self, shard: ShardKey) -> list[Contents]:
-        with store_faults(f"counting the logs of {shard.gateway}"):
-            found = self._existing(shard)
-            return [] if found is None else found.contents()
 
     @contextmanager
     def _trusted(self, key: ShardKey) -> Iterator[None]:

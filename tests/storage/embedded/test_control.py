@@ -14,8 +14,10 @@ import pytest
 
 from sluice.storage.embedded import control as control_module
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.control_file import DELETE_AGED, DELETE_OLDEST
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.ports import AlreadyThere, NewToken, NotThere, Slice, StoreFault
+from sluice.values.entitlement import OwnEntitlement
 from sluice.values.gateway import GatewayConfig, SpendLimits, SpendRule
 from sluice.values.rates import Rates
 from sluice.values.tenancy import Gateway, token_digest
@@ -274,7 +276,7 @@ def test_prices_asked_for_are_bounded_for_clients_choose_their_names(
 def test_a_reader_goes_on_while_a_writer_holds_the_database(control: EmbeddedControlStore, tmp_path: Path):
     blocker = apsw.Connection(str(tmp_path / "control.db"))
     blocker.execute("BEGIN IMMEDIATE")
-    blocker.execute("INSERT INTO accounts VALUES ('half', 'free', 0)")
+    blocker.execute("INSERT INTO accounts (id, plan, created_ms) VALUES ('half', 'free', 0)")
     reader = EmbeddedControlReader.open(tmp_path / "control.db")
     assert reader.account_exists("acme")
     assert not reader.account_exists("half")
@@ -375,29 +377,29 @@ def test_a_missing_or_damaged_database_is_a_fault_of_the_store(tmp_path: Path):
         EmbeddedControlReader.open(tmp_path / "control.db")
 
 
-def test_gateways_that_delete_their_oldest_logs_are_listed_with_their_limits(
-    control: EmbeddedControlStore, reader: EmbeddedControlReader
-):
-    limited = GatewayConfig(log_management=20_000, log_management_strategy="DELETE_OLDEST")
+def test_gateways_that_lose_logs_are_listed(control: EmbeddedControlStore, reader: EmbeddedControlReader):
+    oldest = GatewayConfig(log_management=20_000, log_management_strategy="DELETE_OLDEST")
     stops = GatewayConfig(log_management=20_000, log_management_strategy="STOP_INSERTING")
-    unlimited = GatewayConfig(log_management_strategy="DELETE_OLDEST")
-    made = control.create_gateway("acme", "limited", limited).gateway
-    for name, config in {"stops": stops, "unlimited": unlimited, "plain": GatewayConfig()}.items():
-        control.create_gateway("acme", name, config)
-    shard = ("acme", made.id.hex())
-    assert reader.log_limits() == control.log_limits() == {shard: 20_000}
-    assert reader.log_limits() is reader.log_limits()
-    control.change_gateway("acme", "limited", lambda config: msgspec.structs.replace(config, log_management=10_000))
-    assert reader.log_limits() == control.log_limits() == {shard: 10_000}
-    control.delete_gateway("acme", "limited")
-    assert reader.log_limits() == control.log_limits() == {}
+    shards = {}
+    for name, config in {"oldest": oldest, "stops": stops, "plain": GatewayConfig()}.items():
+        shards[name] = ("acme", control.create_gateway("acme", name, config).gateway.id.hex())
+    assert list(reader.retained_shards()) == list(control.retained_shards()) == [shards["oldest"]]
+    assert reader.retained_shards() is reader.retained_shards()
+    own = OwnEntitlement(retention_days=30)
+    control.change_account("acme", lambda account: msgspec.structs.replace(account, own=own))
+    assert sorted(reader.retained_shards()) == sorted(shards.values())
+    control.change_account("acme", lambda account: msgspec.structs.replace(account, own=OwnEntitlement()))
+    control.delete_gateway("acme", "oldest")
+    assert list(reader.retained_shards()) == list(control.retained_shards()) == []
 
 
-def test_a_database_of_before_there_were_limits_gets_their_index(
+def test_they_are_found_by_an_index_also_in_a_database_of_before_it(
     tmp_path: Path, control: EmbeddedControlStore, generations: MappedGenerations
 ):
-    index = "SELECT sql FROM sqlite_master WHERE name = 'gateways_that_delete_oldest'"
     with closing(apsw.Connection(str(tmp_path / "control.db"))) as db:
-        db.execute("DROP INDEX gateways_that_delete_oldest")
-        with closing(EmbeddedControlStore.open_for_writing(tmp_path / "control.db", generations)):
-            assert db.execute(index).fetchone() is not None
+        db.execute("DROP INDEX gateways_that_delete_oldest; DROP INDEX accounts_that_delete_aged")
+    EmbeddedControlStore.open_for_writing(tmp_path / "control.db", generations).close()
+    with closing(apsw.Connection(str(tmp_path / "control.db"))) as db:
+        plans = [str(list(db.execute(f"EXPLAIN QUERY PLAN {query}"))) for query in (DELETE_OLDEST, DELETE_AGED)]
+    assert "gateways_that_delete_oldest" in plans[0]
+    assert "accounts_that_delete_aged" in plans[1]

@@ -1,9 +1,10 @@
--- control.db, edition 1. One statement per block, blocks parted by an empty line.
+-- control.db, edition 2. One statement per block, blocks parted by an empty line.
 
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     plan TEXT NOT NULL,
-    created_ms INTEGER NOT NULL
+    created_ms INTEGER NOT NULL,
+    own BLOB NOT NULL DEFAULT x'7b7d' -- JSON: what it may have other than its plan says
 ) STRICT, WITHOUT ROWID;
 
 -- The request path reads the columns; people read `config`, JSON of all fields, the columns' among them.

@@ -72,7 +72,7 @@ CREATE TABLE earlier (
   k_min INTEGER NOT NULL,
   k_max INTEGER NOT NULL,
   arrived INTEGER NOT NULL,       -- the last ingest sequence in it
-  bytes INTEGER NOT NULL,         -- of its database and its packs
+  bytes INTEGER NOT NULL,         -- of its packs
   sealed INTEGER NOT NULL,        -- 1: the database is <number>.sealed.db
   floor INTEGER NOT NULL,         -- logs with keys up to this one are removed, -1: none is
   gone INTEGER NOT NULL           -- how many those are

@@ -1,0 +1,1 @@
+"""The universal WebSocket under load, beside the same requests over HTTP."""
