@@ -27,13 +27,15 @@ Writers = Callable[..., EmbeddedLogWriter]
 WRITE_UNTIL_KILLED = """
 import random, sys
 from pathlib import Path
+from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.storage.ports import Keep
 from sluice.values.ids import Mint, key_of, text_of
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, Usage
 
-root, account, gateway = sys.argv[1:]
+root, account, gateway, rows, kept = sys.argv[1:]
 shard = ShardKey(account, gateway)
-writer = EmbeddedLogWriter.open(Path(root))
+writer = EmbeddedLogWriter.open(Path(root), bounds=BOUNDS._replace(rows=int(rows)))
 number = writer.positions(shard).get("0", Position(0, 0)).offset
 while True:
     logs = []
@@ -48,6 +50,9 @@ while True:
         number += 1
     writer.append(shard, logs, {"0": Position(0, number)})
     print(number, flush=True)
+    writer.tend()
+    if int(kept):
+        writer.trim(shard, Keep(rows=int(kept)))
 """
 
 
@@ -71,27 +76,32 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_killed_writer_leaves_every_acknowledged_log_once_with_its_bodies(root: Path, shard: ShardKey) -> None:
+@pytest.mark.parametrize(("rows", "kept"), [(1_000_000, 0), (200, 0), (200, 600)])
+def test_a_killed_writer_leaves_every_acknowledged_log_once_with_its_bodies(
+    root: Path, shard: ShardKey, rows: int, kept: int
+) -> None:
     for kills in range(4):
-        command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(root), *shard]
+        command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(root), *shard, str(rows), str(kept)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}
         ) as p:
             assert p.stdout
-            acknowledged = [int(p.stdout.readline()) for _ in range(random.randrange(1, 12))][-1]
+            acknowledged = [int(p.stdout.readline()) for _ in range(random.randrange(1, 20))][-1]
             p.send_signal(signal.SIGKILL)
             acknowledged = max([acknowledged, *(int(line) for line in p.stdout if line.endswith(b"\n"))])
         with closing(EmbeddedLogReader(root)) as reader:  # before any writer has opened it again
-            entries, _ = reader.tail(shard, 0, 1_000_000)
+            entries, reached = reader.tail(shard, 0, 1_000_000)
             numbers = [entry.metadata["n"] for entry in entries]
-            assert numbers == list(range(len(entries)))
-            assert len(entries) >= acknowledged, f"after {kills} kills"
+            assert numbers == list(range(reached - len(entries), reached))
+            assert reached >= acknowledged, f"after {kills} kills"
+            assert len(entries) == reached if not kept else len(entries) >= min(kept, reached)
             assert reader.page(shard, LogQuery()).total == len(entries)
             for entry in entries:
                 assert b"".join(reader.body(shard, entry.id, "request") or ()) == b"%d" % entry.metadata["n"]
                 assert len(b"".join(reader.body(shard, entry.id, "response") or ())) == int(entry.metadata["n"]) % 3000
     with closing(EmbeddedLogWriter.open(root)) as writer:
-        assert writer.positions(shard) == {"0": Position(0, len(entries))}
+        assert writer.positions(shard) == {"0": Position(0, reached)}
+        assert writer.rows(shard) == len(entries)
 
 
 def test_bodies_go_on_after_the_orphaned_bytes_of_a_crash(

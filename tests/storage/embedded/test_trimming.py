@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -134,3 +135,46 @@ def test_files_whose_removal_a_crash_cut_short_go_when_the_shard_is_next_opened(
     assert writer.rows(shard) == 3
     assert not [path for path in saved if path.exists()]
     assert reader.tail(shard, 0, 10)[0] == [each.entry for each in logs[5:]]
+
+
+def test_a_cursor_passes_each_log_once_while_segments_roll_are_sealed_and_go(
+    opened: Writers, root: Path, shard: ShardKey, log: Logs
+) -> None:
+    logs = [log(b"%d" % number) for number in range(300)]
+    ids = [each.entry.id for each in logs]
+    stored, kept = [0], 60
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def walk(reader: EmbeddedLogReader, descending: bool) -> None:
+        before, walked, cursor = stored[0], list[str](), None
+        while True:
+            page = reader.page(shard, LogQuery(per_page=7, descending=descending, cursor=cursor))
+            walked += [entry.id for entry in page.entries]
+            if (cursor := page.cursor) is None:
+                break
+        oldest = stored[0] + 1 - kept  # one may be stored, and not yet told
+        if walked != sorted(set(walked), reverse=descending):
+            wrong.append(walked)
+        if missed := set(ids[max(oldest, 0) : before]) - set(walked):
+            wrong.append((missed, before, oldest))
+
+    def read() -> None:
+        with closing(EmbeddedLogReader(root, query_timeout_s=60)) as reader:
+            while not stop.is_set():
+                for descending in (True, False):
+                    walk(reader, descending)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    writer = opened(bounds=BOUNDS._replace(rows=7))
+    for number, each in enumerate(logs, 1):
+        writer.append(shard, [each], AT)
+        stored[0] = number
+        writer.tend()
+        writer.trim(shard, Keep(rows=kept))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
