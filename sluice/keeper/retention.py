@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 
 TURN_S: Final = 0.05
 """How long storing waits for it at once."""
+RETRY_S: Final = 10.0
 AGED_S: Final = 600.0
 """How often it is looked for logs that are too old where none come any more."""
 _DAY_MS: Final = 24 * 3_600_000
@@ -37,7 +38,8 @@ class Retention:
         """By which quota each was trimmed last."""
         self._due: dict[ShardKey, None] = {}
         """Shards to be trimmed, the longest waiting first."""
-        self._aged_at = 0.0
+        self._failed: dict[ShardKey, None] = {}
+        self._retry_at = self._aged_at = 0.0
 
     def grown(self, shard: ShardKey) -> None:
         """Logs were stored in it."""
@@ -52,6 +54,9 @@ class Retention:
         if now_s >= self._aged_at:
             self._aged_at = now_s + AGED_S
             self._due |= {shard: None for shard, quota in self._enforced.items() if quota.days is not None}
+        if self._failed and now_s >= self._retry_at:
+            self._due |= self._failed
+            self._failed = {}
         until_s = time.monotonic() + TURN_S
         for shard in list(self._due):
             self._trim(shard, now_s)
@@ -67,13 +72,14 @@ class Retention:
         self._shards = shards
 
     def _trim(self, shard: ShardKey, now_s: float) -> None:
-        """One that fails comes again behind the others."""
+        """One that fails waits a while, and holds up no other."""
         del self._due[shard]
         try:
             quota = self._accounts.quota(shard)
             removed = self._writer.trim(shard, self._keep(shard, quota, now_s))
         except StoreFault as fault:
-            self._due[shard] = None
+            self._failed[shard] = None
+            self._retry_at = now_s + RETRY_S
             _log.error("old logs not removed", extra=fields(gateway=shard.gateway, error=str(fault)))
             return
         if removed:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sluice.keeper.account_manager import AccountManager
-from sluice.keeper.retention import AGED_S, Retention
+from sluice.keeper.retention import AGED_S, RETRY_S, Retention
 from sluice.metrics import Metrics
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
@@ -149,7 +149,8 @@ def test_a_shard_that_cannot_be_trimmed_holds_up_no_other_and_is_tried_again(acc
     account.retention.enforce(0.0)
     assert account.rows(shards[1]) == [1]
     broken.write_bytes(whole)
-    account.retention.enforce(1.0)
+    account.retention.enforce(RETRY_S - 1)
+    account.retention.enforce(RETRY_S)
     assert account.rows(*shards) == [1, 1]
 
 

@@ -1,12 +1,16 @@
 """Which logs the segments before the active one hold: asked for keys among theirs, of late logs and of replays."""
 
+import logging
 from pathlib import Path
 from typing import Final
 
 import apsw
 
+from sluice.journal import fields
 from sluice.storage.embedded.catalogue import NOTHING, Contents
 from sluice.storage.embedded.open import open_segment_readonly
+
+_log = logging.getLogger(__name__)
 
 PROBES: Final = 64
 """How many keys upward of its own a log may lie, and is looked for."""
@@ -28,8 +32,19 @@ class EarlierKeys:
         if key <= self.last_key:
             for contents in self._earlier:
                 if contents.reaches(key - 1, key + PROBES - 1):
-                    found.update(iter(self._database(contents).execute(NEAR, (key, key + PROBES))))
+                    found.update(self._near(contents, key))
         return found
+
+    def _near(self, contents: Contents, key: int) -> dict[int, bytes]:
+        """A segment that is damaged or missing must not keep new logs from being stored: it holds nothing then."""
+        try:
+            return dict(iter(self._database(contents).execute(NEAR, (key, key + PROBES))))
+        except (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError) as error:
+            path = contents.path(self._folder)
+            if isinstance(error, apsw.CantOpenError) and path.exists():
+                raise
+            _log.error("a segment cannot be read", extra=fields(path=str(path), error=str(error)))
+            return {}
 
     def release(self) -> None:
         while self._open:

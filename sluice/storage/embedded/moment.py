@@ -105,7 +105,7 @@ class ShardMoment:
             self._open.popitem()[1].close()
 
     def _part(self, contents: Contents) -> Part:
-        return Part(contents, lambda: self._reader(contents))
+        return Part(contents, lambda: self._reader(contents), total=contents.live)
 
     def _reader(self, contents: Contents) -> SegmentReader:
         reader = self._open.get(contents.number)

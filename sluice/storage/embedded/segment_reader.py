@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
-from sluice.storage.embedded.rows import SELECT_ENTRY, entry_of
+from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
 from sluice.storage.ports import OrderBy, Side
 from sluice.values.ids import number_of
 from sluice.values.log import LogEntry
@@ -25,10 +25,43 @@ _PLACE: Final[dict[Side, str]] = {
     "request": "SELECT req_pack, req_off, req_z, req_len FROM det WHERE k = ?",
     "response": "SELECT res_pack, res_off, res_z, res_len FROM det WHERE k = ?",
 }
-_WORD: Final[dict[OrderBy, str]] = {"provider": "provider", "model": "model", "model_type": "mtype"}
-_FLAG: Final[dict[OrderBy, str]] = {"success": "flags & 1", "cached": "flags & 2"}
-
 SortValue = int | str | None
+
+
+class _Column(NamedTuple):
+    """What lists are ordered by: the number of a word, or a flag."""
+
+    sql: str
+    kind: int | None = None
+
+
+_COLUMNS: Final[dict[OrderBy, _Column]] = {
+    "provider": _Column("provider", PROVIDER),
+    "model": _Column("model", MODEL),
+    "model_type": _Column("mtype", MODEL_TYPE),
+    "success": _Column("flags & 1"),
+    "cached": _Column("flags >> 1 & 1"),
+}
+
+
+class Only(NamedTuple):
+    """A condition on rows of `log`."""
+
+    sql: str
+    values: tuple[int | str, ...] = ()
+
+
+ALL: Final = Only("")
+
+
+def only(order_by: OrderBy, value: SortValue) -> Only:
+    """The logs that have this value in the column."""
+    column = _COLUMNS[order_by]
+    if value is None:
+        return Only(f" AND {column.sql} IS NULL")
+    if column.kind is None:
+        return Only(f" AND {column.sql} = ?", (value,))
+    return Only(f" AND {column.sql} = (SELECT id FROM name WHERE kind = ? AND v = ?)", (column.kind, value))
 
 
 class SegmentReader:
@@ -37,6 +70,8 @@ class SegmentReader:
     def __init__(self, path: Path, file: tuple[int, int]) -> None:
         self.file = file
         self._deadline_s = 0.0
+        self._counted = 0
+        self._counts: dict[tuple[OrderBy, int], dict[SortValue, int]] = {}
         self._db = open_segment_readonly(path)
         self._db.set_progress_handler(self._is_overdue, _STEPS_PER_LOOK)
 
@@ -54,25 +89,41 @@ class SegmentReader:
         earlier = read_earlier(self._db) if meta["format"] > 1 else []  # its writer has not opened it since the upgrade
         return [*earlier, read_active(self._db, number, meta)]
 
-    def count(self, above: int, up_to: int) -> int:
+    def count(self, above: int, up_to: int, only: Only = ALL) -> int:
         """How many logs have a key past the first and not past the second."""
-        count: int = self._db.execute("SELECT count(*) FROM log WHERE k > ? AND k <= ?", (above, up_to)).get
+        sql = f"SELECT count(*) FROM log WHERE k > ? AND k <= ?{only.sql}"
+        count: int = self._db.execute(sql, (above, up_to, *only.values)).get
         return count
 
-    def keys(self, above: int, up_to: int, *, descending: bool, skip: int = 0) -> Iterator[int]:
+    def keys(self, above: int, up_to: int, *, descending: bool, skip: int, only: Only = ALL) -> Iterator[int]:
         """Their keys, in either direction."""
         direction = "DESC" if descending else "ASC"
-        sql = f"SELECT k FROM log WHERE k > ? AND k <= ? ORDER BY k {direction} LIMIT -1 OFFSET ?"
-        return (key for (key,) in self._db.execute(sql, (above, up_to, skip)))
+        sql = f"SELECT k FROM log WHERE k > ? AND k <= ?{only.sql} ORDER BY k {direction} LIMIT -1 OFFSET ?"
+        return (key for (key,) in self._db.execute(sql, (above, up_to, *only.values, skip)))
 
-    def sorted(self, order_by: OrderBy, above: int, *, descending: bool, limit: int) -> Iterator[tuple[SortValue, int]]:
-        """The first so many keys past `above` in the order of a column, each with its value; of equals the newest."""
-        word = _WORD.get(order_by)
-        source = f"log LEFT JOIN name ON name.id = {word}" if word else "log"
-        value = "name.v" if word else _FLAG[order_by]
-        direction = "DESC" if descending else "ASC"
-        sql = f"SELECT {value}, k FROM {source} WHERE k > ? ORDER BY 1 {direction}, k DESC LIMIT ?"
-        return iter(self._db.execute(sql, (above, limit)))
+    def words(self, order_by: OrderBy) -> list[SortValue]:
+        """All values that the column may have here; some may have no log."""
+        column = _COLUMNS[order_by]
+        if column.kind is None:
+            return [0, 1]
+        return [None, *(word for (word,) in self._db.execute("SELECT v FROM name WHERE kind = ?", (column.kind,)))]
+
+    def counts(self, order_by: OrderBy, above: int) -> dict[SortValue, int]:
+        """How many logs past `above` have each value of the column; remembered while nothing changes."""
+        version = int(self._db.pragma("data_version"))
+        if version != self._counted:
+            self._counted = version
+            self._counts.clear()
+        found = self._counts.get((order_by, above))
+        if found is None:
+            found = self._counts[order_by, above] = self._count_values(order_by, above)
+        return found
+
+    def _count_values(self, order_by: OrderBy, above: int) -> dict[SortValue, int]:
+        column = _COLUMNS[order_by]
+        value = "value" if column.kind is None else "(SELECT v FROM name WHERE id = value)"
+        groups = f"SELECT {column.sql} AS value, count(*) AS n FROM log WHERE k > ? GROUP BY 1"
+        return dict(iter(self._db.execute(f"SELECT {value}, n FROM ({groups})", (above,))))
 
     def find(self, log_id: str, above: int) -> int | None:
         """The key of a log: the one inside its id, or a little above where another log had that one."""

@@ -1,38 +1,49 @@
 """Walks the logs of many segments as if they were one, by key or by a column. Their key ranges may overlap.
 
-A segment is opened only when the walk comes to it.
+A segment is opened only when the walk comes to it. What a page skips is counted rather than passed: whole segments by
+their catalogue, parts of them by SQLite.
 """
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Final
 
 from sluice.storage.embedded.catalogue import Contents
-from sluice.storage.embedded.segment_reader import SegmentReader
+from sluice.storage.embedded.segment_reader import ALL, Only, SegmentReader, SortValue, only
 from sluice.storage.ports import LogQuery
 
 NEAR: Final = 1_000
 """Logs that are passed one by one: up to so many that costs no more than counting."""
+FEW: Final = 20_000
+"""So many still cost less than to look for a place between two segments that overlap as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A segment of a walk."""
+    """A segment of a walk, or those of its logs that the walk is about."""
 
     contents: Contents
     reader: Callable[[], SegmentReader]
+    only: Only = ALL
+    total: int | None = None
+    """How many logs these are, where it is known."""
 
     def count(self, above: int, up_to: int) -> int:
-        """How many of its logs have keys within these; counted only where it lies across a border."""
+        """How many of its logs have keys within these. Where all are known, the smaller side is counted."""
         held = self.contents
-        above = max(above, held.floor)
-        if held.last_key <= above or held.first_key > up_to:
+        above, up_to = max(above, held.floor, held.first_key - 1), min(up_to, held.last_key)
+        if up_to <= above:
             return 0
-        if held.last_key <= up_to and max(held.first_key - 1, held.floor) >= above:
-            return held.live
-        return self.reader().count(above, up_to)
+        if self.total is None or (up_to - above) * 2 < held.last_key - held.first_key:
+            return self.reader().count(above, up_to, self.only)
+        outside = [(max(held.floor, held.first_key - 1), above), (up_to, held.last_key)]
+        return self.total - sum(self.reader().count(*side, self.only) for side in outside if side[0] < side[1])
+
+    def keys(self, above: int, up_to: int, *, descending: bool, skip: int = 0) -> Iterator[int]:
+        above = max(above, self.contents.floor)
+        return self.reader().keys(above, up_to, descending=descending, skip=skip, only=self.only)
 
 
 Found = tuple[int, Part]
@@ -40,35 +51,101 @@ Found = tuple[int, Part]
 
 def page_of(parts: Sequence[Part], query: LogQuery, offset: int) -> list[Found]:
     """The keys of one page, each with its segment."""
-    walk = _by_key(parts, query, offset) if query.order_by == "created_at" else _by_column(parts, query, offset)
+    walk = _by_time(parts, query, offset) if query.order_by == "created_at" else _by_column(parts, query, offset)
     return list(islice(walk, query.per_page))
 
 
-def _by_key(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
-    lowest = min(part.contents.first_key for part in parts) - 1
-    highest = max(part.contents.last_key for part in parts)
+def _by_time(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
+    above, up_to = _range(parts)
     if query.cursor is not None and query.descending:
-        highest = min(highest, query.cursor - 1)
+        up_to = min(up_to, query.cursor - 1)
     elif query.cursor is not None:
-        lowest = max(lowest, query.cursor)
-    above, up_to, skip = _approach(parts, lowest, highest, offset, descending=query.descending)
+        above = max(above, query.cursor)
+    return _by_key(parts, above, up_to, offset, descending=query.descending)
+
+
+def _by_column(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
+    """Value by value; among equals the newest comes first in either direction."""
+    counted = offset > NEAR
+    for chosen in _values(parts, query, counted=counted):
+        total = sum(part.total or 0 for part in chosen)
+        if counted and total <= offset:
+            offset -= total
+            continue
+        walk = _by_key(chosen, *_range(chosen), offset if counted else 0, descending=True)
+        if counted:
+            offset, counted = 0, False
+        for found in walk:
+            if offset:
+                offset -= 1
+            else:
+                yield found
+
+
+def _values(parts: Sequence[Part], query: LogQuery, *, counted: bool) -> list[list[Part]]:
+    """The logs of each value of the column, in the page's order. To count them reads all there is."""
+    order_by = query.order_by
+    chosen: dict[SortValue, list[Part]] = {}
+    for part in parts:
+        reader = part.reader()
+        words = reader.counts(order_by, part.contents.floor) if counted else dict.fromkeys(reader.words(order_by))
+        for value, total in words.items():
+            chosen.setdefault(value, []).append(replace(part, only=only(order_by, value), total=total))
+    values = sorted(chosen, key=lambda value: (value is not None, str(value)), reverse=query.descending)
+    return [chosen[value] for value in values]
+
+
+def _range(parts: Sequence[Part]) -> tuple[int, int]:
+    """Below and at the ends of all keys."""
+    return min(part.contents.first_key for part in parts) - 1, max(part.contents.last_key for part in parts)
+
+
+def _by_key(parts: Sequence[Part], above: int, up_to: int, offset: int, *, descending: bool) -> Iterator[Found]:
+    above, up_to, skip = _approach(parts, above, up_to, offset, descending=descending)
     within = [part for part in parts if part.contents.reaches(above, up_to)]
-    return islice(_merged(within, above, up_to, descending=query.descending), skip, None)
+    return islice(_merged(within, above, up_to, descending=descending), skip, None)
 
 
 def _approach(parts: Sequence[Part], above: int, up_to: int, offset: int, *, descending: bool) -> tuple[int, int, int]:
-    """Where the walk may begin instead, and how many logs are to be passed from there.
+    """Where the walk may begin instead, and how many logs are to be passed from there."""
+    if offset > NEAR:
+        for zone in _zones(parts, above, up_to, descending=descending):
+            within = [part for part in parts if part.contents.reaches(*zone)]
+            count = sum(part.count(*zone) for part in within)
+            if count > offset:
+                low, high, offset = _into(within, *zone, offset, descending=descending)
+                return (above, high, offset) if descending else (low, up_to, offset)
+            offset -= count
+    return above, up_to, offset
 
-    What has to be skipped is halved until it lies in one segment. Each half is counted, which reads only the segments
-    that lie across its border.
-    """
-    low, high = above, up_to
+
+def _zones(parts: Sequence[Part], above: int, up_to: int, *, descending: bool) -> Iterator[tuple[int, int]]:
+    """The range in the direction of the walk, cut where a segment begins: what lies before is of those before it."""
+    reached = [part.contents for part in parts if part.contents.reaches(above, up_to)]
+    if descending:
+        cuts = sorted({min(held.last_key, up_to) for held in reached} | {above}, reverse=True)
+        return ((low, high) for high, low in pairwise(cuts))
+    return pairwise(sorted({max(held.first_key - 1, above) for held in reached} | {up_to}))
+
+
+def _into(parts: Sequence[Part], low: int, high: int, offset: int, *, descending: bool) -> tuple[int, int, int]:
+    """The same inside a zone, where most logs are of one segment and a few late ones of others, or all overlap."""
+    counts = {part.contents.number: part.count(low, high) for part in parts}
+    *others, largest = sorted(parts, key=lambda part: counts[part.contents.number])
+    few = sum(counts[part.contents.number] for part in others)
+    if few > FEW:
+        return _halved(parts, low, high, offset, descending=descending)
+    if offset > max(few, NEAR):
+        for key in islice(largest.keys(low, high, descending=descending, skip=offset - few), 1):
+            passed = (key, high) if descending else (low, key - 1)
+            low, high = (low, key) if descending else (key - 1, high)
+            offset = few - sum(part.count(*passed) for part in others)
+    return low, high, offset
+
+
+def _halved(parts: Sequence[Part], low: int, high: int, offset: int, *, descending: bool) -> tuple[int, int, int]:
+    """Halves a range until little is to be passed; each half is counted."""
     while offset > NEAR and high - low > 1:
-        within = [part for part in parts if part.contents.reaches(low, high)]
-        if len(within) == 1:
-            for key in islice(_keys(within[0], low, high, descending=descending, skip=offset), 1):
-                low, high, offset = key - 1, key, 0
-            break
         middle = (low + high) // 2
         nearer = (middle, high) if descending else (low, middle)
         count = sum(part.count(*nearer) for part in parts)
@@ -78,11 +155,7 @@ def _approach(parts: Sequence[Part], above: int, up_to: int, offset: int, *, des
             low = middle
         if count <= offset:
             offset -= count
-    return (above, high, offset) if descending else (low, up_to, offset)
-
-
-def _keys(part: Part, above: int, up_to: int, *, descending: bool, skip: int = 0) -> Iterator[int]:
-    return part.reader().keys(max(above, part.contents.floor), up_to, descending=descending, skip=skip)
+    return low, high, offset
 
 
 def _merged(parts: Sequence[Part], above: int, up_to: int, *, descending: bool) -> Iterator[Found]:
@@ -97,7 +170,7 @@ def _merged(parts: Sequence[Part], above: int, up_to: int, *, descending: bool) 
     while waiting or begun:
         while waiting and (not begun or nearest(waiting[-1]) <= begun[0][0]):
             part = waiting.pop()
-            keys = _keys(part, above, up_to, descending=descending)
+            keys = part.keys(above, up_to, descending=descending)
             for key in islice(keys, 1):
                 heapq.heappush(begun, (sign * key, part.contents.number, part, keys))
         if begun:
@@ -108,15 +181,3 @@ def _merged(parts: Sequence[Part], above: int, up_to: int, *, descending: bool) 
                 heapq.heappop(begun)
             else:
                 heapq.heapreplace(begun, (sign * following, number, part, keys))
-
-
-def _by_column(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
-    """In the order of a column; among equals the newest comes first in either direction."""
-    limit, sign = offset + query.per_page, 1 if query.descending else -1
-
-    def places(part: Part) -> Iterator[tuple[str, int, Part]]:
-        rows = part.reader().sorted(query.order_by, part.contents.floor, descending=query.descending, limit=limit)
-        return (("" if value is None else f"={value}", sign * key, part) for value, key in rows)
-
-    merged = heapq.merge(*map(places, parts), key=lambda place: place[:2], reverse=query.descending)
-    return ((sign * key, part) for _, key, part in islice(merged, offset, None))

@@ -12,7 +12,7 @@ import pytest
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import LogQuery, OrderBy
+from sluice.storage.ports import LogQuery, OrderBy, StoreFault
 from sluice.values.ids import text_of
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
 
@@ -154,7 +154,7 @@ def scattered(log: Logs, count: int, seed: int) -> list[NewLog]:
     return logs
 
 
-@pytest.mark.parametrize("near", [0, 1, 7, 1_000])
+@pytest.mark.parametrize(("near", "few"), [(0, 0), (0, 30), (1, 2), (7, 1_000), (1_000, 1_000)])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_segments_whose_times_overlap_are_read_as_one(
     opened: Writers,
@@ -163,9 +163,11 @@ def test_many_segments_whose_times_overlap_are_read_as_one(
     log: Logs,
     monkeypatch: pytest.MonkeyPatch,
     near: int,
+    few: int,
     seed: int,
 ) -> None:
     monkeypatch.setattr("sluice.storage.embedded.walking.NEAR", near)
+    monkeypatch.setattr("sluice.storage.embedded.walking.FEW", few)
     logs = scattered(log, 120, seed)
     writer = opened(bounds=BOUNDS._replace(rows=11))
     for start in range(0, 120, 3):
@@ -180,7 +182,7 @@ def test_many_segments_whose_times_overlap_are_read_as_one(
                 return found is not None, str(found)
 
             expected = [entry.id for entry in sorted(newest, key=value, reverse=descending)]
-            for per_page in (1, 7, 50):
+            for per_page in (1, 1, 1, 7, 7, 50):
                 page = chance.randrange(1, 120 // per_page + 2)
                 found = ids(reader, shard, page=page, per_page=per_page, order_by=order_by, descending=descending)
                 assert found == expected[(page - 1) * per_page :][:per_page], (order_by, descending, page, per_page)
@@ -224,3 +226,28 @@ def test_a_shard_of_the_first_format_is_read_as_it_is_and_becomes_the_first_segm
     assert databases(folder) == ["00000001.db", "00000002.db"]
     assert reader.tail(shard, 0, 100) == ([each.entry for each in logs], 5)
     assert [body(reader, shard, each) for each in logs] == [each.request for each in logs]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no database" * 5_000)])
+def test_a_damaged_segment_is_named_and_keeps_no_log_from_being_stored(
+    opened: Writers,
+    reader: EmbeddedLogReader,
+    shard: ShardKey,
+    folder: Path,
+    log: Logs,
+    damage: Callable[[Path], object],
+) -> None:
+    late, *logs = [at(log(b"%d" % number), (1_760_000_000_000 + number) << 21) for number in range(9)]
+    writer = opened(bounds=THREE_ROWS)
+    for each in logs:
+        writer.append(shard, [each], AT)
+    writer.close()
+    damage(folder / "00000002.db")
+    writer = opened(bounds=THREE_ROWS)
+    assert writer.append(shard, [late, log(b"new")], AT) == 2
+    assert body(reader, shard, late) == b"0"
+    assert reader.page(shard, LogQuery(per_page=3)).total == 10
+    assert reader.get(shard, logs[0].entry.id) == logs[0].entry
+    for ask in (lambda: reader.get(shard, logs[3].entry.id), lambda: reader.page(shard, LogQuery(per_page=9))):
+        with pytest.raises(StoreFault):
+            ask()
