@@ -24,7 +24,6 @@ from sluice.values.errors import (
     GatewayError,
     InternalFault,
     MalformedRequest,
-    MethodNotAllowed,
     Overloaded,
     UpstreamFailure,
 )
@@ -58,8 +57,6 @@ class UniversalSockets:
 
     async def open(self, call: Call, place: Place, names: Names) -> Reply:
         """GET /v1/{account}/{gateway} with Upgrade: many requests over one connection."""
-        if call.head.method != b"GET":
-            raise MethodNotAllowed
         protocols = offered(call.head.headers)
         fields = fields_with(call.head.fields, protocols)
         opening = Request(
