@@ -14,7 +14,8 @@ import msgspec
 
 from sluice.cli.options import common
 from sluice.cli.sending import server_of_folder
-from sluice.wire.websocket import GOING_AWAY, NORMAL, Closed, Gathered, WebSocket
+from sluice.wire.frames import Closing
+from sluice.wire.websocket import GOING_AWAY, NORMAL, WebSocket
 
 CONNECT_S: Final = 10.0
 FRIENDLY: Final = (NORMAL, GOING_AWAY)
@@ -79,7 +80,7 @@ class Conversation:
     """Lines out, messages in."""
 
     def __init__(self, socket: WebSocket) -> None:
-        self._socket, self._gathered = socket, Gathered()
+        self._socket = socket
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._awaited = 0
         self._cancelled: set[str | int] = set()
@@ -124,10 +125,10 @@ class Conversation:
 
     def _heard(self, data: bytes) -> None:
         for said in self._socket.feed(data):
-            if isinstance(said, Closed):
+            if isinstance(said, Closing):
                 self._closed(said)
-            elif (message := self._gathered.add(said)) is not None:
-                self._print(message)
+            else:
+                self._print(said)
         self._check_accepted()
         self._send(b"")
 
@@ -135,10 +136,10 @@ class Conversation:
         if self._socket.refusal:
             raise click.ClickException(f"The connection is refused: {self._socket.refusal}")
 
-    def _closed(self, closed: Closed) -> None:
+    def _closed(self, closing: Closing) -> None:
         self._parted = True
-        if closed.code not in FRIENDLY or self._awaited > 0:
-            raise click.ClickException(f"The gateway has closed with {closed.code}: {closed.reason}")
+        if closing.code not in FRIENDLY or self._awaited > 0:
+            raise click.ClickException(f"The gateway has closed with {closing.code}: {closing.reason}")
 
     def _print(self, message: bytes) -> None:
         click.echo(message.replace(b"\n", b" "))
