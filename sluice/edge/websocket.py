@@ -246,7 +246,10 @@ class UniversalSocket(asyncio.Protocol):
                     await room.to_pull(event, envelopes.streams)
                 part = source.poll() or await source.read()
                 last = part.last
-                messages = envelopes.add(part.data, last)
+                if last and envelopes.packed:
+                    messages = await asyncio.to_thread(envelopes.add, part.data, last)
+                else:
+                    messages = envelopes.add(part.data, last)
                 if not last and not envelopes.streams:
                     room.hold(event, len(part.data))
                 elif room.full and messages:
