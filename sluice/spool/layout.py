@@ -1,4 +1,4 @@
-"""Where things lie in the spool: one folder for each worker or console, numbered files, a lock, side files under big/."""
+"""Where things lie in the spool: a folder for each worker or console, numbered files, a lock, side files in big/."""
 
 import fcntl
 import os

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from sluice.values.command import Change
 from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
@@ -32,6 +33,23 @@ class LogWriter(Protocol):
         A log whose id is stored already is skipped. Raises StoreFault with nothing stored, where a later try may
         succeed, and ValueError, nothing stored either, for a log that no store can take (no ULID, a number past
         64 bits, text that is no Unicode).
+        """
+        ...
+
+    def change(
+        self, shard: ShardKey, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]
+    ) -> set[str]:
+        """Gives logs the fields of `change` and moves the positions, in one transaction.
+
+        Returns which of them there are; a shard that was never written has none, and no positions either. Raises
+        StoreFault with nothing changed.
+        """
+        ...
+
+    def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
+        """Deletes logs with their bodies likewise; returns which of them there were.
+
+        A thousand at once hold up nobody for long.
         """
         ...
 
@@ -76,6 +94,10 @@ class LogReader(Protocol):
     """Reads logs while the writer goes on, from any process. A shard that was never written is an empty one."""
 
     def page(self, shard: ShardKey, query: LogQuery) -> LogPage: ...
+
+    def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
+        """The ids of the page's logs alone, in its order; the page may be a long one."""
+        ...
 
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...
 

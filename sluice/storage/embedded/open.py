@@ -15,7 +15,7 @@ import zstandard
 from sluice.storage.ports import StoreFault
 from sluice.values.log import ShardKey
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SEGMENT: Final = "00000001"
 BUSY_MS: Final = 5_000
 
@@ -49,15 +49,15 @@ def shard_folder(root: Path, shard: ShardKey) -> Path:
 
 
 def open_segment(path: Path) -> apsw.Connection:
-    """Opens an existing segment for its one writer."""
+    """Opens an existing segment for its one writer; one of an older format becomes one of this."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    return _tuned(db, _WRITER)
+    return _tuned(db, _WRITER, upgrade=True)
 
 
 def open_segment_readonly(path: Path) -> apsw.Connection:
     """Opens an existing segment beside its writer, from any process."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    return _tuned(db, _READER)
+    return _tuned(db, _READER, upgrade=False)
 
 
 def create_segment(path: Path) -> None:
@@ -71,7 +71,7 @@ def create_segment(path: Path) -> None:
         db.pragma("synchronous", 0)
         db.pragma("journal_mode", "wal")
         with db:
-            db.execute(files(__package__).joinpath("schema/segment.sql").read_text("utf-8"))
+            db.execute(_schema("segment.sql"))
     finally:
         db.close()
     making.chmod(0o600)
@@ -96,7 +96,7 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def _tuned(db: apsw.Connection, pragmas: dict[str, int | str]) -> apsw.Connection:
+def _tuned(db: apsw.Connection, pragmas: dict[str, int | str], *, upgrade: bool) -> apsw.Connection:
     """Sets the pragmas one by one and reads each back: one statement that returns a row ends a longer text early."""
     try:
         db.set_busy_timeout(BUSY_MS)
@@ -106,9 +106,16 @@ def _tuned(db: apsw.Connection, pragmas: dict[str, int | str]) -> apsw.Connectio
             if (found := db.pragma(name)) != value:
                 raise StoreFault(f"{db.filename}: {name} is {found}, not {value}")
         found = db.execute("SELECT v FROM meta WHERE key = 'format'").get
-        if found != FORMAT:
+        if found == 1 and upgrade:
+            with db:
+                db.execute(_schema("segment-1-to-2.sql"))
+        elif found not in (1, FORMAT):
             raise StoreFault(f"{db.filename}: format {found} is not {FORMAT}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _schema(name: str) -> str:
+    return files(__package__).joinpath(f"schema/{name}").read_text("utf-8")

@@ -1,7 +1,7 @@
 """The embedded backend of LogReader: read-only connections beside the keeper's, each query under a time budget."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -9,12 +9,12 @@ from typing import Final
 
 import apsw
 
+from sluice.storage.embedded.changes import PROBES
 from sluice.storage.embedded.open import SEGMENT, open_segment_readonly, shard_folder, store_faults
 from sluice.storage.embedded.packs import Place, read_body, read_head
 from sluice.storage.embedded.rows import SELECT_ENTRY, entry_of
-from sluice.storage.embedded.segment import PROBES
 from sluice.storage.ports import LogPage, LogQuery, OrderBy, Side, StoreFault
-from sluice.values.ids import number_of
+from sluice.values.ids import number_of, text_of
 from sluice.values.log import LogEntry, ShardKey
 
 _IDLE_KEPT: Final = 64
@@ -24,6 +24,7 @@ _ENTRY_BY_KEY: Final = f"{SELECT_ENTRY} FROM log JOIN det USING (k) WHERE k = ?"
 _ENTRIES_BY_ARRIVAL: Final = (
     f"{SELECT_ENTRY}, n FROM arrival JOIN log USING (k) JOIN det USING (k) WHERE n > ? ORDER BY n LIMIT ?"
 )
+_NTH_LAST_ARRIVAL: Final = "SELECT n FROM arrival JOIN log USING (k) ORDER BY n DESC LIMIT 1 OFFSET ?"
 _KEY_BY_ID: Final = "SELECT k FROM det WHERE k BETWEEN ? AND ? AND id = ?"
 _PLACE: Final[dict[Side, str]] = {
     "request": "SELECT req_pack, req_off, req_z, req_len FROM det WHERE k = ?",
@@ -65,6 +66,10 @@ class EmbeddedLogReader:
             keys = view.keys(query, offset)
             return LogPage([entry for key in keys if (entry := view.entry(key))], total, True)
 
+    def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
+        with self._view(shard) as view:
+            return [] if view is None else view.ids(view.keys(query, (query.page - 1) * query.per_page))
+
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None:
         with self._view(shard) as view:
             key = view.find(log_id) if view else None
@@ -84,7 +89,7 @@ class EmbeddedLogReader:
         with self._view(shard) as view:
             if view is None:
                 return [], max(after, 0)
-            return view.tail(max(view.arrived() + after, 0) if after < 0 else after, limit)
+            return view.tail(view.before_last(-after) if after < 0 else after, limit)
 
     def close(self) -> None:
         with self._lock:
@@ -163,14 +168,20 @@ class _View:
         total: int = self._db.execute("SELECT v FROM meta WHERE key = 'rows'").get
         return total
 
-    def arrived(self) -> int:
-        arrived: int = self._db.execute("SELECT v FROM meta WHERE key = 'arrived'").get
-        return arrived
+    def before_last(self, count: int) -> int:
+        """The ingest sequence past which there are so many logs, or all where there are fewer."""
+        n: int | None = self._db.execute(_NTH_LAST_ARRIVAL, (count,)).get
+        return n or 0
 
     def keys(self, query: LogQuery, offset: int) -> list[int]:
         """The keys of one page: the narrow table alone is walked, the wide one is read for these rows."""
         order = _ORDERS[query.order_by].format("DESC" if query.descending else "ASC")
         return [key for (key,) in self._db.execute(f"{order} LIMIT ? OFFSET ?", (query.per_page, offset))]
+
+    def ids(self, keys: Sequence[int]) -> list[str]:
+        """The ids of the logs with these keys, in their order."""
+        blobs = [self._db.execute("SELECT id FROM det WHERE k = ?", (key,)).get for key in keys]
+        return [text_of(int.from_bytes(blob, "big")) for blob in blobs]
 
     def find(self, log_id: str) -> int | None:
         """The key of a log: the one inside its id, or a little above where another log had that one."""

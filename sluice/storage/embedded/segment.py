@@ -5,12 +5,12 @@ from typing import Final
 
 import apsw
 
+from sluice.storage.embedded.changes import PROBES, change_logs, delete_logs
 from sluice.storage.embedded.packs import Extent
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
+from sluice.values.command import Change
 from sluice.values.log import Position
 
-PROBES: Final = 64
-"""How many keys upward of its own a log may lie, and is looked for."""
 _NAMES_KEPT: Final = 2_048
 
 
@@ -26,6 +26,12 @@ _FILL_LOST: Final = (
 )
 _LOSE: Final = "UPDATE det SET {0}_pack = NULL, {0}_off = NULL, {0}_z = NULL WHERE {0}_pack = ? AND {0}_off + {0}_z > ?"
 _SIDES: Final = ("req", "res")
+_INSERT_NAME: Final = "INSERT INTO name (id, kind, v) VALUES (?, ?, ?)"
+_PUT_PACK: Final = (
+    "INSERT INTO pack (id, bytes, state) VALUES (?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, state = excluded.state"
+)
+_PUT_POSITION: Final = "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?, ?, ?)"
 
 
 class Segment:
@@ -59,13 +65,10 @@ class Segment:
         try:
             fresh = self._insert_all(rows)
             if self._new_names:
-                db.executemany("INSERT INTO name (id, kind, v) VALUES (?, ?, ?)", self._new_names)
+                db.executemany(_INSERT_NAME, self._new_names)
             if packs:
-                db.executemany("INSERT OR REPLACE INTO pack (id, bytes, state) VALUES (?, ?, ?)", packs)
-            db.executemany(
-                "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?, ?, ?)",
-                [(spool, *position) for spool, position in positions.items()],
-            )
+                db.executemany(_PUT_PACK, packs)
+            db.executemany(_PUT_POSITION, [(spool, *position) for spool, position in positions.items()])
             db.execute("COMMIT")
         except BaseException:
             self.in_doubt = not db.in_transaction
@@ -78,6 +81,24 @@ class Segment:
         if len(self._names) > _NAMES_KEPT:
             self._names.clear()
         return fresh
+
+    def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
+        """Changes these logs and moves the positions, all of it or nothing; returns which of them there are."""
+        with self._db:
+            found = change_logs(self._db, self.name, log_ids, change)
+            self._db.executemany(_INSERT_NAME, self._new_names)
+            self._db.executemany(_PUT_POSITION, [(spool, *position) for spool, position in positions.items()])
+        self._new_names.clear()
+        self.positions = {**self.positions, **positions}
+        return found
+
+    def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> tuple[set[str], list[int]]:
+        """Deletes these logs likewise; returns which of them there were, and packs of which nothing lives any more."""
+        with self._db:
+            found, packs = delete_logs(self._db, log_ids)
+            self._db.executemany(_PUT_POSITION, [(spool, *position) for spool, position in positions.items()])
+        self.positions = {**self.positions, **positions}
+        return found, packs
 
     def lose_past(self, pack: int, size: int) -> None:
         """The pack ends before its rows do, which only a power loss can bring about: says so in the rows.

@@ -4,8 +4,9 @@ import resource
 import secrets
 import shutil
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +23,7 @@ from sluice.storage.embedded.open import (
 from sluice.storage.embedded.packs import PackWriter, compressor, pack_path
 from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.segment import Segment
+from sluice.values.command import Change
 from sluice.values.log import NewLog, Position, ShardKey
 
 OPEN_SHARDS: Final = 1_024
@@ -78,6 +80,17 @@ class Shard:
             raise
         packs.kept()
         return fresh
+
+    def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
+        self.dirty = True
+        return self._segment.change(log_ids, change, positions)
+
+    def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
+        """Packs go after their rows. Where a power loss brings such a row back, its body is lost."""
+        self.dirty = True
+        found, packs = self._segment.delete(log_ids, positions)
+        self._packs.remove(packs)
+        return found
 
     def sync(self) -> None:
         """Bodies before rows, lest a power loss leave rows that point to nothing."""
@@ -152,12 +165,26 @@ class EmbeddedLogWriter:
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         with store_faults(f"storing logs of {shard.gateway}"):
             found = self._existing(shard) or self._created(shard)
-            try:
+            with self._given_up_if_it_fails(shard):
                 return found.append(logs, positions)
-            except BaseException:
-                self._failed.add(shard)
-                self._forget(shard)
-                raise
+
+    def change(
+        self, shard: ShardKey, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]
+    ) -> set[str]:
+        with store_faults(f"changing logs of {shard.gateway}"):
+            found = self._existing(shard)
+            if found is None:
+                return set()
+            with self._given_up_if_it_fails(shard):
+                return found.change(log_ids, change, positions)
+
+    def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
+        with store_faults(f"deleting logs of {shard.gateway}"):
+            found = self._existing(shard)
+            if found is None:
+                return set()
+            with self._given_up_if_it_fails(shard):
+                return found.delete(log_ids, positions)
 
     def sync(self) -> None:
         for key in list(self._failed):
@@ -193,6 +220,15 @@ class EmbeddedLogWriter:
                 _, shard = self._open.popitem()
                 with store_faults("closing the logs"):
                     shard.close(checkpoint=True)
+
+    @contextmanager
+    def _given_up_if_it_fails(self, key: ShardKey) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._failed.add(key)
+            self._forget(key)
+            raise
 
     def _existing(self, key: ShardKey) -> Shard | None:
         if found := self._open.get(key):
