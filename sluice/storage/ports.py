@@ -39,17 +39,16 @@ class LogWriter(Protocol):
     def change(
         self, shard: ShardKey, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]
     ) -> set[str]:
-        """Gives logs the fields of `change` and moves the positions, in one transaction.
+        """Gives logs the fields of `change` and, where all of them are there, moves the positions: one transaction.
 
-        Returns which of them there are; a shard that was never written has none, and no positions either. Raises
-        StoreFault with nothing changed.
+        Returns which of them are there. Raises StoreFault with nothing changed.
         """
         ...
 
     def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
         """Deletes logs with their bodies likewise; returns which of them there were.
 
-        A thousand at once hold up nobody for long.
+        A few hundred at once hold up nobody for long.
         """
         ...
 

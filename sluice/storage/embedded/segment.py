@@ -68,7 +68,7 @@ class Segment:
                 db.executemany(_INSERT_NAME, self._new_names)
             if packs:
                 db.executemany(_PUT_PACK, packs)
-            db.executemany(_PUT_POSITION, [(spool, *position) for spool, position in positions.items()])
+            moved = self._move(positions)
             db.execute("COMMIT")
         except BaseException:
             self.in_doubt = not db.in_transaction
@@ -76,28 +76,28 @@ class Segment:
                 db.execute("ROLLBACK")
             raise
         self._arrived += fresh
-        self.positions = {**self.positions, **positions}
+        self.positions = moved
         self._new_names.clear()
         if len(self._names) > _NAMES_KEPT:
             self._names.clear()
         return fresh
 
     def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
-        """Changes these logs and moves the positions, all of it or nothing; returns which of them there are."""
+        """Changes these logs and, where all of them are here, moves the positions; returns which of them are."""
         with self._db:
             found = change_logs(self._db, self.name, log_ids, change)
             self._db.executemany(_INSERT_NAME, self._new_names)
-            self._db.executemany(_PUT_POSITION, [(spool, *position) for spool, position in positions.items()])
+            moved = self._move(positions if len(found) == len(log_ids) else {})
         self._new_names.clear()
-        self.positions = {**self.positions, **positions}
+        self.positions = moved
         return found
 
     def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> tuple[set[str], list[int]]:
         """Deletes these logs likewise; returns which of them there were, and packs of which nothing lives any more."""
         with self._db:
             found, packs = delete_logs(self._db, log_ids)
-            self._db.executemany(_PUT_POSITION, [(spool, *position) for spool, position in positions.items()])
-        self.positions = {**self.positions, **positions}
+            moved = self._move(positions if len(found) == len(log_ids) else {})
+        self.positions = moved
         return found, packs
 
     def lose_past(self, pack: int, size: int) -> None:
@@ -120,6 +120,12 @@ class Segment:
 
     def _read_positions(self) -> dict[str, Position]:
         return {spool: Position(seq, off) for spool, seq, off in self._db.execute("SELECT spool, seq, off FROM ckpt")}
+
+    def _move(self, positions: Mapping[str, Position]) -> Mapping[str, Position]:
+        """Stores these positions; returns what all of them are once that is committed."""
+        rows = [(spool, *position) for spool, position in positions.items()]
+        self._db.executemany(_PUT_POSITION, rows)
+        return {**self.positions, **positions}
 
     def _learn(self, kind: int, text: str) -> int:
         number: int | None = self._db.execute("SELECT id FROM name WHERE kind = ? AND v = ?", (kind, text)).get
