@@ -28,7 +28,7 @@ from sluice.providers.usage import (
     told_by_reply,
 )
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.log import Blob, LogEntry, Scalar, SideFile, Usage, kept_metadata
+from sluice.values.log import MAX_METADATA_BYTES, Blob, LogEntry, Scalar, SideFile, Usage, kept_metadata
 from sluice.values.rates import Rates
 
 BodySource = Blob
@@ -40,7 +40,6 @@ MAX_EVENTS: Final = 1_000_000
 """No more events of a stream are looked at: a second of the keeper's time. The longest answers have 200,000."""
 MAX_USAGE_EVENTS: Final = 1_000
 """Some vendors repeat usage in every event. Past this many only the last one is read."""
-MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_NAME: Final = 256
 """Longest model name and media type that a log keeps; a model name past it is no model's."""
 MAX_USER_AGENT: Final = 1024

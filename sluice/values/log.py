@@ -9,6 +9,7 @@ import msgspec
 Scalar = str | int | float | bool
 
 MAX_METADATA_ENTRIES: Final = 5
+MAX_METADATA_BYTES: Final = 16 * 1024
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
