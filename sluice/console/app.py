@@ -22,7 +22,7 @@ from sluice.console.envelope import (
     refusal,
     unauthenticated,
 )
-from sluice.console.rest import accounts, gateways, internal, logs, plain, tokens
+from sluice.console.rest import accounts, gateways, internal, log_changes, logs, plain, tokens
 from sluice.journal import fields
 from sluice.storage.ports import StoreFault
 from sluice.values.ids import wall_ms
@@ -43,7 +43,9 @@ PATHS: Final = (
     Path("DELETE", _GATEWAY, gateways.delete, "edit"),
     Path("GET", f"{_GATEWAY}/url/{{provider}}", gateways.provider_url, "read"),
     Path("GET", f"{_GATEWAY}/logs", logs.listing, "metadata_read"),
+    Path("DELETE", f"{_GATEWAY}/logs", log_changes.delete, "edit"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}", logs.get, "metadata_read"),
+    Path("PATCH", f"{_GATEWAY}/logs/{{log}}", log_changes.edit, "edit"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}/request", logs.request_body, "read"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}/response", logs.response_body, "read"),
     Path("GET", f"{_ACCOUNT}/tokens", tokens.listing, "edit"),

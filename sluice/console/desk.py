@@ -1,20 +1,30 @@
 """What the handlers work with: the stores, each behind its own threads, and the settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
 from sluice.storage.ports import ControlStore, LogReader, UsageReader
+from sluice.values.command import Change
+from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 LOG_THREADS: Final = 4
+
+
+class Commands(Protocol):
+    """The way to whoever may change stored logs."""
+
+    async def give(self, shard: ShardKey, log_ids: Sequence[str], change: Change | None) -> int:
+        """Has these logs changed, without a change deleted; returns how many of them there were. Raises ApiError."""
+        ...
 
 
 class Desk:
@@ -28,6 +38,7 @@ class Desk:
         control: ControlStore,
         logs: LogReader,
         usage: UsageReader,
+        commands: Commands,
         *,
         settings: Settings,
         providers: frozenset[str],
@@ -35,6 +46,7 @@ class Desk:
         self.control = control
         self.logs = logs
         self.usage = usage
+        self.commands = commands
         self.settings = settings
         self.providers = providers
         self.wanted = WantedPrices()

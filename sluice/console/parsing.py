@@ -78,8 +78,8 @@ def _named_in(pattern: re.Pattern[str], found: re.Match[str]) -> list[str]:
 
 
 def _types(found: re.Match[str]) -> str:
-    wanted = " or ".join(_NAMES.get(name, name) for name in found["wanted"].split(" | ") if name != "null")
-    return f"Expected {wanted or 'null'}, received {_NAMES.get(found['got'], found['got'])}"
+    wanted = dict.fromkeys(_NAMES.get(name, name) for name in found["wanted"].split(" | ") if name != "null")
+    return f"Expected {' or '.join(wanted) or 'null'}, received {_NAMES.get(found['got'], found['got'])}"
 
 
 _SENTENCES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
@@ -87,11 +87,11 @@ _SENTENCES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], 
     (re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`"), _types),
     (
         re.compile(r"Expected `(?:int|float)(?: \| null)?` <= (?P<bound>\S+)"),
-        lambda found: f"Number must be less than or equal to {found['bound']}",
+        lambda found: f"Number must be less than or equal to {found['bound'].removesuffix('.0')}",
     ),
     (
         re.compile(r"Expected `(?:int|float)(?: \| null)?` >= (?P<bound>\S+)"),
-        lambda found: f"Number must be greater than or equal to {found['bound']}",
+        lambda found: f"Number must be greater than or equal to {found['bound'].removesuffix('.0')}",
     ),
     (
         re.compile(r"Expected `(?:int|float)(?: \| null)?` > (?P<bound>\S+)"),

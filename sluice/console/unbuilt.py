@@ -46,8 +46,6 @@ _ACCOUNT: Final = "/client/v4/accounts/{account}/ai-gateway"
 ANY: Final[tuple[Method, ...]] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 PATHS: Final[tuple[tuple[tuple[Method, ...], str, str], ...]] = (
-    (("DELETE",), f"{_GATEWAY}/logs", "Deleting logs"),
-    (("PATCH",), f"{_GATEWAY}/logs/{{log}}", "Changing a log"),
     (ANY, f"{_GATEWAY}/datasets", "Datasets"),
     (ANY, f"{_GATEWAY}/evaluations", "Evaluations"),
     (ANY, f"{_GATEWAY}/provider_configs", "Stored provider keys"),

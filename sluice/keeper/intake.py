@@ -9,6 +9,8 @@ from typing import Final
 
 from sluice.journal import fields
 from sluice.keeper.crash_note import Place
+from sluice.spool.frames import FrameError, is_command
+from sluice.spool.layout import is_consoles
 from sluice.spool.reader import BEGINNING, Found, SpoolReader, SpoolTail
 from sluice.values.log import Position, ShardKey
 
@@ -55,7 +57,7 @@ class Work:
 class Line:
     """The frames of one gateway, in order. While its store fails it is left alone for growing spells."""
 
-    __slots__ = ("delay_s", "gateway_id", "retry_s", "shard", "works")
+    __slots__ = ("delay_s", "gateway_id", "hurried", "retry_s", "shard", "works")
 
     def __init__(self, gateway_id: bytes) -> None:
         self.gateway_id = gateway_id
@@ -64,6 +66,8 @@ class Line:
         """Where its last frames went."""
         self.retry_s = 0.0
         self.delay_s = 0.0
+        self.hurried = False
+        """Whether a command waits for one of them: then they wait for no others."""
 
     def head(self, rows: int, size: int) -> list[Work]:
         """The first frames, up to so many and so many bytes, one at least."""
@@ -106,33 +110,59 @@ class Intake:
         """Gateways with frames to be stored."""
         self.behind = False
         """Whether the last read left something unread."""
+        self.caught_up = False
+        """Whether it read, of every spool, all that was there when it had read the commands."""
+        self._commands: list[Work] = []
         self.bad = 0
         """Damaged spans met and frames put aside so far."""
 
     def read(self, now_s: float) -> int:
-        """Reads a piece of every spool; returns how many frames there were."""
+        """Reads a piece of every spool; returns how many frames there were.
+
+        Those of consoles first: what a command may be about was in the spools before it.
+        """
         count = 0
-        self.behind = False
-        for name in self._reader.names():
+        self.behind, self.caught_up = False, True
+        for name in reversed(self._reader.names()):
             spool = self._spools.get(name)
             if spool is None:
                 tail = self._reader.tail(name, self._marks.get(name, BEGINNING))
                 spool = self._spools[name] = _Spool(tail, now_s)
-            if self.queued < MAX_QUEUED and now_s >= spool.pause_s:
+            room = self.queued < MAX_QUEUED or (is_consoles(name) and self.queued < 2 * MAX_QUEUED)
+            if room and now_s >= spool.pause_s:
                 count += self._read_spool(spool, now_s)
+            else:
+                self.caught_up = False
+        self.caught_up = self.caught_up and not self.behind
         return count
+
+    def take_commands(self) -> list[Work]:
+        """Commands that were read since the last call. Each is to be told to `finish`."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def finish(self, command: Work) -> None:
+        """The command has run, or will not."""
+        self._release(command)
+        self.queued -= 1
 
     def done(self, line: Line, works: list[Work]) -> None:
         """The first frames of a line are stored, dropped or put aside."""
         for work in works:
-            if work.data is not None:
-                self._held -= work.size
-                work.data = None
-            work.done = True
+            self._release(work)
             line.works.popleft()
         self.queued -= len(works)
         if not line.works:
             del self.lines[line.gateway_id]
+
+    def put_aside(self, work: Work) -> None:
+        """It cannot be stored or run: its bytes are kept for people to look at."""
+        work.done = True
+        try:
+            work.put_aside()
+        except (FrameError, OSError) as error:
+            _log.error("frame lost", extra=fields(spool=work.spool, error=str(error)))
+            self.bad += 1
 
     def marks(self) -> dict[str, Position]:
         """How far each spool is done with."""
@@ -150,6 +180,12 @@ class Intake:
             yield from spool.spent
             spool.spent = []
 
+    def _release(self, work: Work) -> None:
+        if work.data is not None:
+            self._held -= work.size
+            work.data = None
+        work.done = True
+
     def _read_spool(self, spool: _Spool, now_s: float) -> int:
         tail = spool.tail
         try:
@@ -157,6 +193,7 @@ class Intake:
         except OSError as error:
             _log.error("spool not read", extra=fields(spool=tail.name, error=str(error)))
             spool.pause_s = now_s + _PAUSE_S
+            self.caught_up = False
             return 0
         self.bad += tail.bad - spool.bad
         spool.bad = tail.bad
@@ -169,11 +206,14 @@ class Intake:
             if keep:
                 held += len(each.data)
             unstored.append(work)
+            if is_command(each.data):
+                self._commands.append(work)
+                continue
             line = lines.get(each.gateway_id)
             if line is None:
                 line = lines[each.gateway_id] = Line(each.gateway_id)
             line.works.append(work)
         self._held = held
         self.queued += len(found)
-        self.behind = self.behind or sum(len(each.data) for each in found) > READ_BYTES // 2
+        self.behind = self.behind or sum(len(each.data) for each in found) >= READ_BYTES // 2
         return len(found)

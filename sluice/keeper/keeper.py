@@ -14,6 +14,8 @@ from sluice.journal import fields
 from sluice.keeper.account_manager import AccountManager
 from sluice.keeper.addresses import Addresses
 from sluice.keeper.alone import alone
+from sluice.keeper.answers import Answers
+from sluice.keeper.commands import Commands
 from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Line, Work
 from sluice.keeper.metering import Meter
@@ -47,6 +49,8 @@ DRAIN_S: Final = 5.0
 STEPPING_S: Final = 0.05
 """How long frames are stored one by one before other gateways have their turn."""
 SWEEP_S: Final = 10.0
+DEAF_S: Final = 0.25
+"""How long the keeper may not look whether it is to stop."""
 LAG_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 
 
@@ -86,7 +90,7 @@ class Keeper:
         self._unsynced = False
 
     def run(self, stop: Callable[[float], bool]) -> None:
-        """Works until `stop` says so, then reads all spools to their end. `stop` waits up to the seconds given.
+        """Works until `stop` says so, then reads all spools to their end. `stop` may wait up to the seconds given.
 
         There is one keeper at a time: this waits for the lock.
         """
@@ -98,13 +102,23 @@ class Keeper:
             self._settled = self._marks.read()
             self._unfinished = Unfinished(self._marks)
             self._intake = Intake(self._reader, self._settled, self._settings.pending_bytes)
+            self._answers = Answers.open(self._data / "keeper.sock")
+            self._commands = Commands(
+                self._intake,
+                self._writer,
+                self._addresses,
+                self._accounts,
+                self._note,
+                self._answers,
+                self._metrics,
+            )
             self._careful = dict.fromkeys(self._note.careful, self._batch_rows)
             try:
-                wait_s = 0.0
-                while not stop(wait_s):
-                    wait_s = self._round()
+                while not stop(0.0):
+                    self._answers.wait(min(self._round(), DEAF_S))
                 self._drain(stop)
             finally:
+                self._answers.close()
                 self._marks.close()
                 self._note.close()
 
@@ -112,12 +126,15 @@ class Keeper:
         """Reads a piece, stores what is due; returns how long there is nothing to do."""
         now_s = time.monotonic()
         self._intake.read(now_s)
+        self._commands.take(now_s)
         self._store_due(now_s)
+        self._commands.run(now_s)
+        self._answers.serve()
         self._report(lambda: self._accounts.report_due(now_s))
         if now_s >= self._settle_at:
             self._settle_at = now_s + self._settings.sync_s
             self._settle()
-        if self._intake.behind:
+        if self._intake.behind or self._commands.busy:
             return 0.0
         return min(self._settings.poll_ms / 1000, max(self._next_due_s(time.monotonic()), PAUSE_S))
 
@@ -126,10 +143,14 @@ class Keeper:
         give_up_s = time.monotonic() + DRAIN_S
         while True:
             read = self._intake.read(time.monotonic())
+            self._commands.take(time.monotonic())
             stored = [self._store(line) for line in list(self._intake.lines.values())]
+            self._commands.run(math.inf)
+            self._answers.serve()
+            waiting = bool(stored) or self._commands.waiting
             if any(stored):
                 give_up_s = time.monotonic() + DRAIN_S
-            elif not read and (not stored or time.monotonic() > give_up_s):
+            elif not read and (not waiting or time.monotonic() > give_up_s):
                 break
             stop(0.0)  # it says that we live, and returns at once now
             if not read and not any(stored):
@@ -149,9 +170,9 @@ class Keeper:
         self._waiting.set(self._intake.queued)
 
     def _due_s(self, line: Line) -> float:
-        """When the line is to be stored: at once if it is long, else when its first frame is old."""
-        full = len(line.works) >= self._settings.flush_rows
-        return max(line.retry_s, 0.0 if full else line.works[0].found_s + self._age_s)
+        """When the line is to be stored: at once if it is long or a command waits for it, else when it is old."""
+        at_once = line.hurried or len(line.works) >= self._settings.flush_rows
+        return max(line.retry_s, 0.0 if at_once else line.works[0].found_s + self._age_s)
 
     @property
     def _age_s(self) -> float:
@@ -306,12 +327,7 @@ class Keeper:
         start = work.span[0]
         about = fields(spool=work.spool, file=start.seq, offset=start.offset, why=why)
         _log.error("frame put aside", extra=about)
-        work.done = True
-        try:
-            work.put_aside()
-        except (FrameError, OSError) as error:
-            _log.error("frame lost", extra=fields(spool=work.spool, error=str(error)))
-            self._bad.add()
+        self._intake.put_aside(work)
 
     def _count_dropped(self, frame: LogFrame, count: int, reason: str) -> None:
         self._metrics.counter(
@@ -344,9 +360,9 @@ class Keeper:
 
     def _move_marks(self) -> dict[str, Position]:
         marks = self._intake.marks()
-        if self._unsynced:
+        if self._unsynced or self._commands.unsynced:
             self._writer.sync()
-            self._unsynced = False
+            self._unsynced = self._commands.unsynced = False
         moved = {name: mark for name, mark in marks.items() if self._settled.get(name) != mark}
         if moved or self._unfinished.changed:
             self._unfinished.settle(moved)

@@ -28,7 +28,7 @@ from sluice.providers.usage import (
     told_by_reply,
 )
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.log import Blob, LogEntry, Scalar, SideFile, Usage
+from sluice.values.log import MAX_METADATA_BYTES, Blob, LogEntry, Scalar, SideFile, Usage, kept_metadata
 from sluice.values.rates import Rates
 
 BodySource = Blob
@@ -40,8 +40,6 @@ MAX_EVENTS: Final = 1_000_000
 """No more events of a stream are looked at: a second of the keeper's time. The longest answers have 200,000."""
 MAX_USAGE_EVENTS: Final = 1_000
 """Some vendors repeat usage in every event. Past this many only the last one is read."""
-MAX_METADATA_BYTES: Final = 16 * 1024
-MAX_METADATA_ENTRIES: Final = 5
 MAX_NAME: Final = 256
 """Longest model name and media type that a log keeps; a model name past it is no model's."""
 MAX_USER_AGENT: Final = 1024
@@ -158,18 +156,13 @@ _METADATA: Final = msgspec.json.Decoder(dict[str, str | int | float | bool])
 
 
 def parse_metadata(raw: bytes) -> dict[str, Scalar]:
-    """The value of cf-aig-metadata by the rules of contract 7.5; empty where they discard it.
-
-    Reserved keys go first, so that they take no place among the five.
-    """
+    """The value of cf-aig-metadata by the rules of contract 7.5; empty where they discard it."""
     if len(raw) > MAX_METADATA_BYTES:
         return {}
     try:
-        entries = _METADATA.decode(_as_utf8(raw))
-        kept = [(key, _stored(value)) for key, value in entries.items() if not key.startswith("cf.")]
+        return kept_metadata(_METADATA.decode(_as_utf8(raw)))
     except (ValueError, RecursionError, OverflowError):
         return {}
-    return dict(kept[:MAX_METADATA_ENTRIES])
 
 
 def _as_utf8(raw: bytes) -> bytes:
@@ -179,11 +172,6 @@ def _as_utf8(raw: bytes) -> bytes:
     except UnicodeDecodeError:
         return raw.decode("latin-1").encode()
     return raw
-
-
-def _stored(value: Scalar) -> Scalar:
-    """Integers past 64 bits become floats, as in JavaScript: no store has room for them."""
-    return float(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
 
 
 def _model_asked(exchange: Exchange, request: BodySource) -> str | None:

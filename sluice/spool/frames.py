@@ -15,12 +15,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from sluice.values.command import Command
 from sluice.values.exchange import Exchange, ExchangeId
 
 LOG: Final = 1
-"""The kind of a frame that ends an exchange; 3 is meant for commands (storage.md 3.2)."""
+"""The kind of a frame that ends an exchange."""
 OPENED: Final = 2
 """The kind that tells of one that goes on for long. It has no bodies; a later one of the same id counts instead."""
+COMMAND: Final = 3
+"""The kind that changes stored logs. Its meta is a Command, and it has no bodies."""
 
 REQUEST_ASIDE: Final = 1
 RESPONSE_ASIDE: Final = 2
@@ -43,9 +46,9 @@ _FILE_HEADER: Final = Struct("<8sHHIQ16sQQ4xI")
 _FILE_MAGIC: Final = b"SLUSPOOL"
 FILE_HEADER_BYTES: Final = _FILE_HEADER.size
 
-_encode_exchange: Final = msgspec.msgpack.Encoder().encode
+_encode_meta: Final = msgspec.msgpack.Encoder().encode
 _decode_exchange: Final = msgspec.msgpack.Decoder(Exchange).decode
-
+_decode_command: Final = msgspec.msgpack.Decoder(Command).decode
 
 _decode_named: Final = msgspec.msgpack.Decoder(ExchangeId).decode
 
@@ -102,7 +105,7 @@ def encode_log_frame(
     seed: int,
 ) -> list[bytes]:
     """The frame as parts for one writev. A body in a side file is given as `side_length()` of it."""
-    meta = _encode_exchange(exchange)
+    meta = _encode_meta(exchange)
     flags = (
         (REQUEST_ASIDE if request_in_side_file else 0)
         | (RESPONSE_ASIDE if response_in_side_file else 0)
@@ -118,8 +121,17 @@ def encode_log_frame(
 
 def encode_opened_frame(gateway_id: bytes, exchange: Exchange, *, seed: int) -> list[bytes]:
     """The frame of an exchange that goes on, as parts for one writev."""
-    meta = _encode_exchange(exchange)
-    covered = _FIXED.pack(OPENED, NO_PAYLOAD, _VERSION, gateway_id, len(meta), 0) + meta
+    return _encode_bare(OPENED, gateway_id, _encode_meta(exchange), seed)
+
+
+def encode_command_frame(gateway_id: bytes, command: Command, *, seed: int) -> list[bytes]:
+    """The frame of a command, as parts for one writev."""
+    return _encode_bare(COMMAND, gateway_id, _encode_meta(command), seed)
+
+
+def _encode_bare(kind: int, gateway_id: bytes, meta: bytes, seed: int) -> list[bytes]:
+    """A frame without bodies."""
+    covered = _FIXED.pack(kind, NO_PAYLOAD, _VERSION, gateway_id, len(meta), 0) + meta
     if len(covered) > MAX_FRAME_BYTES:
         raise FrameError(f"a frame of {len(covered)} bytes is too long")
     return [_PREFIX.pack(MAGIC, len(covered), zlib.crc32(covered, seed)), covered]
@@ -193,8 +205,21 @@ def tells_of_opening(frame: bytes) -> bool:
     return frame[_KIND_AT] == OPENED
 
 
+def is_command(frame: bytes) -> bool:
+    """Whether it changes stored logs."""
+    return frame[_KIND_AT] == COMMAND
+
+
+def decode_command(frame: bytes) -> Command:
+    """The command of a frame that is one. Raises FrameError."""
+    try:
+        return _decode_command(meta_of(frame))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise FrameError(f"the command cannot be read: {error}") from error
+
+
 def meta_of(frame: bytes) -> bytes:
-    """The exchange alone, as it is encoded."""
+    """The exchange or command alone, as it is encoded."""
     return frame[HEAD_BYTES : HEAD_BYTES + int(_HEAD.unpack_from(frame)[7])]
 
 
@@ -207,7 +232,7 @@ def decode_meta(meta: bytes | memoryview) -> Exchange:
 
 
 def log_id_of(frame: bytes) -> str:
-    """The id of the log alone. Raises FrameError."""
+    """The id of the log or command alone. Raises FrameError."""
     meta_bytes = _HEAD.unpack_from(frame)[7]
     try:
         return _decode_named(memoryview(frame)[HEAD_BYTES : HEAD_BYTES + meta_bytes]).id

@@ -1,4 +1,4 @@
-"""Where things lie in the spool: one folder a worker number, numbered files, a lock, side files under big/."""
+"""Where things lie in the spool: a folder for each worker or console, numbered files, a lock, side files in big/."""
 
 import fcntl
 import os
@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
+
+from sluice.values.ids import WORKERS
+
+CONSOLES: Final = range(WORKERS, WORKERS + 8)
+"""Numbers of the spools that consoles write commands to; a reload has two consoles for a while."""
 
 Side = Literal["request", "response"]
 
@@ -48,12 +53,17 @@ def side_files(folder: Path) -> list[Path]:
 
 
 def spool_names(root: Path) -> list[str]:
-    """The folders of all worker numbers that ever wrote here, ascending."""
+    """The folders of all numbers that ever wrote here, ascending."""
     try:
         with os.scandir(root) as entries:
             return sorted((entry.name for entry in entries if entry.name.isdecimal()), key=int)
     except FileNotFoundError:
         return []
+
+
+def is_consoles(name: str) -> bool:
+    """Whether a spool is one of commands."""
+    return name.isdecimal() and int(name) in CONSOLES
 
 
 def spool_bytes(root: Path) -> int:

@@ -1,4 +1,7 @@
-"""The worker's end of the spool: one frame per log, on disk before the last byte of the reply leaves."""
+"""The worker's end of the spool: one frame per log, on disk before the last byte of the reply leaves.
+
+Consoles have one too, for commands.
+"""
 
 import asyncio
 import logging
@@ -6,7 +9,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -19,6 +22,7 @@ from sluice.spool.frames import (
     MAX_FRAME_BYTES,
     FileHeader,
     FrameError,
+    encode_command_frame,
     encode_file_header,
     encode_log_frame,
     encode_opened_frame,
@@ -40,6 +44,7 @@ from sluice.spool.layout import (
 from sluice.spool.reader import last_key
 from sluice.spool.sidefiles import SideFiles
 from sluice.spool.tape import Desk, Recording, Tape
+from sluice.values.command import Command
 from sluice.values.exchange import Exchange
 from sluice.values.ids import WORKERS, Mint
 from sluice.values.settings import MB, SpoolSettings
@@ -51,7 +56,11 @@ _MEND_S: Final = 0.25
 
 
 class SpoolTaken(Exception):
-    """All worker numbers are held by living processes."""
+    """All numbers are held by living processes."""
+
+
+class SpoolRefuses(Exception):
+    """A command cannot be kept now; the message says why."""
 
 
 class SpoolWriter:
@@ -77,7 +86,7 @@ class SpoolWriter:
         self._settings, self._metrics, self._body_bytes, self._clock_s = settings, metrics, body_bytes, clock_s
         self._floor = last_key(self._folder)
         self._former_s = int(touched_s(self._folder)) if self._floor else 0
-        self.mint = Mint(number, self._floor)
+        self.mint = Mint(number % WORKERS, self._floor)
         self._incarnation = secrets.token_bytes(16)
         self._frames = metrics.counter("sluice_spool_frames_total", "Log frames appended to the spool.")
         failures = metrics.counter("sluice_spool_failures_total", "Writes and syncs of the spool that failed.")
@@ -107,13 +116,14 @@ class SpoolWriter:
         *,
         body_bytes: int = 100 * MB,
         clock_s: Callable[[], float] = time.monotonic,
+        numbers: Iterable[int] = range(WORKERS),
     ) -> "SpoolWriter":
-        """Takes the lowest worker number that no living process holds, and opens a new file in its folder.
+        """Takes the first of the numbers that no living process holds, and opens a new file in its folder.
 
         Bodies are recorded up to `body_bytes` each. Raises SpoolTaken, and OSError where nothing can be written.
         """
         make_folder(root)
-        number, held = _claim(root)
+        number, held = _claim(root, numbers)
         try:
             writer = cls(root, number, held, settings, metrics, body_bytes=body_bytes, clock_s=clock_s)
         except BaseException:
@@ -165,8 +175,18 @@ class SpoolWriter:
         if self._put(parts):
             self._turn()
 
+    def order(self, gateway_id: bytes, command: Command) -> None:
+        """Appends a command. When it returns the frame survives this process. Raises SpoolRefuses: none is dropped."""
+        if self._appended > self._bound:
+            raise SpoolRefuses("the spool is full")
+        if self._broken and not self._mend():
+            raise SpoolRefuses("the spool cannot be written")
+        if not self._put(encode_command_frame(gateway_id, command, seed=self._seed)):
+            raise SpoolRefuses("the spool cannot be written")
+        self._turn()
+
     async def durable(self) -> None:
-        """Returns once all that was appended before is on disk, for `durability = "power"`."""
+        """Returns once all that was appended before is on disk, or could not be and was counted."""
         await self._sync.durable()
 
     def measure(self) -> None:
@@ -324,12 +344,12 @@ class SpoolWriter:
         self._sync.follow(fd, self._folder)
 
 
-def _claim(root: Path) -> tuple[int, int]:
-    for number in range(WORKERS):
+def _claim(root: Path, numbers: Iterable[int]) -> tuple[int, int]:
+    for number in numbers:
         folder = root / str(number)
         make_folder(folder)
         make_folder(side_folder(folder))
         held = lock(folder)
         if held is not None:
             return number, held
-    raise SpoolTaken(f"all {WORKERS} worker numbers are taken")
+    raise SpoolTaken("all numbers of spools are taken")

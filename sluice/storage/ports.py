@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from sluice.values.command import Change
 from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
@@ -51,6 +52,22 @@ class LogWriter(Protocol):
 
     def tend(self) -> None:
         """Puts into place what was prepared in the background meanwhile: to be called now and then."""
+        ...
+
+    def change(
+        self, shard: ShardKey, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]
+    ) -> set[str]:
+        """Gives logs the fields of `change` and, where all of them are there, moves the positions: one transaction.
+
+        Returns which of them are there. Raises StoreFault with nothing changed.
+        """
+        ...
+
+    def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
+        """Deletes logs with their bodies likewise; returns which of them there were.
+
+        A few hundred at once hold up nobody for long.
+        """
         ...
 
     def rows(self, shard: ShardKey) -> int:
@@ -102,6 +119,10 @@ class LogReader(Protocol):
     """Reads logs while the writer goes on, from any process. A shard that was never written is an empty one."""
 
     def page(self, shard: ShardKey, query: LogQuery) -> LogPage: ...
+
+    def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
+        """The ids of the page's logs alone, in its order; the page may be a long one."""
+        ...
 
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sluice.spool.layout import is_consoles
+
 
 class FolderInUse(Exception):
     """Somebody else holds the folder; the message says who."""
@@ -51,5 +53,5 @@ def is_held(lock: Path) -> bool:
 
 
 def held_spools(spool: Path) -> set[Path]:
-    """The locks of spools whose worker lives."""
-    return {lock for lock in spool.glob("*/lock") if is_held(lock)}
+    """The locks of spools whose worker lives. A console's is none: it ends when the workers have."""
+    return {lock for lock in spool.glob("*/lock") if not is_consoles(lock.parent.name) and is_held(lock)}

@@ -1,11 +1,15 @@
 """A log entry: one recorded request as the store keeps it and the API shows it (contract 7.1)."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 Scalar = str | int | float | bool
+
+MAX_METADATA_ENTRIES: Final = 5
+MAX_METADATA_BYTES: Final = 16 * 1024
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -105,3 +109,17 @@ class ShardKey(NamedTuple):
 
     account: str
     gateway: str
+
+
+def kept_metadata(entries: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """What is stored of metadata (contract 7.5). Reserved keys go first, so that they take no place among the five.
+
+    Raises OverflowError for an integer that is past the range of a float.
+    """
+    kept = [(key, _stored(value)) for key, value in entries.items() if not key.startswith("cf.")]
+    return dict(kept[:MAX_METADATA_ENTRIES])
+
+
+def _stored(value: Scalar) -> Scalar:
+    """Integers past 64 bits become floats, as in JavaScript: no store has room for them."""
+    return float(value) if type(value) is int and not -(2**63) <= value < 2**63 else value

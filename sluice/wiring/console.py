@@ -9,14 +9,19 @@ from typing import Final
 import sluice
 from sluice.child import Child
 from sluice.console.app import create_app
+from sluice.console.commands import SpooledCommands
 from sluice.console.desk import Desk
 from sluice.console.repricing import keep_prices
 from sluice.console.serve import serve
+from sluice.metrics import Metrics
 from sluice.providers.registry import SLUGS
+from sluice.spool.layout import CONSOLES
+from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader
+from sluice.values.settings import Settings
 from sluice.wiring.workers_gone import draining_after_workers
 
 PRICES: Final = (
@@ -38,7 +43,8 @@ async def run_console(child: Child) -> None:
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, usage, settings=settings, providers=SLUGS)) as desk,
+        closing(commands_to_keeper(settings, child.metrics)) as commands,
+        closing(Desk(control, logs, usage, commands, settings=settings, providers=SLUGS)) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")
@@ -53,3 +59,12 @@ async def run_console(child: Child) -> None:
         finally:
             pricing.cancel()
             await asyncio.wait((pricing,))  # it ends the price list's process
+
+
+def commands_to_keeper(settings: Settings, metrics: Metrics) -> SpooledCommands:
+    """Through a spool of this console's own."""
+
+    def open_spool() -> SpoolWriter:
+        return SpoolWriter.open(settings.data / "spool", settings.spool, metrics, numbers=CONSOLES)
+
+    return SpooledCommands(open_spool, settings.data / "keeper.sock", metrics)

@@ -1,20 +1,30 @@
 """The console's own code in a command's process, for a data folder on which no server runs."""
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from sluice.console.app import create_app
 from sluice.console.desk import Desk
+from sluice.console.envelope import busy
 from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader
+from sluice.values.command import Change
+from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
 
 Message = MutableMapping[str, Any]
+
+
+class NoKeeper:
+    """Stored logs are the keeper's, and where no server runs there is none."""
+
+    async def give(self, shard: ShardKey, log_ids: Sequence[str], change: Change | None) -> int:
+        raise busy("Stored logs are changed by a running server only: start `sluice serve` on this data folder")
 
 
 def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -24,7 +34,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, usage, settings=settings, providers=SLUGS)) as desk,
+        closing(Desk(control, logs, usage, NoKeeper(), settings=settings, providers=SLUGS)) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

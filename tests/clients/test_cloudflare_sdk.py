@@ -133,3 +133,51 @@ def test_an_unknown_log_is_not_found(api: cloudflare.Cloudflare, own: str):
     with pytest.raises(cloudflare.NotFoundError) as raised:
         api.ai_gateway.logs.get("01ARZ3NDEKTSV4RRFFQ69G5FAV", account_id="local", gateway_id=own)
     assert raised.value.errors[0].code == 7002
+
+
+def test_a_log_is_rated_and_labelled_right_after_its_reply(api: cloudflare.Cloudflare, gateway: Any, own: str):
+    log_id = called(gateway, own)
+    edit = api.ai_gateway.logs.edit
+    edited = edit(log_id, account_id="local", gateway_id=own, feedback=-1, score=87.5, metadata={"team": "a", "n": 1})
+    assert edited == {}
+    log = dict(api.ai_gateway.logs.get(log_id, account_id="local", gateway_id=own))
+    assert (log["feedback"], log["score"], log["metadata"]) == (-1, 87.5, {"team": "a", "n": 1})
+    edit(log_id, account_id="local", gateway_id=own, feedback=1.0)
+    edit(log_id, account_id="local", gateway_id=own, score=None, metadata=None)
+    log = dict(api.ai_gateway.logs.get(log_id, account_id="local", gateway_id=own))
+    assert (log["feedback"], log["score"], log["metadata"]) == (1, None, {})
+
+
+def test_a_rating_that_makes_no_sense_is_refused(api: cloudflare.Cloudflare, gateway: Any, own: str):
+    log_id = called(gateway, own)
+    for wrong in ({"feedback": 5}, {"score": 101}, {"metadata": {"a": {"b": 1}}}):
+        arguments: dict[str, Any] = wrong
+        with pytest.raises(cloudflare.BadRequestError) as raised:
+            api.ai_gateway.logs.edit(log_id, account_id="local", gateway_id=own, **arguments)
+        assert raised.value.errors[0].code == 7001
+    with pytest.raises(cloudflare.NotFoundError) as missing:
+        api.ai_gateway.logs.edit("01ARZ3NDEKTSV4RRFFQ69G5FAV", account_id="local", gateway_id=own, feedback=1)
+    assert missing.value.errors[0].code == 7002
+
+
+def test_logs_are_deleted_by_id_and_in_order(api: cloudflare.Cloudflare, gateway: Any, own: str):
+    ids = [called(gateway, own) for _ in range(6)]
+    filters: Any = [{"key": "id", "operator": "eq", "value": ids[4:]}]
+    deleted = api.ai_gateway.logs.delete(own, account_id="local", filters=filters)
+    assert deleted.success is True
+
+    def left() -> list[str]:
+        return [log.id for log in api.ai_gateway.logs.list(own, account_id="local", order_by_direction="asc")]
+
+    gateway.logs(4, own)
+    assert left() == ids[:4]
+    assert api.ai_gateway.logs.delete(own, account_id="local", limit=1, order_by_direction="asc").success is True
+    assert left() == ids[1:4]
+    assert api.ai_gateway.logs.delete(own, account_id="local").success is True
+    assert left() == []
+
+
+def called(gateway: Any, own: str) -> str:
+    """The id of a log whose reply has just come."""
+    url = f"{gateway.inference_url(gateway=own)}/v1/chat/completions"
+    return str(gateway.http.post(url, json={"model": "gpt-4o-mini", "messages": []}).headers["cf-aig-log-id"])

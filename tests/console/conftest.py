@@ -1,5 +1,6 @@
 """The console's two apps over real stores; test_serve.py puts them on their sockets."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,19 +10,27 @@ import msgspec
 import pytest
 
 from sluice.console.app import create_app
+from sluice.console.commands import SpooledCommands
 from sluice.console.desk import Desk
+from sluice.keeper.account_manager import AccountManager
+from sluice.keeper.addresses import Addresses
+from sluice.keeper.keeper import Keeper
+from sluice.keeper.metering import Meter
+from sluice.metrics import Metrics
 from sluice.providers.registry import SLUGS
+from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.bootstrap import bootstrap
-from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
 from sluice.storage.ports import NewToken
 from sluice.values.ids import Mint
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.settings import ServerSettings, Settings
 from sluice.values.tenancy import Permission
+from sluice.wiring.console import commands_to_keeper
 
 BASE = "http://console/client/v4/accounts/local/ai-gateway"
 
@@ -75,13 +84,50 @@ def control(settings: Settings, generations: MappedGenerations) -> Iterator[Embe
 
 
 @pytest.fixture
-def desk(settings: Settings, control: EmbeddedControlStore) -> Iterator[Desk]:
+def metrics() -> Metrics:
+    return Metrics.unseen()
+
+
+@pytest.fixture
+def commands(settings: Settings, metrics: Metrics) -> Iterator[SpooledCommands]:
+    with closing(commands_to_keeper(settings, metrics)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCommands) -> Iterator[Desk]:
     with (
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, usage, settings=settings, providers=SLUGS)) as opened,
+        closing(Desk(control, logs, usage, commands, settings=settings, providers=SLUGS)) as opened,
     ):
         yield opened
+
+
+@pytest.fixture
+def keeper(settings: Settings, control: EmbeddedControlStore, generations: MappedGenerations) -> Iterator[None]:
+    """A keeper at work beside the console, with a store of its own: the test writes its logs before it asks."""
+    stop = threading.Event()
+    with (
+        closing(EmbeddedLogWriter.open(settings.data / "shards")) as writer,
+        closing(EmbeddedUsageStore.open(settings.data / "usage.db")) as usage,
+        closing(EmbeddedControlReader.open(settings.data / "control.db")) as reader,
+    ):
+        kept = Keeper(
+            settings.logs,
+            settings.data,
+            SpoolReader(settings.data / "spool"),
+            writer,
+            Meter(reader.rates),
+            Addresses(reader, generations),
+            AccountManager(reader, generations, writer, usage),
+            Metrics.unseen(),
+        )
+        thread = threading.Thread(target=kept.run, args=(stop.wait,))
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture

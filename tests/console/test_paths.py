@@ -48,8 +48,6 @@ async def test_metrics_of_all_processes_are_summed(console):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("DELETE", "/gateways/default/logs"),
-        ("PATCH", "/gateways/default/logs/01JC3R94FRD97JBCBX3S0ZAXKW"),
         ("GET", "/gateways/default/datasets"),
         ("PUT", "/gateways/default/datasets/1"),
         ("POST", "/gateways/default/evaluations"),

@@ -1,6 +1,10 @@
 """A data folder with a gateway in it, and the keeper with its real neighbours."""
 
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -12,6 +16,7 @@ from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.retention import Retention
 from sluice.metrics import Metrics
+from sluice.spool.layout import CONSOLES
 from sluice.spool.reader import SpoolReader
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlStore
@@ -20,6 +25,7 @@ from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import Side
+from sluice.values.command import Change, Command, Outcome
 from sluice.values.entitlement import OwnEntitlement
 from sluice.values.exchange import Exchange
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
@@ -53,6 +59,7 @@ class House:
         self.reader = EmbeddedLogReader(data / "shards")
         self.settings = LogSettings(sync_s=0.05)
         self._writer: SpoolWriter | None = None
+        self._console: SpoolWriter | None = None
 
     def gateway_named(self, name: str) -> Gateway:
         if self.control.gateway("local", name) is None:
@@ -74,6 +81,25 @@ class House:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    @property
+    def console(self) -> SpoolWriter:
+        if self._console is None:
+            settings = SpoolSettings(file_bytes=100_000)
+            self._console = SpoolWriter.open(self.data / "spool", settings, self.metrics, numbers=CONSOLES)
+        return self._console
+
+    def console_ends(self) -> None:
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+
+    def order(self, *log_ids: str, change: Change | None = None, gateway: Gateway | None = None) -> str:
+        """Gives a command, without a change to delete the logs; returns its id."""
+        gateway = gateway or self.gateway
+        command = Command(self.console.mint.mint(), gateway.account, [*log_ids], change)
+        self.console.order(gateway.id, command)
+        return command.id
 
     def put(
         self,
@@ -121,6 +147,33 @@ class House:
         looks = iter(range(rounds))
         self.keeper(price).run(lambda wait_s: next(looks, None) is None)
 
+    @contextmanager
+    def kept(self, price: Price | None = None) -> Iterator[None]:
+        """A keeper works beside the block, and reads the spools to their end after it."""
+        stop = threading.Event()
+        keeper = threading.Thread(target=self.keeper(price).run, args=(stop.wait,))
+        keeper.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            keeper.join()
+
+    def outcome(self, command_id: str) -> int:
+        """How many of its logs the keeper says there were, once it does: asked as a console asks."""
+        until_s = time.monotonic() + 20
+        while time.monotonic() < until_s:
+            with socket.socket(socket.AF_UNIX) as asker, suppress(FileNotFoundError, ConnectionRefusedError):
+                asker.settimeout(20)
+                asker.connect(str(self.data / "keeper.sock"))
+                asker.sendall(f"{command_id}\n".encode())
+                if line := asker.makefile("rb").readline():
+                    outcome = msgspec.json.decode(line, type=Outcome)
+                    assert outcome.id == command_id
+                    return outcome.found
+            time.sleep(0.01)  # the keeper is being replaced
+        raise AssertionError("the keeper never told")
+
     def logs(self, gateway: Gateway | None = None) -> list[LogEntry]:
         """All logs of a gateway in the order they were stored."""
         entries: list[LogEntry] = []
@@ -151,6 +204,7 @@ class House:
 
     def close(self) -> None:
         self.worker_ends()
+        self.console_ends()
         self.reader.close()
         self.control.close()
         self.generations.close()

@@ -8,9 +8,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.keeper.metering import MAX_EVENTS, MAX_METADATA_BYTES, MAX_USAGE_EVENTS, Meter, parse_metadata
+from sluice.keeper.metering import MAX_EVENTS, MAX_USAGE_EVENTS, Meter, parse_metadata
 from sluice.values.exchange import Exchange
-from sluice.values.log import LogEntry, SideFile, Usage
+from sluice.values.log import MAX_METADATA_BYTES, LogEntry, SideFile, Usage
 from sluice.values.rates import Rates
 
 MINI = Rates(150_000_000, 600_000_000, 75_000_000)

@@ -12,18 +12,22 @@ from sluice.spool.frames import (
     MAX_FRAME_BYTES,
     FileHeader,
     FrameError,
+    decode_command,
     decode_file_header,
     decode_log_frame,
     decode_meta,
+    encode_command_frame,
     encode_file_header,
     encode_log_frame,
     encode_opened_frame,
     find_span,
+    is_command,
     log_id_of,
     meta_of,
     side_length,
     tells_of_opening,
 )
+from sluice.values.command import Change, Command
 from sluice.values.exchange import Exchange
 from sluice.values.ids import Mint
 
@@ -154,3 +158,26 @@ def test_a_file_header_is_decoded_again_and_damage_is_noticed():
     for at in range(FILE_HEADER_BYTES):
         with pytest.raises(FrameError):
             decode_file_header(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        None,
+        Change(),
+        Change(feedback=-1),
+        Change(feedback=None, score=None, metadata=None),
+        Change(score=99.5, metadata={"a": "x", "b": 1, "c": 1.0, "d": True}),
+    ],
+)
+def test_a_command_is_decoded_to_what_was_encoded(frame: Frame, change: Change | None):
+    command = Command(Mint(3).mint(), "local", [Mint(4).mint(), Mint(5).mint()], change)
+    data = b"".join(encode_command_frame(GATEWAY, command, seed=SEED))
+    assert find_span(data, 0, SEED) == (len(data), GATEWAY)
+    assert (is_command(data), is_command(frame())) == (True, False)
+    assert decode_command(data) == command
+    assert log_id_of(data) == command.id
+    with pytest.raises(FrameError):
+        decode_log_frame(data)
+    with pytest.raises(FrameError):
+        decode_command(frame())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.spool.layout import CONSOLES
 from sluice.supervisor import lock
 
 
@@ -27,8 +28,11 @@ def test_spools_whose_worker_lives_are_told_from_others(tmp_path: Path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lock").touch()
     (tmp_path / "2").mkdir()
-    with (tmp_path / "1" / "lock").open() as living:
+    console = tmp_path / str(CONSOLES[0])
+    console.mkdir()
+    with (tmp_path / "1" / "lock").open() as living, (console / "lock").open("w") as consoles:
         fcntl.flock(living, fcntl.LOCK_EX)
+        fcntl.flock(consoles, fcntl.LOCK_EX)
         assert lock.held_spools(tmp_path) == {tmp_path / "1" / "lock"}
     assert lock.held_spools(tmp_path) == set()
     assert not lock.is_held(tmp_path / "2" / "lock")

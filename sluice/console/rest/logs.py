@@ -43,7 +43,7 @@ class LogList(Paging, frozen=True):
 async def listing(call: Call) -> Response:
     refuse_unbuilt_parameters(call.request.query_params.multi_items())
     asked = parse_query(call.request.query_params, LogList)
-    page = await call.desk.read(call.desk.logs.page, await _shard(call), asked.query)
+    page = await call.desk.read(call.desk.logs.page, await shard_of(call), asked.query)
     return reply_page([log_row(entry) for entry in page.entries], asked.info(page.entries, page.total))
 
 
@@ -122,13 +122,13 @@ class _Joined:
 
 
 async def _entry(call: Call) -> tuple[ShardKey, LogEntry]:
-    shard = await _shard(call)
+    shard = await shard_of(call)
     entry = await call.desk.read(call.desk.logs.get, shard, call.named("log"))
     if entry is None:
         raise not_found()
     return shard, entry
 
 
-async def _shard(call: Call) -> ShardKey:
+async def shard_of(call: Call) -> ShardKey:
     record = await require_gateway(call)
     return ShardKey(call.account, record.gateway.id.hex())

@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +22,8 @@ STREAM_BYTES: Final = 1 * MB
 PIECE_BYTES: Final = 256 * 1024
 _PENDING_BYTES: Final = 1 * MB
 
-FILLING, FULL, ALONE = 0, 1, 2
+FILLING, FULL, ALONE, REMOVED = 0, 1, 2, 3
+"""States of a pack. A removed one keeps its number: whoever still has a place in it must not read another's bodies."""
 
 
 class Place(NamedTuple):
@@ -67,7 +68,7 @@ class PackWriter:
 
     def __init__(self, folder: Path, segment: str, extents: list[Extent], compress: zstandard.ZstdCompressor) -> None:
         self._folder, self._segment, self._compress = folder, segment, compress
-        self._remove_orphans({extent.pack for extent in extents})
+        self._remove_orphans({extent.pack for extent in extents if extent.state != REMOVED})
         self._last = max((extent.pack for extent in extents), default=0)
         self._pack = max((extent.pack for extent in extents if extent.state == FILLING), default=0)
         self._file = os.open(self._path(self._pack), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if self._pack else -1
@@ -128,6 +129,12 @@ class PackWriter:
             if pack:
                 os.truncate(self._path(pack), size)
 
+    def remove(self, packs: Iterable[int]) -> None:
+        """Removes packs into which no row points any more."""
+        for pack in packs:
+            self._path(pack).unlink(missing_ok=True)
+            self.folder_changed = True
+
     def sync(self) -> None:
         if self._unsynced:
             datasync(self._file)
@@ -142,7 +149,7 @@ class PackWriter:
         return pack_path(self._folder, self._segment, pack)
 
     def _remove_orphans(self, known: set[int]) -> None:
-        """Packs whose first rows never committed: nothing can point into them."""
+        """Packs whose first rows never committed, or whose last ones were deleted: nothing can point into them."""
         for path in self._folder.glob(f"{self._segment}-*.pack"):
             number = path.stem.removeprefix(f"{self._segment}-")
             if number.isdecimal() and int(number) not in known:

@@ -1,6 +1,6 @@
 """A log entry as the rows of a segment, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -71,6 +71,8 @@ def rows_of(entry: LogEntry, request: Place, response: Place, name: NameId) -> R
     if key > _LARGEST_KEY:
         raise ValueError(f"log id {entry.id} lies too far in the future")
     usage = entry.usage
+    event_id = None if entry.event_id == entry.id else entry.event_id
+    request_id = None if entry.request_id == entry.id else entry.request_id
     log = (
         key,
         name(PROVIDER, entry.provider),
@@ -91,8 +93,8 @@ def rows_of(entry: LogEntry, request: Place, response: Place, name: NameId) -> R
     det = (
         key,
         blob := number.to_bytes(16, "big"),
-        None if entry.event_id == entry.id else entry.event_id,
-        None if entry.request_id == entry.id else entry.request_id,
+        event_id,
+        request_id,
         name(PATH, entry.path),
         entry.step,
         entry.latency_ms,
@@ -102,7 +104,7 @@ def rows_of(entry: LogEntry, request: Place, response: Place, name: NameId) -> R
         usage.reasoning,
         usage.cached_in,
         usage.cache_write,
-        _write_json(entry.metadata).decode() if entry.metadata else None,
+        metadata_text(entry.metadata),
         _extra(entry),
         _optional(name, ENCODING, entry.request_encoding),
         _optional(name, ENCODING, entry.response_encoding),
@@ -113,7 +115,7 @@ def rows_of(entry: LogEntry, request: Place, response: Place, name: NameId) -> R
     )
     for key_text in entry.metadata:
         name(METADATA_KEY, key_text)
-    return Rows(key, blob, log, det, _terms(entry))
+    return Rows(key, blob, log, det, terms_of(entry.metadata, event_id, request_id))
 
 
 def term(kind: str, text: str) -> int:
@@ -126,13 +128,28 @@ def scalar_text(value: Scalar) -> str:
     return value if isinstance(value, str) else _write_json(value).decode()
 
 
-def _terms(entry: LogEntry) -> list[int]:
-    terms = [term("value", scalar_text(value)) for value in entry.metadata.values()]
-    if entry.event_id != entry.id and entry.event_id:
-        terms.append(term("event", entry.event_id))
-    if entry.request_id != entry.id and entry.request_id:
-        terms.append(term("request", entry.request_id))
+def terms_of(metadata: Mapping[str, Scalar], event_id: str | None, request_id: str | None) -> list[int]:
+    """All terms of a log. Its own id is none of them."""
+    terms = value_terms(metadata)
+    if event_id:
+        terms.append(term("event", event_id))
+    if request_id:
+        terms.append(term("request", request_id))
     return terms
+
+
+def value_terms(metadata: Mapping[str, Scalar]) -> list[int]:
+    return [term("value", scalar_text(value)) for value in metadata.values()]
+
+
+def metadata_text(metadata: Mapping[str, Scalar]) -> str | None:
+    """Metadata as it is stored; none is NULL."""
+    return _write_json(metadata).decode() if metadata else None
+
+
+def metadata_of(text: str | None) -> dict[str, Scalar]:
+    """Metadata as it was before it was stored."""
+    return {} if text is None else _read_metadata(text)
 
 
 def _optional(name: NameId, kind: int, text: str | None) -> int | None:
@@ -246,7 +263,7 @@ def entry_of(row: tuple[Value, ...]) -> LogEntry:
         ),
         cost_nano=stored.cost,
         custom_cost=bool(flags & _CUSTOM_COST),
-        metadata={} if stored.metadata is None else _read_metadata(stored.metadata),
+        metadata=metadata_of(stored.metadata),
         user_agent=stored.user_agent,
         authentication=bool(flags & _AUTHENTICATION),
         wholesale=bool(flags & _WHOLESALE),

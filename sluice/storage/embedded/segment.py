@@ -7,10 +7,12 @@ from typing import Final
 import apsw
 
 from sluice.storage.embedded.catalogue import NOTHING, Contents, read_active, read_earlier, read_meta, write_earlier
+from sluice.storage.embedded.changes import change_logs, delete_logs
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
 from sluice.storage.embedded.open import create_segment, database_path, open_segment
 from sluice.storage.embedded.packs import Extent
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
+from sluice.values.command import Change
 from sluice.values.log import Position
 
 _NAMES_KEPT: Final = 2_048
@@ -30,6 +32,12 @@ _FILL_LOST: Final = (
 )
 _LOSE: Final = "UPDATE det SET {0}_pack = NULL, {0}_off = NULL, {0}_z = NULL WHERE {0}_pack = ? AND {0}_off + {0}_z > ?"
 _SIDES: Final = ("req", "res")
+_INSERT_NAME: Final = "INSERT INTO name (id, kind, v) VALUES (?, ?, ?)"
+_PUT_PACK: Final = (
+    "INSERT INTO pack (id, bytes, state) VALUES (?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, state = excluded.state"
+)
+_PUT_POSITION: Final = "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?, ?, ?)"
 
 
 class Segment:
@@ -44,6 +52,8 @@ class Segment:
             self.created_ms = meta["created"]
             self._arrived = meta["arrived"]
             self._floor = meta["floor"]
+            self.doubted = meta.get("doubted")
+            """An earlier segment from which logs are being deleted: what the catalogue tells of it may be too much."""
             self._names: dict[tuple[int, str], int] = {}
             self._new_names: list[tuple[int, int, str]] = []
             self._last_name: int = db.execute("SELECT ifnull(max(id), 0) FROM name").get
@@ -74,13 +84,10 @@ class Segment:
             fresh = self._insert_all(rows)
             gone = self._hide(fresh)
             if self._new_names:
-                db.executemany("INSERT INTO name (id, kind, v) VALUES (?, ?, ?)", self._new_names)
+                db.executemany(_INSERT_NAME, self._new_names)
             if packs:
-                db.executemany("INSERT OR REPLACE INTO pack (id, bytes, state) VALUES (?, ?, ?)", packs)
-            db.executemany(
-                "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?, ?, ?)",
-                [(spool, *position) for spool, position in positions.items()],
-            )
+                db.executemany(_PUT_PACK, packs)
+            moved = self._move(positions)
             db.execute("COMMIT")
         except BaseException:
             self.in_doubt = not db.in_transaction
@@ -92,7 +99,7 @@ class Segment:
         self._arrived += len(fresh)
         self.rows += len(fresh)
         self.gone += gone
-        self.positions = {**self.positions, **positions}
+        self.positions = moved
         self._new_names.clear()
         if len(self._names) > _NAMES_KEPT:
             self._names.clear()
@@ -102,14 +109,40 @@ class Segment:
         """Writes the catalogue anew, and how much of this segment itself is removed."""
         with self._db:
             self._db.execute("DELETE FROM earlier")
+            self._db.execute("DELETE FROM meta WHERE key = 'doubted'")
             write_earlier(self._db, earlier)
             if active:
                 changes = [(active.floor, "floor"), (active.gone, "gone")]
                 self._db.executemany("UPDATE meta SET v = ? WHERE key = ?", changes)
-        self.earlier = earlier
+        self.earlier, self.doubted = earlier, None
         self._keys = EarlierKeys(self._folder, earlier)
         if active:
             self._floor, self.gone = active.floor, active.gone
+
+    def doubt(self, number: int) -> None:
+        """Logs are about to be deleted from an earlier segment; `revise` ends the doubt."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta (key, v) VALUES ('doubted', ?)", (number,))
+        self.doubted = number
+
+    def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
+        """Changes these logs and, where all of them are here, moves the positions; returns which of them are."""
+        with self._db:
+            found = change_logs(self._db, self.name, self._floor, log_ids, change)
+            self._db.executemany(_INSERT_NAME, self._new_names)
+            moved = self._move(positions if len(found) == len(log_ids) else {})
+        self._new_names.clear()
+        self.positions = moved
+        return found
+
+    def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> tuple[set[str], list[int]]:
+        """Deletes these logs likewise; returns which of them there were, and packs of which nothing lives any more."""
+        with self._db:
+            found, packs = delete_logs(self._db, self._floor, log_ids)
+            moved = self._move(positions if len(found) == len(log_ids) else {})
+        self.rows -= len(found)
+        self.positions = moved
+        return found, packs
 
     def lose_past(self, pack: int, size: int) -> None:
         """The pack ends before its rows do, which only a power loss can bring about: says so in the rows.
@@ -152,6 +185,12 @@ class Segment:
 
     def _read_positions(self) -> dict[str, Position]:
         return {spool: Position(seq, off) for spool, seq, off in self._db.execute("SELECT spool, seq, off FROM ckpt")}
+
+    def _move(self, positions: Mapping[str, Position]) -> Mapping[str, Position]:
+        """Stores these positions; returns what all of them are once that is committed."""
+        rows = [(spool, *position) for spool, position in positions.items()]
+        self._db.executemany(_PUT_POSITION, rows)
+        return {**self.positions, **positions}
 
     def _learn(self, kind: int, text: str) -> int:
         number: int | None = self._db.execute("SELECT id FROM name WHERE kind = ? AND v = ?", (kind, text)).get

@@ -19,11 +19,13 @@ from sluice.storage.embedded.open import (
     sync_path,
 )
 from sluice.storage.embedded.packs import MB, PackWriter, pack_path
+from sluice.storage.embedded.past import change_past, delete_past, recounted, within
 from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
 from sluice.storage.embedded.trimming import Trimming
 from sluice.storage.ports import Keep
+from sluice.values.command import Change
 from sluice.values.log import NewLog, Position, ShardKey
 
 
@@ -59,6 +61,8 @@ class Shard:
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
         self.dirty = True  # a predecessor may have stored and died before its sync
         self._open(newest_segment(folder))
+        if self._segment.doubted is not None:
+            self._recount(self._segment.doubted)
         self._seal_full()
 
     @classmethod
@@ -102,6 +106,30 @@ class Shard:
             raise
         packs.kept()
         return fresh
+
+    def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
+        """The active segment last, whose positions move once all are changed; to change them again is harmless."""
+        self.dirty = True
+        found: set[str] = set()
+        for held in self._segment.earlier:
+            if wanted := within(held, log_ids):
+                found |= change_past(self._folder, held, wanted, change)
+        rest = [log_id for log_id in log_ids if log_id not in found]
+        return found | self._segment.change(rest, change, positions)
+
+    def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
+        """Packs go after their rows. Where a power loss brings such a row back, its body is lost."""
+        self.dirty = True
+        found: set[str] = set()
+        for held in self._segment.earlier:
+            if wanted := within(held, log_ids):
+                self._segment.doubt(held.number)
+                self.sync()  # the doubt before the deed
+                found |= delete_past(self._folder, held, wanted)
+                self._recount(held.number)
+        gone, packs = self._segment.delete([log_id for log_id in log_ids if log_id not in found], positions)
+        self._packs.remove(packs)
+        return found | gone
 
     def sync(self) -> None:
         """Bodies before rows, lest a power loss leave rows that point to nothing."""
@@ -173,6 +201,13 @@ class Shard:
         except BaseException:
             self._segment.close(checkpoint=False)
             raise
+
+    def _recount(self, number: int) -> None:
+        """The catalogue tells again what a segment holds from which logs were deleted; a last one takes it along."""
+        *earlier, active = [
+            recounted(self._folder, held) if held.number == number else held for held in self.contents()
+        ]
+        self._keep([*earlier, active])
 
     def _is_full(self) -> bool:
         bounds, segment = self._bounds, self._segment

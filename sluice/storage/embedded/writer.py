@@ -16,6 +16,7 @@ from sluice.storage.embedded.packs import compressor
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Shard, Tools
 from sluice.storage.ports import Keep
 from sluice.values.ids import wall_ms
+from sluice.values.command import Change
 from sluice.values.log import NewLog, Position, ShardKey
 
 OPEN_SHARDS: Final = 1_024
@@ -71,6 +72,24 @@ class EmbeddedLogWriter:
             found = self._existing(shard) or self._created(shard)
             with self._trusted(shard):
                 return found.append(logs, positions)
+
+    def change(
+        self, shard: ShardKey, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]
+    ) -> set[str]:
+        with store_faults(f"changing logs of {shard.gateway}"):
+            found = self._existing(shard)
+            if found is None:
+                return set()
+            with self._trusted(shard):
+                return found.change(log_ids, change, positions)
+
+    def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
+        with store_faults(f"deleting logs of {shard.gateway}"):
+            found = self._existing(shard)
+            if found is None:
+                return set()
+            with self._trusted(shard):
+                return found.delete(log_ids, positions)
 
     def sync(self) -> None:
         for key in list(self._failed):

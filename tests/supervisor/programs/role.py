@@ -24,7 +24,7 @@ class Worker:
         self._child = child
         self._open: set[asyncio.Task[None]] = set()
         self._seen = child.metrics.counter("seen_total", "Commands.")
-        spool = child.settings.data / "spool" / str(os.getpid())
+        spool = child.settings.data / "spool" / f"1{os.getpid():07}"  # no number of a console
         spool.mkdir(parents=True)
         self._lock = (spool / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)

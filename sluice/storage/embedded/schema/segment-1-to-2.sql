@@ -1,4 +1,6 @@
--- Format 1 knew one segment a shard. It becomes the first of many.
+-- Format 1 knew one segment a shard, which becomes the first of many, and no changes to stored logs, so no dead bytes.
+
+ALTER TABLE pack ADD COLUMN dead INTEGER NOT NULL DEFAULT 0;
 
 CREATE TABLE earlier (
   number INTEGER PRIMARY KEY,

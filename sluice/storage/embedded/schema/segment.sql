@@ -53,14 +53,20 @@ CREATE TABLE det (
 -- 40-bit hashes of event ids, request ids and metadata values; a hit is always checked against det.
 CREATE TABLE term (h INTEGER NOT NULL, k INTEGER NOT NULL, PRIMARY KEY (h, k)) STRICT, WITHOUT ROWID;
 
--- The order in which logs were stored: the ingest sequence.
+-- The order in which logs were stored: the ingest sequence. That of a deleted log leads nowhere.
 CREATE TABLE arrival (n INTEGER PRIMARY KEY, k INTEGER NOT NULL) STRICT;
 
 -- Repeating texts; a number means its word in this segment only, though the next one begins with a copy of the first ones.
 CREATE TABLE name (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, v TEXT NOT NULL, UNIQUE (kind, v)) STRICT;
 
--- bytes: how far committed rows point into the pack. state: 0 being filled, 1 full, 2 one large body of its own.
-CREATE TABLE pack (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, state INTEGER NOT NULL) STRICT;
+-- bytes: how far committed rows point into the pack. state: 0 being filled, 1 full, 2 one large body of its own,
+-- 3 removed, for nothing in it lived. dead: how many of its bytes were bodies of logs that are deleted.
+CREATE TABLE pack (
+  id INTEGER PRIMARY KEY,
+  bytes INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  dead INTEGER NOT NULL DEFAULT 0
+) STRICT;
 
 -- How far each spool is stored here; moves in the transaction that stores its rows.
 CREATE TABLE ckpt (spool TEXT PRIMARY KEY, seq INTEGER NOT NULL, off INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -1,0 +1,144 @@
+"""Changes to stored logs: feedback, score and metadata of one, and deletes of many (contract 7.6, 9.4)."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, cast, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from starlette.responses import Response
+
+from sluice.console.call import Call
+from sluice.console.envelope import invalid, json_response, not_built, not_found, reply
+from sluice.console.parsing import parse_body, parse_query
+from sluice.console.rest.logs import Direction, shard_of
+from sluice.storage.ports import LogQuery, OrderBy
+from sluice.values.command import Change
+from sluice.values.ids import number_of, text_of
+from sluice.values.log import MAX_METADATA_BYTES, Scalar, ShardKey, kept_metadata
+
+MOST_DELETED = 10_000
+UnbuiltOrder = Literal["cost", "tokens_in", "tokens_out", "duration", "feedback"]
+
+
+class LogEdit(msgspec.Struct, frozen=True):
+    """What is named is changed. Clients send numbers as they have them, 1 or 1.0."""
+
+    feedback: float | UnsetType | None = UNSET
+    score: Annotated[float, Meta(ge=0, le=100)] | UnsetType | None = UNSET
+    metadata: dict[str, Scalar] | UnsetType | None = UNSET
+
+
+class LogDelete(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=MOST_DELETED)] = MOST_DELETED
+    order_by: OrderBy | UnbuiltOrder = "created_at"
+    order_by_direction: Direction = "desc"
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """Not in an envelope: clients read it as it is."""
+
+    success: bool = True
+
+
+class Filter(msgspec.Struct, frozen=True):
+    key: str
+    operator: str
+    value: list[str | float | bool | None]
+
+
+async def edit(call: Call) -> Response:
+    shard = await shard_of(call)
+    change = _change(parse_body(await call.body(), LogEdit))
+    log_id = _log_id(call.named("log"))
+    if log_id is None or not await call.desk.commands.give(shard, [log_id], change):
+        raise not_found()
+    return reply({})
+
+
+async def delete(call: Call) -> Response:
+    shard = await shard_of(call)
+    if log_ids := await _chosen(call, shard):
+        await call.desk.commands.give(shard, log_ids, None)
+    return json_response(Deleted())
+
+
+def _change(asked: LogEdit) -> Change:
+    return Change(_feedback(asked.feedback), asked.score, _metadata(asked.metadata))
+
+
+def _feedback(asked: float | UnsetType | None) -> Literal[-1, 0, 1] | UnsetType | None:
+    if asked is None or isinstance(asked, UnsetType):
+        return asked
+    if asked not in (-1, 0, 1):
+        raise invalid("Feedback must be -1, 0, 1 or null", "body", "feedback")
+    return cast(Literal[-1, 0, 1], int(asked))
+
+
+def _metadata(asked: dict[str, Scalar] | UnsetType | None) -> dict[str, Scalar] | UnsetType | None:
+    if not asked or isinstance(asked, UnsetType):
+        return asked
+    if len(msgspec.json.encode(asked)) > MAX_METADATA_BYTES:
+        raise invalid(f"Metadata must have at most {MAX_METADATA_BYTES} bytes", "body", "metadata")
+    try:
+        return kept_metadata(asked)
+    except OverflowError:
+        raise invalid("Number out of range", "body", "metadata") from None
+
+
+async def _chosen(call: Call, shard: ShardKey) -> list[str]:
+    """The ids of the logs to be deleted. What is not understood is refused: ignored, it would delete too much."""
+    filters, rest = [], {}
+    for name, value in call.request.query_params.multi_items():
+        if name.partition(".")[0].partition("[")[0] == "filters":
+            filters.append((name, value))
+        elif name in LogDelete.__struct_fields__:
+            rest[name] = value
+        else:
+            raise invalid("A delete has no such parameter", "query", name)
+    asked = parse_query(rest, LogDelete)
+    descending = asked.order_by_direction == "desc"
+    if asked.order_by in get_args(UnbuiltOrder):
+        raise not_built(f"Deleting logs in the order of {asked.order_by}", "query", "order_by")
+    order_by = cast(OrderBy, asked.order_by)
+    if not filters:
+        query = LogQuery(1, asked.limit, order_by, descending)
+        return await call.desk.read(call.desk.logs.ids, shard, query)
+    named = sorted({log_id for text in _ids_in(filters) if (log_id := _log_id(text))}, reverse=descending)
+    if len(named) > asked.limit and order_by != "created_at":
+        raise not_built(f"Deleting the first of named logs in the order of {order_by}", "query", "order_by")
+    return named[: asked.limit]
+
+
+def _ids_in(filters: Iterable[tuple[str, str]]) -> list[str]:
+    """The ids that the filters name: one filter, by `id`, in either of the forms that the SDKs and the page send."""
+    parts: dict[str, list[str]] = {}
+    for name, value in filters:
+        parts.setdefault(name, []).append(value)
+    match parts:
+        case {"filters": [text]} if len(parts) == 1:
+            found = _json_filter(text)
+        case {"filters.key": [key], "filters.operator": [operator], "filters.value": values} if len(parts) == 3:
+            found = Filter(key, operator, list(values))
+        case _:
+            raise not_built("Deleting logs by other filters than one by id", "query", "filters")
+    if (found.key, found.operator) != ("id", "eq"):
+        raise not_built(f"Deleting logs by {found.key} {found.operator}", "query", "filters")
+    return [str(value) for value in found.value]
+
+
+def _json_filter(text: str) -> Filter:
+    try:
+        found = msgspec.json.decode(text, type=list[Filter])
+    except (msgspec.MsgspecError, RecursionError):
+        raise invalid("Filters must be a list of objects with key, operator and value", "query", "filters") from None
+    if len(found) != 1:
+        raise not_built("Deleting logs by other filters than one by id", "query", "filters")
+    return found[0]
+
+
+def _log_id(text: str) -> str | None:
+    """As the log bears it, whatever the case of the text; None where it is no log's."""
+    try:
+        return text_of(number_of(text))
+    except ValueError:
+        return None

@@ -1,0 +1,67 @@
+"""Changes to logs of segments that take no more: each is opened for as long as a change takes, and is on disk after it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import apsw
+
+from sluice.storage.embedded.catalogue import Contents
+from sluice.storage.embedded.changes import change_logs, delete_logs
+from sluice.storage.embedded.earlier import PROBES
+from sluice.storage.embedded.open import open_segment, segment_name
+from sluice.storage.embedded.packs import pack_path
+from sluice.values.command import Change
+from sluice.values.ids import number_of
+
+
+def within(held: Contents, log_ids: Sequence[str]) -> list[str]:
+    """Those that the segment may have."""
+    return [log_id for log_id in log_ids if held.live and _reaches(held, log_id)]
+
+
+def change_past(folder: Path, held: Contents, log_ids: Sequence[str], change: Change) -> set[str]:
+    with _opened(folder, held) as db:
+        return change_logs(db, lambda kind, text: _name(db, kind, text), held.floor, log_ids, change)
+
+
+def delete_past(folder: Path, held: Contents, log_ids: Sequence[str]) -> set[str]:
+    """Packs go after their rows. The catalogue is wrong until it has what `recounted` tells."""
+    with _opened(folder, held) as db:
+        found, packs = delete_logs(db, held.floor, log_ids)
+    for pack in packs:
+        pack_path(folder, segment_name(held.number), pack).unlink(missing_ok=True)
+    return found
+
+
+def recounted(folder: Path, held: Contents) -> Contents:
+    """What the segment holds by its own account."""
+    with closing(open_segment(held.path(folder))) as db:
+        rows: int = db.execute("SELECT v FROM meta WHERE key = 'rows'").get
+        size: int = db.execute("SELECT ifnull(sum(bytes), 0) FROM pack").get
+        return held._replace(rows=rows, bytes=size)
+
+
+@contextmanager
+def _opened(folder: Path, held: Contents) -> Iterator[apsw.Connection]:
+    """One transaction, which survives a power loss: nobody syncs this segment later."""
+    with closing(open_segment(held.path(folder))) as db:
+        with db:
+            yield db
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+
+def _name(db: apsw.Connection, kind: int, text: str) -> int:
+    number: int | None = db.execute("SELECT id FROM name WHERE kind = ? AND v = ?", (kind, text)).get
+    if number is None:
+        db.execute("INSERT INTO name (kind, v) VALUES (?, ?)", (kind, text))
+        return db.last_insert_rowid()
+    return number
+
+
+def _reaches(held: Contents, log_id: str) -> bool:
+    try:
+        key = number_of(log_id) >> 59
+    except ValueError:
+        return False
+    return held.reaches(key - 1, key + PROBES - 1)
