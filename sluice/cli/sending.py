@@ -109,7 +109,7 @@ def server_of_folder(data: Path | None, account: str, gateway: str, token: str) 
     operator = Operator(settings)
     if not operator.serves:
         folder = settings.data.absolute()
-        raise click.ClickException(f"No server runs on {folder}: start `sluice serve`, or name one with --url.")
+        raise click.ClickException(f"No server runs on {folder}: start `sluice serve`, or name another one's URL.")
     path = gateways_path(account, gateway)
     url = decoded(operator.result("GET", f"{path}/url/universal", missing=missing_gateway(account, gateway)))
     return Server(str(url).rstrip("/"), token, f"{path}/logs", lambda path: operator.answer("GET", path, None))

@@ -56,7 +56,7 @@ def _header(text: bytes) -> Header | None:
     if dot and lower in CREDENTIALS:
         header, before = CREDENTIALS[lower]
         return header, header, before + value
-    place = text.find(PREFIX)
-    if place == 0 or text[place - 1 : place] == b".":  # in a place for the provider's key
-        return b"cf-aig-authorization", b"cf-aig-authorization", text[place:]
+    before, token, rest = text.partition(PREFIX)
+    if token and (not before or before.endswith(b".")):  # in a place for the provider's key
+        return b"cf-aig-authorization", b"cf-aig-authorization", token + rest
     return None

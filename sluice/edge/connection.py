@@ -19,7 +19,7 @@ from sluice.edge.handover import Connection, Handover, Successor
 from sluice.edge.render import Form
 from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
-from sluice.values.reply import Part, Reply
+from sluice.values.reply import Part, Reply, ReplyBody
 from sluice.values.settings import LimitSettings
 from sluice.wire.events import END, RequestEvent, RequestHead
 from sluice.wire.http1 import CONTINUE, RequestReader, status_line
@@ -65,6 +65,10 @@ class Host(Protocol):
 
 class Downstream(asyncio.Protocol):
     """A client's connection. One request is served at a time; pipelined ones wait their turn, boundedly."""
+
+    _source: ReplyBody
+    _form: Form
+    _seen: asyncio.Future[Part | None]
 
     def __init__(self, server: Host) -> None:
         self._server, self._limits, self._loop = server, server.limits, server.loop
@@ -347,7 +351,7 @@ class Downstream(asyncio.Protocol):
                 if self._full:
                     await self._drained()
                 data = b""
-                part = source.poll() or await source.read()
+                part = source.poll() or await self._following(source, form)
         except Exception as error:
             if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
                 _log.exception("reply failed")
@@ -360,6 +364,35 @@ class Downstream(asyncio.Protocol):
         if not stays:
             self._linger()
         return stays
+
+    async def _following(self, source: ReplyBody, form: Form) -> Part:
+        """The next part that the conversation has to see: the last, or one for which there is no room.
+
+        Those before it are passed on where they arrive: no task is woken for an event of a stream.
+        """
+        seen: asyncio.Future[Part | None] = self._loop.create_future()
+        self._source, self._form, self._seen = source, form, seen
+        if not source.alert(self._pass_on):
+            return await source.read()
+        try:
+            part = await seen
+        finally:
+            source.alert(None)
+        return part or await source.read()
+
+    def _pass_on(self) -> None:
+        """Something may have come."""
+        seen = self._seen
+        if seen.done():
+            return
+        try:
+            part = self._source.poll()
+            if part is not None and not part.last and not self._full:
+                self._outbox.put(self._transport, self._form.body(part))
+            else:
+                seen.set_result(part)
+        except Exception as error:
+            seen.set_exception(error)
 
     async def _hand_over(self, reply: Reply, successor: Successor) -> None:
         """Writes the 101 and lets go of the connection."""

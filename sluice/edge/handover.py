@@ -4,7 +4,7 @@ import asyncio
 from typing import Final, Protocol
 
 from sluice.outbox import Outbox
-from sluice.values.reply import Part, Reply
+from sluice.values.reply import Part, Ready, Reply
 
 END: Final = Part(b"", True)
 
@@ -64,6 +64,9 @@ class Handover:
 
     async def read(self) -> Part:
         return END
+
+    def alert(self, ready: Ready | None) -> bool:
+        return False
 
     def close(self, complete: bool = False) -> None:
         self.successor.dismiss()

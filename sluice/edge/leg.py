@@ -5,7 +5,7 @@ from math import inf
 from typing import Final, Protocol
 
 from sluice.outbox import Outbox
-from sluice.wire.frames import CLOSE, PING, PONG, Closing, Frame, FrameReader, close_frame, framed
+from sluice.wire.frames import CLOSE, PING, PONG, Closing, Frame, FrameReader, framed
 
 PIECE_BYTES: Final = 16 * 1024
 """What is parsed before others have their turn: a read of 256 KB may hold 40,000 frames."""
@@ -79,10 +79,6 @@ class Leg(asyncio.Protocol):
             self._transport.close()
         elif self._deaf and not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()  # its goodbye would not be understood: the end of the connection is waited for
-
-    def refuse(self, closing: Closing) -> None:
-        """Says goodbye with words of our own."""
-        self.part(close_frame(closing))
 
     def abort(self) -> None:
         if not self.over:

@@ -9,7 +9,7 @@ from sluice.engine.attempt import HOP_BY_HOP, nominated, passed_on
 from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamFailure
-from sluice.values.reply import Part, Reply, WholeBody
+from sluice.values.reply import Part, Ready, Reply, WholeBody
 from sluice.wire.http1 import field
 
 NOT_RELAYED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
@@ -71,6 +71,9 @@ class Relayed:
 
     async def read(self) -> Part:
         return self._counted(await self._answer.read())
+
+    def alert(self, ready: Ready | None) -> bool:
+        return self._answer.alert(ready)
 
     def close(self, complete: bool = False) -> None:
         self._answer.close(complete)

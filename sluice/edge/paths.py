@@ -94,7 +94,9 @@ class Paths:
         return self._engine.serve(parse_native(call, place, self._names))
 
     def _upgrade(self, call: Call, place: Place) -> Awaitable[Reply]:
-        """Requests for a WebSocket."""
+        """Requests for a WebSocket, which come by GET (RFC 6455, 4.1)."""
+        if call.head.method != b"GET":
+            raise MethodNotAllowed
         if place.provider:
             return self._realtime.open(call, place, self._names)
         return self._sockets.open(call, place, self._names)

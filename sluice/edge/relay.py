@@ -133,7 +133,7 @@ class Relay:
         if self._client.over and self._provider.over:
             self._gone.set()
         if self._end is not None:
-            self._provider.refuse(GOING_AWAY)
+            self._provider.part(close_frame(GOING_AWAY))
         elif self._goodbye is not None:
             self._finish(End("complete", client=self._goodbye))
         elif leg is self._client:

@@ -20,26 +20,12 @@ from sluice.edge.subprotocols import chosen, fields_with, offered
 from sluice.engine.engine import Engine
 from sluice.engine.remarks import refusal
 from sluice.metrics import Metrics
-from sluice.values.errors import (
-    GatewayError,
-    InternalFault,
-    MalformedRequest,
-    MethodNotAllowed,
-    Overloaded,
-    UpstreamFailure,
-)
+from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, Overloaded, UpstreamFailure
 from sluice.values.reply import Reply
 from sluice.values.request import Request
 from sluice.values.settings import Settings
-from sluice.wire.websocket import (
-    NORMAL,
-    RESTART,
-    Closed,
-    Gathered,
-    Piece,
-    WebSocket,
-    accept,
-)
+from sluice.wire.frames import Closing
+from sluice.wire.websocket import NORMAL, RESTART, WebSocket, accept
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +44,6 @@ class UniversalSockets:
 
     async def open(self, call: Call, place: Place, names: Names) -> Reply:
         """GET /v1/{account}/{gateway} with Upgrade: many requests over one connection."""
-        if call.head.method != b"GET":
-            raise MethodNotAllowed
         protocols = offered(call.head.headers)
         fields = fields_with(call.head.fields, protocols)
         opening = Request(
@@ -97,7 +81,6 @@ class UniversalSocket(asyncio.Protocol):
     def __init__(self, socket: WebSocket, session: Session, sockets: UniversalSockets) -> None:
         self._socket, self._session, self._sockets = socket, session, sockets
         self._engine, self._limits = sockets.engine, sockets.limits
-        self._gathered = Gathered()
         self._events = Events(self._limits.websocket_requests, self._limits.websocket_queue_bytes, sockets.counts)
         self._room = Room()
         self._ahead: deque[bytes] = deque()
@@ -194,7 +177,7 @@ class UniversalSocket(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         for said in self._socket.feed(data):
-            if isinstance(said, Closed):
+            if isinstance(said, Closing):
                 self._ending = True
                 self._cancel_all()
             elif not self._ending:
@@ -203,12 +186,9 @@ class UniversalSocket(asyncio.Protocol):
         if not self._events and not self._ending and not self._room.full:
             self._rest()
 
-    def _take(self, piece: Piece) -> None:
-        data = self._gathered.add(piece)
-        if data is None:
-            return
+    def _take(self, message: bytes) -> None:
         try:
-            asked = self._session.read(data)
+            asked = self._session.read(message)
         except NotExecuted as refused:
             self._say(refused.reply)
         else:
@@ -266,7 +246,10 @@ class UniversalSocket(asyncio.Protocol):
                     await room.to_pull(event, envelopes.streams)
                 part = source.poll() or await source.read()
                 last = part.last
-                messages = envelopes.add(part.data, last)
+                if last and envelopes.packed:
+                    messages = await asyncio.to_thread(envelopes.add, part.data, last)
+                else:
+                    messages = envelopes.add(part.data, last)
                 if not last and not envelopes.streams:
                     room.hold(event, len(part.data))
                 elif room.full and messages:

@@ -9,6 +9,7 @@ from sluice.engine.planning import compile_plan, ready
 from sluice.engine.realtime import Dialler, Opened
 from sluice.engine.recorder import Recorder, Trace
 from sluice.engine.workflow import Workflow
+from sluice.storage.ports import StoreFault
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
 from sluice.values.request import Request, Step
@@ -80,6 +81,8 @@ class Engine:
                 self._directory.vouched(request, admission)
         except GatewayError:
             return False
+        except StoreFault:
+            return True  # it is asked again in a second; nobody is cut off because a disk is slow
         return admission is not None
 
     async def _answer(self, request: Request, trace: Trace) -> Reply:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sluice.values.errors import GatewayError, OutputUnreadable
-from sluice.values.reply import Part, Reply, ReplyBody
+from sluice.values.reply import Part, Ready, Reply, ReplyBody
 
 MOST_HELD_BYTES: Final = 32 * 1024 * 1024
 """The longest reply that is held whole, to be put into another request or another shape."""
@@ -30,6 +30,9 @@ class Held:
         if self._rest is None:
             raise self._fault or AssertionError("nothing comes after the last part")
         return await self._rest.read()
+
+    def alert(self, ready: Ready | None) -> bool:
+        return self._rest is not None and self._rest.alert(ready)
 
     def close(self, complete: bool = False) -> None:
         rest, self._rest = self._rest, None

@@ -16,7 +16,7 @@ from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.reply import Part, Reply, ReplyBody
+from sluice.values.reply import Part, Ready, Reply, ReplyBody
 from sluice.values.request import Body, Request, Step
 from sluice.values.tenancy import Admission
 
@@ -300,6 +300,11 @@ class Record:
         await self.settle()
         part, self._held = self._held, None
         return part
+
+    def alert(self, ready: Ready | None) -> bool:
+        if ready is not None and (self._held is not None or (self._tape is not None and self._tape.behind)):
+            return False
+        return self._body.alert(ready)
 
     def close(self, complete: bool = False) -> None:
         self._body.close(complete or (self._ended and self._ending == "complete"))

@@ -13,7 +13,7 @@ from sluice.providers.anthropic_chat.stream import ChunkStream
 from sluice.providers.anthropic_responses import reply as responses
 from sluice.providers.anthropic_responses.stream import ResponseStream
 from sluice.values.errors import OutputUnreadable
-from sluice.values.reply import Part, Reply, ReplyBody
+from sluice.values.reply import Part, Ready, Reply, ReplyBody
 from sluice.values.request import Translation
 
 Outside = Callable[[Reply], None]
@@ -91,6 +91,9 @@ class RetoldWhole:
     async def read(self) -> Part:
         return self._told(await self._body.read())
 
+    def alert(self, ready: Ready | None) -> bool:
+        return False
+
     def close(self, complete: bool = False) -> None:
         self._body.close(complete)
 
@@ -131,6 +134,9 @@ class Listener:
             raise self._stream.fault
         return self._heard(await self._body.read())
 
+    def alert(self, ready: Ready | None) -> bool:
+        return False  # a fault of the translation comes with a part, and nothing behind it
+
     def close(self, complete: bool = False) -> None:
         self._body.close(complete)
 
@@ -155,6 +161,9 @@ class RetoldStream:
     async def read(self) -> Part:
         part = await self._record.read()
         return Part(self._listener.take(), part.last)
+
+    def alert(self, ready: Ready | None) -> bool:
+        return False
 
     def close(self, complete: bool = False) -> None:
         self._record.close(complete)

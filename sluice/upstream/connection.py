@@ -8,7 +8,7 @@ from typing import Final, cast
 from sluice.deadlines import Deadlines
 from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, UpstreamBroken, UpstreamTimeout
-from sluice.values.reply import Part
+from sluice.values.reply import Part, Ready
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
 from sluice.wire.events import END, ReplyHead
@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = ReplyReader(HEAD_BYTES)
         self._waiter: asyncio.Future[None] | None = None
+        self._ready: Ready | None = None
         self._room: asyncio.Future[None] | None = None
         self._full = self._paused = False
         self._parts: list[bytes] = []
@@ -115,6 +116,11 @@ class Connection(asyncio.Protocol):
             if self._fault is not None:
                 raise self._fault
             await self._wait()
+
+    def alert(self, ready: Ready | None) -> bool:
+        """Has `ready` called for whatever comes, in place of waking who reads. False where a fault has come already."""
+        self._ready = ready if self._fault is None else None
+        return self._fault is None
 
     @property
     def reusable(self) -> bool:
@@ -225,6 +231,8 @@ class Connection(asyncio.Protocol):
         return self._waiter
 
     def _wake(self) -> None:
+        if self._ready is not None:
+            return self._ready()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

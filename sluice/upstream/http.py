@@ -9,7 +9,7 @@ from sluice.upstream.connection import Connection
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
 from sluice.values.errors import UpstreamBroken
-from sluice.values.reply import Part
+from sluice.values.reply import Part, Ready
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
 from sluice.wire.events import ReplyHead
@@ -92,10 +92,14 @@ class UpstreamReply:
             self._finish()
         return part
 
+    def alert(self, ready: Ready | None) -> bool:
+        return self._connection is not None and self._connection.alert(ready)
+
     def close(self, complete: bool = False) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        connection.alert(None)
         if self._pump is not None and not self._pump.done():
             self._pump.cancel()
         elif complete:
@@ -112,6 +116,7 @@ class UpstreamReply:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        connection.alert(None)
         if self._pump is not None and not self._pump.done():
             self._pump.cancel()  # answered before it had read the whole request
             self._pool.give_up(connection)

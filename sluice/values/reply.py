@@ -1,6 +1,9 @@
 """What goes back to a client: a head, and a body that the edge pulls."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
+
+Ready = Callable[[], None]
 
 
 class Part(NamedTuple):
@@ -19,6 +22,13 @@ class ReplyBody(Protocol):
 
     async def read(self) -> Part:
         """The next part. Raises UpstreamFailure where the rest will not come."""
+        ...
+
+    def alert(self, ready: Ready | None) -> bool:
+        """Has `ready` called for all that comes, in place of what `read` waits for, until it is None.
+
+        False where something is there already that only `read` tells, or where nobody can: then it is not called.
+        """
         ...
 
     def close(self, complete: bool = False) -> None:
@@ -57,6 +67,9 @@ class WholeBody:
 
     async def read(self) -> Part:
         return Part(self._data, True)
+
+    def alert(self, ready: Ready | None) -> bool:
+        return False
 
     def close(self, complete: bool = False) -> None:
         pass

@@ -1,4 +1,7 @@
-"""WebSocket frames, pure (RFC 6455, 5), for whoever passes them on one by one instead of taking messages."""
+"""WebSocket frames, pure (RFC 6455, 5), for whoever passes them on one by one instead of taking messages.
+
+Whoever takes messages has websocket.py, which answers pings and goodbyes itself; here both are frames like others.
+"""
 
 from collections.abc import Generator
 from typing import Final, NamedTuple
@@ -19,6 +22,8 @@ PONG: Final = int(Opcode.PONG)
 
 UNSAID: Final = 1005
 """What stands for the code of a close frame that has none; it is never sent."""
+_LONGEST_REASON: Final = 123
+"""RFC 6455, 5.5: a control frame has 125 bytes, and the code takes two."""
 
 
 class Frame(NamedTuple):
@@ -93,7 +98,7 @@ class FrameReader:
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == CLOSE:
-            self.closing = _closing(frame.data)
+            self.closing = self._closing(frame.data)
         elif frame.kind < CLOSE:
             self._follow(frame)
         self._frames.append(frame)
@@ -108,13 +113,22 @@ class FrameReader:
         if self._text and not self._check.passes(frame.data, frame.last):
             raise NotText("a text message is not UTF-8")
 
+    def _closing(self, data: bytes) -> Closing:
+        try:
+            return closing_of(data)
+        except UnicodeDecodeError as error:
+            raise NotText("the reason of a close frame is not UTF-8") from error
 
-def _closing(data: bytes) -> Closing:
-    try:
-        said = Close.parse(data)
-    except UnicodeDecodeError as error:
-        raise NotText("the reason of a close frame is not UTF-8") from error
+
+def closing_of(data: bytes) -> Closing:
+    """What a close frame says. Raises ProtocolError, and UnicodeDecodeError for a reason that is no text."""
+    said = Close.parse(data)
     return Closing(int(said.code), said.reason)
+
+
+def short(reason: str) -> str:
+    """As much of a reason as a close frame can hold."""
+    return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 def framed(frame: Frame, masked: bool) -> bytes:
@@ -126,5 +140,4 @@ def close_frame(closing: Closing) -> Frame:
     """The frame that says why."""
     if closing.code == UNSAID:
         return Frame(CLOSE, b"")
-    reason = closing.reason.encode()[:123].decode(errors="ignore")  # RFC 6455, 5.5: a control frame has 125 bytes
-    return Frame(CLOSE, Close(closing.code, reason).serialize())
+    return Frame(CLOSE, Close(closing.code, short(closing.reason)).serialize())

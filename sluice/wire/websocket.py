@@ -1,4 +1,4 @@
-"""WebSocket frames for both sides, pure: bytes in, pieces of messages out, and messages back to bytes (RFC 6455).
+"""WebSocket messages for both sides, pure: bytes in, messages out, and messages back to bytes (RFC 6455).
 
 The protocol is that of the library `websockets`. This file adds what it leaves to its callers: the text of a message is
 checked, messages are put together in bounded memory, and what is sent is not compressed, so that no reply costs the
@@ -8,13 +8,13 @@ event loop more than a copy and an idle connection holds no compressor.
 import logging
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import Close, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
@@ -22,17 +22,12 @@ from websockets.uri import parse_uri
 
 from sluice.values.errors import MalformedRequest, WebSocketVersionNotSupported
 from sluice.wire.events import RequestHead
+from sluice.wire.frames import TEXT, Closing, closing_of, short
 from sluice.wire.utf8 import TextCheck
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
-PROTOCOL_ERROR: Final = 1002
-NO_STATUS: Final = 1005
-"""Never on the wire: the peer closed without saying why."""
 INVALID_DATA: Final = 1007
-POLICY: Final = 1008
-TOO_BIG: Final = 1009
-INTERNAL: Final = 1011
 RESTART: Final = 1012
 
 _log: Final = logging.getLogger(__name__)
@@ -42,22 +37,6 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(server_no_context_takeover=True
 """Either side forgets its window after each message: a connection that waits holds none."""
 
 
-class Piece(NamedTuple):
-    """A frame of a message: one that begins it says whether it is text, those that go on with it repeat that."""
-
-    data: bytes
-    text: bool
-    first: bool
-    last: bool
-
-
-class Closed(NamedTuple):
-    """The peer's goodbye, NO_STATUS where it gave no reason."""
-
-    code: int
-    reason: str
-
-
 class WebSocket:
     """One end of an open connection. After every call `outgoing` has what is to be sent, which may be a pong.
 
@@ -65,13 +44,15 @@ class WebSocket:
     that comes later is ignored.
     """
 
-    __slots__ = ("_check", "_mask", "_protocol", "_text")
+    __slots__ = ("_check", "_mask", "_parts", "_protocol", "_text")
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
         self._mask = protocol.side is Side.CLIENT
         self._text = False
         self._check = TextCheck()
+        self._parts: bytearray | None = None
+        """Of a message that comes in fragments: one more costs no more than its bytes, however many there are."""
 
     @classmethod
     def dial(cls, url: str, headers: Iterable[tuple[str, str]], max_message_bytes: int | None) -> "WebSocket":
@@ -104,24 +85,21 @@ class WebSocket:
         """Whether nothing more is to be sent: this side of the connection may be shut."""
         return self._protocol.eof_sent
 
-    @property
-    def closed_with(self) -> Closed | None:
-        """What this side said when it closed, be it by itself or in answer; None while it has not."""
-        sent = self._protocol.close_sent
-        return None if sent is None else Closed(int(sent.code), sent.reason)
-
-    def feed(self, data: bytes) -> list[Piece | Closed]:
-        """What these bytes complete, in order; a Closed is the last that ever comes."""
+    def feed(self, data: bytes) -> list[bytes | Closing]:
+        """The messages that these bytes complete, in order, text or not; a Closing is the last that ever comes."""
         self._protocol.receive_data(data)
-        said: list[Piece | Closed] = []
+        said: list[bytes | Closing] = []
         for frame in self._protocol.events_received():
-            if not _is_told(frame):
+            if not isinstance(frame, Frame) or frame.opcode in _UNTOLD:
                 continue
-            one = self._told(frame)
-            if isinstance(one, Piece) and one.text and not self._check.passes(one.data, one.last):
+            part = bytes(frame.data)
+            if frame.opcode is Opcode.CLOSE:
+                said.append(closing_of(part))
+            elif not self._passes(frame.opcode, part, frame.fin):
                 self._protocol.fail(INVALID_DATA, "A text message is not UTF-8")
                 break
-            said.append(one)
+            elif (message := self._gathered(part, frame.fin)) is not None:
+                said.append(message)
         return said
 
     def finish(self) -> None:
@@ -133,45 +111,31 @@ class WebSocket:
         writes = self._protocol.data_to_send()
         return b"".join(writes) if writes else b""
 
-    def message(self, data: bytes, *, text: bool = True, first: bool = True, last: bool = True) -> bytes:
-        """A message as a frame, or one frame of it, ready to be sent behind what is outgoing."""
-        opcode = Opcode.CONT if not first else Opcode.TEXT if text else Opcode.BINARY
+    def message(self, data: bytes) -> bytes:
+        """A message of text, ready to be sent behind what is outgoing."""
         if self._mask:
-            return Frame(opcode, data, last).serialize(mask=True)
-        return head_of(int(opcode), len(data), last) + data
+            return Frame(Opcode.TEXT, data).serialize(mask=True)
+        return head_of(len(data)) + data
 
     def close(self, code: int, reason: str = "") -> None:
-        """Says goodbye, once; what the peer still sends is read. NO_STATUS gives no reason."""
+        """Says goodbye, once; what the peer still sends is read."""
         if self.open:
-            self._protocol.send_close(*((None, "") if code == NO_STATUS else (code, short(reason))))
+            self._protocol.send_close(code, short(reason))
 
-    def _told(self, frame: object) -> Piece | Closed:
-        assert isinstance(frame, Frame)
-        if frame.opcode is Opcode.CLOSE:
-            close = Close.parse(bytes(frame.data))
-            return Closed(int(close.code), close.reason)
-        first = frame.opcode is not Opcode.CONT
-        if first:
-            self._text = frame.opcode is Opcode.TEXT
-        return Piece(bytes(frame.data), self._text, first, frame.fin)
+    def _passes(self, opcode: Opcode, part: bytes, last: bool) -> bool:
+        """Whether a part of a message may be what that says it is."""
+        if opcode is not Opcode.CONT:
+            self._text = opcode is Opcode.TEXT
+        return not self._text or self._check.passes(part, last)
 
-
-class Gathered:
-    """Puts messages together; a frame more costs no more than its bytes, however many there are."""
-
-    __slots__ = ("_parts",)
-
-    def __init__(self) -> None:
-        self._parts: bytearray | None = None
-
-    def add(self, piece: Piece) -> bytes | None:
-        """The message that this piece completes."""
+    def _gathered(self, part: bytes, last: bool) -> bytes | None:
+        """The message that this part completes."""
         if self._parts is None:
-            if piece.last:
-                return piece.data
+            if last:
+                return part
             self._parts = bytearray()
-        self._parts += piece.data
-        if not piece.last:
+        self._parts += part
+        if not last:
             return None
         whole, self._parts = bytes(self._parts), None
         return whole
@@ -204,15 +168,15 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
     return WebSocket(protocol), lines
 
 
-def head_of(opcode: int, size: int, last: bool) -> bytes:
-    """What stands before the payload of a frame that is not masked (RFC 6455, 5.2)."""
-    first = opcode | FIN if last else opcode
+def head_of(size: int) -> bytes:
+    """What stands before a message of text in one frame that is not masked (RFC 6455, 5.2)."""
     if size < 126:
-        return bytes((first, size))
-    return _MIDDLE(first, 126, size) if size < 65536 else _LONG(first, 127, size)
+        return bytes((_WHOLE, size))
+    return _MIDDLE(_WHOLE, 126, size) if size < 65536 else _LONG(_WHOLE, 127, size)
 
 
-FIN: Final = 0x80
+_WHOLE: Final = 0x80 | TEXT
+"""The first byte of a frame that is all of a message of text."""
 _MIDDLE: Final = Struct(">BBH").pack
 _LONG: Final = Struct(">BBQ").pack
 _VERSION: Final = b"13"
@@ -220,16 +184,4 @@ _HANDSHAKE: Final = frozenset(
     (b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions")
 )
 _ANSWERED: Final = frozenset(("upgrade", "connection", "sec-websocket-accept", "sec-websocket-extensions"))
-_CONTROL: Final = frozenset((Opcode.PING, Opcode.PONG))
-_LONGEST_REASON: Final = 123
-"""What a close frame has room for."""
-
-
-def _is_told(frame: object) -> bool:
-    return isinstance(frame, Frame) and frame.opcode not in _CONTROL
-
-
-def short(reason: str) -> str:
-    """As much of a reason as a close frame can hold."""
-    data = reason.encode()
-    return reason if len(data) <= _LONGEST_REASON else data[:_LONGEST_REASON].decode("utf-8", "ignore")
+_UNTOLD: Final = frozenset((Opcode.PING, Opcode.PONG))

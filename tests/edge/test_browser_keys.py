@@ -41,6 +41,7 @@ def test_a_subprotocol_that_is_a_header(text: bytes, name: bytes, value: bytes):
         b"token",
         b"xi-api-key",
         b"not_sluice_x",
+        b"v1.2",
     ],
 )
 def test_a_subprotocol_that_is_the_providers(text: bytes):

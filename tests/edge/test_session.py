@@ -279,6 +279,16 @@ def test_a_reply_that_is_too_long_for_a_message_is_not_gathered():
         envelopes.add(b"x", False)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_one_that_is_too_long_only_once_unpacked_is_not_told_in_part(kind: str):
+    zeros = b"[" + b"0," * 150_000 + b"0]"
+    packed = gzip.compress(zeros * (MOST_REPLY_BYTES // len(zeros)), compresslevel=1)
+    envelopes = Envelopes(b'"a"')
+    envelopes.begin(200, [b"Content-Type: %b\r\nContent-Encoding: gzip\r\n" % kind.encode()])
+    with pytest.raises(MalformedRequest, match="cannot be sent over a WebSocket"):
+        envelopes.add(packed + gzip.compress(zeros), True)
+
+
 # --- subprotocols
 
 

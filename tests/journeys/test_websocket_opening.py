@@ -74,6 +74,14 @@ async def test_another_version_is_refused_with_the_one_that_is_spoken(
 
 
 @PATHS
+@pytest.mark.parametrize("method", ["POST", "HEAD", "DELETE"])
+async def test_only_get_opens_one(gateway: Any, wire: Any, compose: Any, path: str, method: str):
+    async with wire(gateway) as line:
+        await line.send(compose(gateway, method, path, content_length=None, **UPGRADE))
+        assert (await line.until(b"\r\n")).startswith(b"HTTP/1.1 405 ")
+
+
+@PATHS
 async def test_frames_that_come_with_the_handshake_are_read(gateway: Any, wire: Any, compose: Any, path: str):
     async with wire(gateway) as line:
         await line.send(compose(gateway, "GET", path, **UPGRADE) + Frame(Opcode.PING, b"early").serialize(mask=True))

@@ -12,8 +12,9 @@ from websockets.protocol import Protocol, Side, State
 
 from sluice.values.errors import MalformedRequest, WebSocketVersionNotSupported
 from sluice.wire.events import RequestHead
+from sluice.wire.frames import UNSAID, Closing
 from sluice.wire.http1 import RequestReader
-from sluice.wire.websocket import Closed, Gathered, Piece, WebSocket, accept
+from sluice.wire.websocket import WebSocket, accept
 
 bounded = settings(max_examples=200, deadline=None, database=None)
 CUTS = st.lists(st.integers(0, 5000), max_size=12)
@@ -49,7 +50,7 @@ def text(data: bytes) -> bytes:
     return frame(Opcode.TEXT, data)
 
 
-def fed(socket: WebSocket, pieces: Iterable[bytes]) -> list[Piece | Closed]:
+def fed(socket: WebSocket, pieces: Iterable[bytes]) -> list[bytes | Closing]:
     return [said for piece in pieces for said in socket.feed(piece)]
 
 
@@ -79,14 +80,10 @@ def test_messages_come_whole_however_they_were_split(
             opcode = Opcode.CONT if number else Opcode.TEXT if is_text else Opcode.BINARY
             stream += frame(opcode, part, number == len(parts) - 1) + frame(Opcode.PING, b"between")
     for pieces in ([stream], cut(stream, cuts), cut(stream, range(len(stream)))):
-        socket, gathered = opened(), Gathered()
-        whole = [
-            (said.text, data)
-            for said in fed(socket, pieces)
-            if isinstance(said, Piece) and (data := gathered.add(said)) is not None
-        ]
+        socket = opened()
+        whole = fed(socket, pieces)
         if all(sum(map(len, parts)) <= LIMIT for _, parts in messages):
-            assert whole == [(is_text, b"".join(parts)) for is_text, parts in messages]
+            assert whole == [b"".join(parts) for _, parts in messages]
             pongs = sum(len(parts) for _, parts in messages)
             assert sent(socket.outgoing()) == [(Opcode.PONG, b"between")] * pongs
             assert socket.open
@@ -101,7 +98,7 @@ def test_any_bytes_end_in_messages_or_in_a_goodbye_and_never_in_an_exception(
     for pieces in ([stream], cut(stream, cuts), cut(stream, range(len(stream)))):
         socket = opened()
         said = fed(socket, pieces)
-        assert [one for one in said[:-1] if isinstance(one, Closed)] == []
+        assert [one for one in said[:-1] if isinstance(one, Closing)] == []
         ends.add((tuple(said), socket.outgoing(), socket.open))
         socket.finish()
     assert len(ends) == 1
@@ -141,7 +138,7 @@ def test_what_no_client_may_send_is_answered_with_the_code_that_says_why(what: s
 def test_a_goodbye_is_answered_with_the_same_and_is_the_last():
     socket = opened()
     said = socket.feed(text(b"a") + masked(0x88, 5, b"\x0f\xa0bye") + text(b"b"))
-    assert said == [Piece(b"a", True, True, True), Closed(4000, "bye")]
+    assert said == [b"a", Closing(4000, "bye")]
     assert sent(socket.outgoing()) == [(Opcode.CLOSE, b"\x0f\xa0bye")]
     assert socket.finished
     assert not socket.open
@@ -149,7 +146,7 @@ def test_a_goodbye_is_answered_with_the_same_and_is_the_last():
 
 def test_a_goodbye_without_a_code_is_known_as_that():
     socket = opened()
-    assert socket.feed(masked(0x88, 0)) == [Closed(1005, "")]
+    assert socket.feed(masked(0x88, 0)) == [Closing(UNSAID)]
     assert sent(socket.outgoing()) == [(Opcode.CLOSE, b"")]
 
 
@@ -160,7 +157,7 @@ def test_after_our_goodbye_the_clients_is_waited_for():
     [(opcode, data)] = sent(socket.outgoing())
     assert (opcode, data) == (Opcode.CLOSE, b"\x03\xf4" + ("é" * 61).encode())  # as much as there is room for
     assert not socket.finished
-    assert socket.feed(frame(Opcode.CLOSE, b"\x03\xf4")) == [Closed(1012, "")]
+    assert socket.feed(frame(Opcode.CLOSE, b"\x03\xf4")) == [Closing(1012)]
     assert socket.finished
 
 
@@ -179,8 +176,7 @@ def test_compressed_messages_are_read_and_none_is_sent(
 ):
     socket = opened(**DEFLATE)
     stream = b"".join(frame_of(deflated(data), 0xC2) for data in messages)
-    said = fed(socket, cut(stream, cuts))
-    assert [piece.data for piece in said if isinstance(piece, Piece)] == messages
+    assert fed(socket, cut(stream, cuts)) == messages
     for data in messages:
         assert sent(socket.message(data)) == [(Opcode.TEXT, data)]
 
@@ -205,14 +201,11 @@ def test_damaged_deflate_is_an_error_of_protocol():
 
 
 def test_a_message_in_very_many_fragments_takes_no_more_than_its_bytes():
-    socket, gathered = opened(100_000), Gathered()
+    socket = opened(100_000)
     socket.feed(frame(Opcode.TEXT, b"", fin=False))
     for _ in range(50_000):
-        [piece] = socket.feed(masked(0x00, 0))
-        assert isinstance(piece, Piece)
-        assert gathered.add(piece) is None
-    assert gathered._parts is not None
-    assert len(gathered._parts) == 0
+        assert socket.feed(masked(0x00, 0)) == []
+    assert socket._parts == b""
 
 
 def test_the_answer_to_the_handshake_is_that_of_the_standard():
@@ -268,28 +261,16 @@ def dialled(server_limit: int = LIMIT, **headers: str) -> tuple[WebSocket, WebSo
 
 def test_both_ends_understand_each_other():
     server, client = dialled()
-    message = (
-        client.message(b"one", last=False) + client.message(b"two", first=False) + client.message(b"3", text=False)
-    )
-    assert server.feed(message + frame(Opcode.PING, b"p")) == [
-        Piece(b"one", True, True, False),
-        Piece(b"two", True, False, True),
-        Piece(b"3", False, True, True),
-    ]
+    assert server.feed(client.message(b"one") + client.message(b"two") + frame(Opcode.PING, b"p")) == [b"one", b"two"]
     assert client.feed(server.outgoing()) == []  # a pong, of which nobody is told
     client.close(4001, "done")
-    assert server.feed(client.outgoing()) == [Closed(4001, "done")]
-    assert server.closed_with == Closed(4001, "done")
-    assert client.feed(server.outgoing()) == [Closed(4001, "done")]
+    assert server.feed(client.outgoing()) == [Closing(4001, "done")]
+    assert client.feed(server.outgoing()) == [Closing(4001, "done")]
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 200_000])
-@pytest.mark.parametrize(("first", "last"), [(True, True), (True, False), (False, False), (False, True)])
-@pytest.mark.parametrize("text", [True, False])
-def test_a_servers_frame_is_the_one_that_the_library_makes(size: int, first: bool, last: bool, text: bool):
-    data = b"x" * size
-    opcode = Opcode.CONT if not first else Opcode.TEXT if text else Opcode.BINARY
-    assert opened().message(data, text=text, first=first, last=last) == frame(opcode, data, last, masked=False)
+def test_a_servers_frame_is_the_one_that_the_library_makes(size: int):
+    assert opened().message(b"x" * size) == frame(Opcode.TEXT, b"x" * size, masked=False)
 
 
 def test_a_client_knows_why_it_was_refused():

@@ -1,6 +1,7 @@
 """A shard of many segments: when they roll, what a replay finds in them, how they are read as one."""
 
 import random
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -251,3 +252,25 @@ def test_a_damaged_segment_is_named_and_keeps_no_log_from_being_stored(
     for ask in (lambda: reader.get(shard, logs[3].entry.id), lambda: reader.page(shard, LogQuery(per_page=9))):
         with pytest.raises(StoreFault):
             ask()
+
+
+def test_a_power_loss_after_a_roll_takes_only_what_the_new_segment_had_not_synced(
+    opened: Writers, shard: ShardKey, root: Path, log: Logs, tmp_path: Path
+) -> None:
+    logs = [log(b"%d" % number) for number in range(5)]
+    writer = opened(bounds=THREE_ROWS)
+    for number, each in enumerate(logs):
+        writer.append(shard, [each], {"0": Position(1, number)})
+    shutil.copytree(root, tmp_path / "after")
+    folder = tmp_path / "after" / shard.account / shard.gateway
+    for lost in ("00000002.db-wal", "00000002.db-shm", "00000002-0001.pack"):
+        (folder / lost).unlink()
+    with (
+        closing(EmbeddedLogWriter.open(tmp_path / "after", bounds=THREE_ROWS)) as replayed,
+        closing(EmbeddedLogReader(tmp_path / "after")) as reader,
+    ):
+        assert replayed.positions(shard) == {"0": Position(1, 2)}
+        assert reader.tail(shard, 0, 10)[0] == [each.entry for each in logs[:3]]
+        assert replayed.append(shard, logs[2:], {"0": Position(1, 4)}) == 2
+        assert reader.tail(shard, 0, 10) == ([each.entry for each in logs], 5)
+        assert [body(reader, shard, each) for each in logs] == [each.request for each in logs]
