@@ -1,5 +1,6 @@
 """Filters of logs from the wire, in every order in which clients send them (contract 9.1)."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -8,10 +9,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sluice.console.envelope import ApiError, invalid
-from sluice.values.log_filter import KEYS, MOST_FILTERS, Filter, FilterValue, WrongFilter, filter_of, fits
+from sluice.values.log_filter import MOST_FILTERS, Filter, FilterValue, WrongFilter, filter_of, fits
 
 Pair = tuple[str, str]
 NAME: Final = "filters"
+NANO: Final = 1_000_000_000
 _COLUMN: Final = re.compile(r"filters\.(key|operator|value)(?:\[\])?")
 _INDEXED: Final = re.compile(r"filters\[(\d{1,4})\](?:\[(key|operator|value)\]|\.(key|operator|value))(?:\[\d*\])?")
 
@@ -104,23 +106,21 @@ def _shares(keys: Sequence[str], operators: Sequence[str], values: Sequence[str]
 
 
 def _divided(keys: Sequence[str], operators: Sequence[str], values: Sequence[str]) -> list[Sequence[str]] | None:
-    """The longest share for the first filter that leaves the others theirs."""
-    count = len(keys)
-    # good[place] is whether the filters from this one on can have the values from `place` on; from the last back.
-    tails = [[place == len(values) for place in range(len(values) + 1)]]
-    for index in range(count - 1, -1, -1):
-        behind = tails[0]
-        tails.insert(
-            0, [_longest(keys[index], operators[index], values, at, behind) > 0 for at in range(len(values) + 1)]
-        )
-    if not tails[0][0]:
+    """The longest share for the first filter that leaves the others theirs, and so on; None where there is none."""
+    places = range(len(values) + 1)
+    behind = [place == len(values) for place in places]
+    ways: list[list[int]] = []  # of each filter, the last one first: how many it may take from each place on
+    for key, operator in zip(reversed(keys), reversed(operators), strict=True):
+        sizes = [_longest(key, operator, values, place, behind) for place in places]
+        ways.append(sizes)
+        behind = [size > 0 for size in sizes]
+    if not behind[0]:
         return None
     shares: list[Sequence[str]] = []
     place = 0
-    for index in range(count):
-        size = _longest(keys[index], operators[index], values, place, tails[index + 1])
-        shares.append(values[place : place + size])
-        place += size
+    for sizes in reversed(ways):
+        shares.append(values[place : place + sizes[place]])
+        place += sizes[place]
     return shares
 
 
@@ -194,17 +194,16 @@ def parse_deprecated(query: Mapping[str, str]) -> tuple[Filter, ...]:
 
 
 def _bounded(name: str, key: str, operator: str, text: str) -> Iterator[Filter]:
-    """The bound itself is within: what is not on the other side of it."""
+    """A bound is within what it bounds: all kept numbers are whole, those of cost in billionths."""
     try:
-        if operator == "eq":
-            yield filter_of(key, "eq", [text])
-            return
-        if KEYS[key] not in ("number", "time"):
-            raise WrongFilter(f"{key} has no bounds")
-        (bound,) = filter_of(key, operator, [text]).values
-        step = {"cost": 5e-10}.get(key, 0.5) * (-1 if operator == "gt" else 1)
-        if not isinstance(bound, int | float):
-            raise WrongFilter(f"{name} is a bound, not null")
-        yield Filter(key, "gt" if operator == "gt" else "lt", (bound + step,))
+        wanted = filter_of(key, operator, [text])
     except WrongFilter as wrong:
         raise invalid(str(wrong), "query", name) from None
+    (bound,) = wanted.values
+    if operator != "eq" and isinstance(bound, int | float):
+        scale = NANO if key == "cost" else 1
+        whole = round(bound * scale, 3)
+        wanted = wanted._replace(
+            values=((math.ceil(whole) - 1 if operator == "gt" else math.floor(whole) + 1) / scale,)
+        )
+    yield wanted

@@ -37,7 +37,7 @@ class LogList(Paging, frozen=True):
     """The same by its old name."""
     search: Annotated[str, Meta(max_length=LONGEST_VALUE)] = ""
     meta_info: bool = False
-    cursor: Annotated[int, Meta(ge=0, lt=2**63)] | None = None
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     """Ours: pages count from the log behind this one; `next_cursor` of the page before tells it."""
 
     def query(self, filters: tuple[Filter, ...]) -> LogQuery:
