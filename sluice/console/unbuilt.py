@@ -1,6 +1,6 @@
 """What the contract knows and no version has built yet. An issue that builds a part deletes its row."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from sluice.console.call import Method
@@ -33,13 +33,6 @@ GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = 
 }
 """Field to what is refused, and when a value asks for it."""
 
-LOG_PARAMETERS: Final = frozenset(
-    {"search", "filters", "start_date", "end_date", "feedback", "success", "cached", "model", "model_type", "provider"}
-    | {"request_content_type", "response_content_type"}
-    | {f"{end}_{what}" for end in ("min", "max") for what in ("cost", "duration", "tokens_in", "tokens_out")}
-    | {"min_total_tokens", "max_total_tokens"}
-)
-
 _GATEWAY: Final = "/client/v4/accounts/{account}/ai-gateway/gateways/{gateway}"
 _ACCOUNT: Final = "/client/v4/accounts/{account}/ai-gateway"
 
@@ -63,13 +56,3 @@ def refuse_unbuilt_fields(config: GatewayConfig) -> None:
     for field, (what, asked) in GATEWAY_FIELDS.items():
         if asked(config):
             raise not_built(what, "body", field)
-
-
-def refuse_unbuilt_parameters(query: Iterable[tuple[str, str]]) -> None:
-    """Parameters without a value ask for nothing. `filters.key` and `filters[0][key]` are forms of `filters`."""
-    for name, value in query:
-        stem = name.partition(".")[0].partition("[")[0]
-        if value and (name in LOG_PARAMETERS or stem == "filters"):
-            raise not_built(f"Filtering logs by {name}", "query", name)
-        if name == "meta_info" and value.lower() not in ("", "false", "0"):
-            raise not_built("meta_info", "query", name)

@@ -11,7 +11,7 @@ from sluice.values.log import LogEntry, Usage
 HEAD_BYTES: Final = 64 * 1024
 """How much of each body the detail of a log shows."""
 
-_NANO: Final = 1e9
+NANO: Final = 1e9
 
 
 def log_row(entry: LogEntry) -> dict[str, object]:
@@ -34,7 +34,7 @@ def log_row(entry: LogEntry) -> dict[str, object]:
         "tokens_in": entry.usage.tokens_in,
         "tokens_out": entry.usage.tokens_out,
         "usage_metadata": _usage(entry.usage),
-        "cost": None if entry.cost_nano is None else entry.cost_nano / _NANO,
+        "cost": None if entry.cost_nano is None else entry.cost_nano / NANO,
         "custom_cost": entry.custom_cost,
         "metadata": entry.metadata,
         "step": entry.step,

@@ -9,6 +9,7 @@ from sluice.values.command import Change
 from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
+from sluice.values.log_filter import Filter
 from sluice.values.rates import Rates
 from sluice.values.secret import Secret
 from sluice.values.tenancy import Account, Gateway, Permission, Token, TokenRecord
@@ -100,16 +101,38 @@ class LogQuery(msgspec.Struct, frozen=True):
     per_page: int = 20
     order_by: OrderBy = "created_at"
     descending: bool = True
+    filters: tuple[Filter, ...] = ()
+    """All of them must fit."""
+    search: str = ""
+    """An id, a metadata value, or a part of the metadata."""
     cursor: int | None = None
     """Pages count from the log behind this one, in the order of `created_at`. Other orders have no cursors."""
 
 
 class LogPage(NamedTuple):
+    """`total` is exact, or as far as the time for it went; likewise `entries`, where `complete` is false."""
+
     entries: list[LogEntry]
     total: int
     total_exact: bool
     cursor: int | None = None
     """Where the next page begins, whatever is stored or removed meanwhile; None at the end, and in other orders."""
+    complete: bool = True
+
+
+class Extremes(msgspec.Struct, frozen=True):
+    """Least and most of some logs; None where none has a value, or where the time for it was up. Cost is nano-USD."""
+
+    min_cost: int | None = None
+    max_cost: int | None = None
+    min_duration: int | None = None
+    max_duration: int | None = None
+    min_tokens_in: int | None = None
+    max_tokens_in: int | None = None
+    min_tokens_out: int | None = None
+    max_tokens_out: int | None = None
+    min_total_tokens: int | None = None
+    max_total_tokens: int | None = None
 
 
 Side = Literal["request", "response"]
@@ -122,6 +145,10 @@ class LogReader(Protocol):
 
     def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
         """The ids of the page's logs alone, in its order; the page may be a long one."""
+        ...
+
+    def extremes(self, shard: ShardKey, query: LogQuery) -> Extremes:
+        """Of all logs that fit the query, whatever page it asks for."""
         ...
 
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...

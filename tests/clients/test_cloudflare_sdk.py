@@ -127,6 +127,13 @@ def test_logs_are_listed_page_by_page_and_in_the_order_asked(api: cloudflare.Clo
     assert oldest == ids
     models = [log.model for log in api.ai_gateway.logs.list(own, account_id="local", order_by="model")]
     assert models == [f"model-{number}" for number in range(4, -1, -1)]
+    chosen = [
+        {"key": "model", "operator": "eq", "value": ["model-1", "model-3", "model-4"]},
+        {"key": "model", "operator": "neq", "value": ["model-3"]},
+    ]
+    filtered = api.ai_gateway.logs.list(own, account_id="local", filters=chosen, meta_info=True)
+    assert [log.id for log in filtered] == [ids[4], ids[1]]
+    assert [log.id for log in api.ai_gateway.logs.list(own, account_id="local", search=ids[2])] == [ids[2]]
 
 
 def test_an_unknown_log_is_not_found(api: cloudflare.Cloudflare, own: str):

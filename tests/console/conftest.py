@@ -16,6 +16,7 @@ from sluice.keeper.account_manager import AccountManager
 from sluice.keeper.addresses import Addresses
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
+from sluice.keeper.retention import Retention
 from sluice.metrics import Metrics
 from sluice.providers.registry import SLUGS
 from sluice.spool.reader import SpoolReader
@@ -23,10 +24,10 @@ from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
-from sluice.values.ids import Mint
+from sluice.values.ids import Mint, wall_ms
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.settings import ServerSettings, Settings
 from sluice.values.tenancy import Permission
@@ -113,6 +114,7 @@ def keeper(settings: Settings, control: EmbeddedControlStore, generations: Mappe
         closing(EmbeddedUsageStore.open(settings.data / "usage.db")) as usage,
         closing(EmbeddedControlReader.open(settings.data / "control.db")) as reader,
     ):
+        accounts = AccountManager(reader, generations, writer, usage)
         kept = Keeper(
             settings.logs,
             settings.data,
@@ -120,7 +122,8 @@ def keeper(settings: Settings, control: EmbeddedControlStore, generations: Mappe
             writer,
             Meter(reader.rates),
             Addresses(reader, generations),
-            AccountManager(reader, generations, writer, usage),
+            accounts,
+            Retention(reader, accounts, writer, Metrics.unseen(), wall_ms),
             Metrics.unseen(),
         )
         thread = threading.Thread(target=kept.run, args=(stop.wait,))

@@ -94,17 +94,93 @@ async def test_a_query_out_of_range_is_refused(console, problem, query, message,
     assert problem(await console.operator.get(LOGS, params=query)) == (400, 7001, message, ["query", field])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("search", "filters", "filters.key", "filters[0][key]", "meta_info", "start_date", "end_date"),
-        *("min_cost", "max_duration", "min_total_tokens", "feedback", "success", "cached", "model", "provider"),
-    ],
-)
-async def test_a_filter_that_is_not_built_is_never_ignored(console, problem, name):
-    status, code, message, path = problem(await console.operator.get(LOGS, params={name: "1"}))
-    assert (status, code, path) == (400, 7001, ["query", name])
-    assert message.endswith(": not available in this version of Sluice")
+async def listed(console, **query) -> list[str]:
+    answer = await console.operator.get(LOGS, params=query)
+    assert answer.status_code == 200, answer.text
+    return [row["id"] for row in answer.json()["result"]]
+
+
+async def test_a_list_is_filtered_as_either_sdk_asks(console, log, write_logs):
+    logs = [
+        log(model=model, cost_nano=cost) for model, cost in (("a", 10**8), ("b", 2 * 10**8), ("a", 3 * 10**8), ("c", 1))
+    ]
+    write_logs(*logs)
+    wanted = [logs[2].entry.id, logs[1].entry.id]
+    rows = "filters.key=model&filters.operator=eq&filters.value=a&filters.value=b"
+    rows += "&filters.key=cost&filters.operator=gt&filters.value=0.1"
+    columns = "filters.operator=eq&filters.operator=gt&filters.key=model&filters.key=cost"
+    columns += "&filters.value=a&filters.value=b&filters.value=0.1"
+    for query in (rows, columns):
+        answer = await console.operator.get(f"{LOGS}?{query}")
+        assert [row["id"] for row in answer.json()["result"]] == wanted
+        assert answer.json()["result_info"] == {"page": 1, "per_page": 20, "count": 2, "total_count": 2}
+
+
+async def test_a_filter_that_is_none_is_refused(console, problem):
+    for query, said in (
+        ("filters.key=colour&filters.operator=eq&filters.value=a", "There is no filter key 'colour'"),
+        ("filters.key=model&filters.operator=like&filters.value=a", "There is no operator 'like'"),
+        ("filters.key=model&filters.operator=lt&filters.value=a", "model cannot be compared by lt"),
+        ("filters.key=cost&filters.operator=gt&filters.value=much", "cost is a number"),
+        ("filters=[", "filters is a JSON list"),
+        ("filters.keys=model", "filters.keys is no part of a filter"),
+    ):
+        status, code, message, path = problem(await console.operator.get(f"{LOGS}?{query}"))
+        assert (status, code, path) == (400, 7001, ["query", "filters"])
+        assert message.startswith(said)
+    status, _, message, path = problem(await console.operator.get(LOGS, params={"min_cost": "x"}))
+    assert (status, path) == (400, ["query", "min_cost"])
+    assert message.startswith("cost is a number")
+
+
+async def test_the_parameters_of_before_still_filter_and_their_bounds_are_within(console, log, write_logs):
+    logs = [
+        log(duration_ms=ms, cost_nano=ms * 1000, feedback=feedback) for ms, feedback in ((10, 1), (20, -1), (30, None))
+    ]
+    write_logs(*logs)
+    first, second, third = (each.entry.id for each in logs)
+    assert await listed(console, min_duration=20) == [third, second]
+    assert await listed(console, max_duration=20) == [second, first]
+    assert await listed(console, min_cost="0.00002", max_cost="0.00002") == [second]
+    assert await listed(console, feedback=0) == [second]
+    assert await listed(console, feedback=1) == [first]
+    assert await listed(console, success="false") == []
+    assert await listed(console, provider="openai", model="gpt-4o-mini") == [third, second, first]
+    assert await listed(console, start_date="2100-01-01T00:00:00Z") == []
+
+
+async def test_a_search_finds_ids_and_metadata(console, log, write_logs):
+    logs = [log(metadata={"team": "Blue Whale"}), log(event_id="e-2"), log()]
+    write_logs(*logs)
+    assert await listed(console, search="blue wh") == [logs[0].entry.id]
+    assert await listed(console, search="e-2") == [logs[1].entry.id]
+    assert await listed(console, search=logs[2].entry.id.lower()) == [logs[2].entry.id]
+    assert await listed(console, search="nothing of that kind") == []
+
+
+async def test_meta_info_tells_least_and_most_of_what_fits(console, log, write_logs):
+    write_logs(*[log(duration_ms=ms, model=model) for ms, model in ((10, "a"), (20, "b"), (30, "b"))])
+    query = {"meta_info": "true", "filters": '[{"key":"model","operator":"eq","value":["b"]}]'}
+    info = (await console.operator.get(LOGS, params=query)).json()["result_info"]
+    assert (info["min_duration"], info["max_duration"], info["total_count"]) == (20, 30, 2)
+    assert (info["min_cost"], info["min_total_tokens"], info["max_tokens_out"]) == (0.0000222, 46, 34)
+    nothing = (await console.operator.get(LOGS, params={**query, "search": "nowhere"})).json()["result_info"]
+    assert (nothing["min_duration"], nothing["max_cost"]) == (None, None)
+
+
+async def test_a_cursor_goes_on_where_the_page_before_ended(console, log, write_logs):
+    logs = [log(model="a" if number % 2 else "b") for number in range(9)]
+    write_logs(*logs)
+    expected = [each.entry.id for each in reversed(logs) if each.entry.model == "b"]
+    found, cursor = [], {}
+    while True:
+        answer = (await console.operator.get(LOGS, params={"model": "b", "per_page": 2, **cursor})).json()
+        found += [row["id"] for row in answer["result"]]
+        write_logs(log(model="b"))  # newer ones do not push the pages on
+        if "next_cursor" not in answer["result_info"]:
+            break
+        cursor = {"cursor": answer["result_info"]["next_cursor"]}
+    assert found == expected
 
 
 async def test_the_detail_adds_the_beginnings_of_the_bodies(console, log, write_logs):

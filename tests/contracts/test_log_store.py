@@ -1,119 +1,23 @@
 """What LogWriter and LogReader promise, for every backend."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
 
-from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import BOUNDS
-from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import Keep, LogPage, LogQuery, LogReader, LogWriter, OrderBy, StoreFault
-from sluice.values.command import Change
-from sluice.values.ids import Mint, key_of, text_of
+from sluice.storage.ports import Keep, LogPage, LogQuery, OrderBy, StoreFault
+from sluice.values.ids import Mint, text_of
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, SideFile, Usage
 
 SHARD = ShardKey("acme", "0123456789abcdef" * 2)
 OTHER = ShardKey("acme", "fedcba9876543210" * 2)
 START_MS = 1_760_000_000_000
 AT = {"0": Position(1, 100)}
-
-
-class Store(NamedTuple):
-    writer: LogWriter
-    reader: LogReader
-
-
-def embedded(root: Path) -> Store:
-    return Store(EmbeddedLogWriter.open(root / "shards"), EmbeddedLogReader(root / "shards"))
-
-
-def embedded_in_small_segments(root: Path) -> Store:
-    """A segment is full with two logs, so that every promise holds across many of them."""
-    writer = EmbeddedLogWriter.open(root / "shards", bounds=BOUNDS._replace(rows=2))
-    return Store(writer, EmbeddedLogReader(root / "shards"))
-
-
-@pytest.fixture(params=[embedded, embedded_in_small_segments])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
-    """Opens the same store again and again; the last one is closed at the end."""
-    current: list[Store] = []
-
-    def reopen() -> Store:
-        while current:
-            for side in current.pop():
-                side.close()
-        current.append(request.param(tmp_path))
-        return current[0]
-
-    yield reopen
-    for side in current[0]:
-        side.close()
-
-
-@pytest.fixture
-def store(opened: Callable[[], Store]) -> Store:
-    return opened()
-
-
-class Clock:
-    """A minute later with every look, so that ids differ in their time."""
-
-    def __init__(self) -> None:
-        self.now_ms = START_MS
-
-    def __call__(self) -> int:
-        self.now_ms += 60_000
-        return self.now_ms
-
-
-@pytest.fixture
-def entry() -> Callable[..., LogEntry]:
-    mint = Mint(3, clock_ms=Clock())
-
-    def make(**changes: object) -> LogEntry:
-        log_id = str(changes.pop("id", None) or mint.mint())
-        plain = LogEntry(
-            id=log_id,
-            request_id=log_id,
-            event_id=log_id,
-            created_ms=key_of(log_id) >> 21,
-            duration_ms=812,
-            latency_ms=790,
-            provider="openai",
-            model="gpt-4o-mini",
-            model_type="Text Generation",
-            path="v1/chat/completions",
-            request_type="provider",
-            request_content_type="application/json",
-            response_content_type="application/json",
-            status_code=200,
-            success=True,
-            cached=False,
-            incomplete=False,
-            ending="complete",
-            error=0,
-            step=0,
-            attempts=1,
-            usage=Usage(12, 34, 46),
-            cost_nano=22_200,
-            custom_cost=False,
-            metadata={"team": "a"},
-            user_agent="OpenAI/Python",
-            authentication=True,
-            wholesale=False,
-            byok=False,
-            compat=False,
-            payload=True,
-            request_bytes=2,
-            response_bytes=2,
-        )
-        return msgspec.structs.replace(plain, **changes)
-
-    return make
+Store = Any
+"""A writer and a reader of one store: see conftest.py."""
 
 
 def logs_of(*entries: LogEntry) -> list[NewLog]:
@@ -460,90 +364,3 @@ def test_the_bytes_of_a_shard_stay_under_a_limit(store: Store, entry: Callable[.
     assert store.writer.bytes(SHARD) <= 2_400_000
     assert 1 <= store.writer.rows(SHARD) < 24
     assert store.reader.get(SHARD, logs[0].entry.id) is None
-
-
-def test_changes_are_seen_at_once_and_leave_all_else_as_it_was(
-    opened: Callable[[], Store], entry: Callable[..., LogEntry]
-) -> None:
-    store = opened()
-    logs = [entry(metadata={"n": index, "team": "a"}) for index in range(5)]
-    store.writer.append(SHARD, logs_of(*logs), AT)
-    first, second, third, _, other = logs
-    later = {"128": Position(1, 100)}
-    some = {first.id, second.id.lower()}
-    assert store.writer.change(SHARD, [*some, entry().id], Change(feedback=1), later) == some
-    assert store.writer.positions(SHARD) == AT
-    assert store.writer.change(SHARD, [*some], Change(feedback=1), later) == some
-    assert store.writer.positions(SHARD) == AT | later
-    change = Change(score=0.5, metadata={"who": "ü\0", "sure": True, "n": 1 << 60})
-    assert store.writer.change(SHARD, [second.id, third.id], change, {}) == {second.id, third.id}
-    expected = [
-        msgspec.structs.replace(first, feedback=1),
-        msgspec.structs.replace(second, feedback=1, score=0.5, metadata=change.metadata),
-        msgspec.structs.replace(third, score=0.5, metadata=change.metadata),
-        *logs[3:],
-    ]
-    assert store.reader.tail(SHARD, 0, 10)[0] == expected
-    assert store.writer.change(SHARD, [second.id], Change(feedback=None, score=None, metadata=None), {}) == {second.id}
-    assert store.writer.change(SHARD, [other.id], Change(), {}) == {other.id}
-    expected[1] = msgspec.structs.replace(second, metadata={})
-    assert opened().reader.tail(SHARD, 0, 10)[0] == expected
-    assert all(read(opened(), log.id, "request") == f"to {log.id}".encode() for log in logs)
-
-
-def test_what_is_deleted_is_gone_with_its_bodies_and_nothing_else_is(
-    opened: Callable[[], Store], entry: Callable[..., LogEntry]
-) -> None:
-    store = opened()
-    logs = [entry(event_id="e", request_id="r") for _ in range(9)]
-    store.writer.append(SHARD, logs_of(*logs), AT)
-    gone = [log.id for log in logs[::2]]
-    later = {"128": Position(1, 100)}
-    assert store.writer.delete(SHARD, [gone[0], gone[0].lower(), entry().id, "none"], later) == {gone[0].lower()}
-    assert store.writer.positions(SHARD) == AT
-    assert store.writer.delete(SHARD, gone[1:], later) == {*gone[1:]}
-    assert store.writer.positions(SHARD) == AT | later
-    for again in (store, opened()):
-        assert again.writer.rows(SHARD) == 4
-        assert listed(again) == [log.id for log in logs[7::-2]]
-        assert again.reader.page(SHARD, LogQuery()).total == 4
-        assert [again.reader.get(SHARD, log_id) for log_id in gone] == [None] * 5
-        assert [read(again, log_id, side) for log_id in gone for side in ("request", "response")] == [None] * 10
-        assert [read(again, log.id, "response") for log in logs[1::2]] == [
-            f"from {log.id}".encode() for log in logs[1::2]
-        ]
-        assert again.reader.tail(SHARD, 0, 100)[0] == logs[1::2]
-        assert again.reader.tail(SHARD, -2, 100)[0] == logs[5::2]
-    store = opened()
-    assert store.writer.delete(SHARD, gone, {}) == set()
-    fresh = entry()
-    store.writer.append(SHARD, logs_of(fresh), AT)
-    assert [log.id for log in store.reader.tail(SHARD, 9, 100)[0]] == [fresh.id]
-
-
-def test_a_deleted_log_does_not_come_back_with_a_replay_of_its_frame(
-    opened: Callable[[], Store], entry: Callable[..., LogEntry]
-) -> None:
-    store = opened()
-    log = entry()
-    store.writer.append(SHARD, logs_of(log), AT)
-    store.writer.delete(SHARD, [log.id], {})
-    assert opened().writer.positions(SHARD) == AT  # by which the keeper knows it
-
-
-def test_changes_to_a_shard_that_was_never_written_find_nothing_and_make_nothing(
-    store: Store, entry: Callable[..., LogEntry]
-) -> None:
-    assert store.writer.change(SHARD, [entry().id], Change(feedback=1), AT) == set()
-    assert store.writer.delete(SHARD, [entry().id], AT) == set()
-    assert store.writer.positions(SHARD) == {}
-
-
-def test_the_ids_of_a_page_are_those_of_its_logs(store: Store, entry: Callable[..., LogEntry]) -> None:
-    assert store.reader.ids(SHARD, LogQuery()) == []
-    logs = [entry(model=f"m{index % 3}") for index in range(7)]
-    store.writer.append(SHARD, logs_of(*logs), AT)
-    queries = [LogQuery(), LogQuery(page=2, per_page=3), LogQuery(order_by="model", descending=False), LogQuery(page=9)]
-    for query in queries:
-        page = store.reader.page(SHARD, query)
-        assert store.reader.ids(SHARD, query) == [entry.id for entry in page.entries]

@@ -135,12 +135,12 @@ async def test_requests_sent_ahead_and_never_read_cost_little_and_hold_up_nobody
 
 
 async def test_a_slow_reader_is_not_cut_off_while_it_reads(start_gateway: Any):
-    gateway = start_gateway("--simulate", limits={"send_idle_timeout_s": 1})
+    gateway = start_gateway("--simulate", limits={"send_idle_timeout_s": 2})
     ours = await connected(gateway, 4096)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(ours, chat(gateway, "gpt-4o~huge-4", "Connection: close"))
     length = 0
-    for _ in range(30):
+    for _ in range(50):
         length += len(await loop.sock_recv(ours, 8192))
         await asyncio.sleep(0.1)
     while piece := await loop.sock_recv(ours, 1 << 20):

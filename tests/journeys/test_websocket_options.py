@@ -73,9 +73,9 @@ async def test_what_is_not_to_be_logged_has_no_log_id(gateway: Any, talk: Any):
 
 
 async def test_a_gateway_that_keeps_no_logs_keeps_what_the_session_or_the_request_asks_for(gateway: Any, talk: Any):
-    fields = {**GATEWAY, "id": "quiet", "collect_logs": False}
+    fields = {**GATEWAY, "id": "websocket-quiet", "collect_logs": False}
     assert gateway.manage("POST", "/gateways", json=fields).status_code == 200
-    path, header = "/v1/local/quiet", "cf-aig-collect-log"
+    path, header = "/v1/local/websocket-quiet", "cf-aig-collect-log"
     for session, own, logged in (
         ({}, {}, False),
         ({header: "true"}, {}, True),

@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from typing import Annotated, BinaryIO, Literal, cast
 
+import msgspec
 from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
 
 from sluice.console.call import Call
-from sluice.console.envelope import not_found, reply, reply_page
+from sluice.console.envelope import PageInfo, invalid, not_found, reply, reply_page
+from sluice.console.filters import parse_deprecated, parse_filters
 from sluice.console.paging import Paging
 from sluice.console.parsing import parse_query
 from sluice.console.rest.gateways import require_gateway
-from sluice.console.unbuilt import refuse_unbuilt_parameters
 from sluice.formats.encodings import coding_of, decoded
-from sluice.insight.logs import HEAD_BYTES, log_detail, log_row
-from sluice.storage.ports import LogQuery, OrderBy, Side
+from sluice.insight.logs import HEAD_BYTES, NANO, log_detail, log_row
+from sluice.storage.ports import Extremes, LogQuery, OrderBy, Side
 from sluice.values.log import LogEntry, ShardKey
+from sluice.values.log_filter import LONGEST_VALUE, Filter
 
 Direction = Literal["asc", "desc"]
 
@@ -33,18 +35,62 @@ class LogList(Paging, frozen=True):
     order_by_direction: Direction | None = None
     direction: Direction | None = None
     """The same by its old name."""
+    search: Annotated[str, Meta(max_length=LONGEST_VALUE)] = ""
+    meta_info: bool = False
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    """Ours: pages count from the log behind this one; `next_cursor` of the page before tells it."""
 
-    @property
-    def query(self) -> LogQuery:
+    def query(self, filters: tuple[Filter, ...]) -> LogQuery:
         direction = self.order_by_direction or self.direction or "desc"
-        return LogQuery(self.page, self.per_page, self.order_by, direction == "desc")
+        if self.cursor is not None and self.order_by != "created_at":
+            raise invalid("A cursor needs the order of created_at", "query", "cursor")
+        search = self.search.strip()
+        return LogQuery(self.page, self.per_page, self.order_by, direction == "desc", filters, search, self.cursor)
+
+
+class LogPageInfo(PageInfo, frozen=True, omit_defaults=True):
+    """Ours are the last three: whether the count and the page are all there is, and where the next page begins."""
+
+    total_count_exact: bool = True
+    complete: bool = True
+    next_cursor: str | None = None
+    """Text: JavaScript knows no whole number so large."""
+
+
+class ExtremesInfo(LogPageInfo, frozen=True, kw_only=True):
+    """With `meta_info`: least and most of all logs that fit, null where none has a value or the time was up."""
+
+    min_cost: float | None
+    max_cost: float | None
+    min_duration: int | None
+    max_duration: int | None
+    min_tokens_in: int | None
+    max_tokens_in: int | None
+    min_tokens_out: int | None
+    max_tokens_out: int | None
+    min_total_tokens: int | None
+    max_total_tokens: int | None
 
 
 async def listing(call: Call) -> Response:
-    refuse_unbuilt_parameters(call.request.query_params.multi_items())
-    asked = parse_query(call.request.query_params, LogList)
-    page = await call.desk.read(call.desk.logs.page, await shard_of(call), asked.query)
-    return reply_page([log_row(entry) for entry in page.entries], asked.info(page.entries, page.total))
+    params = call.request.query_params
+    asked = parse_query(params, LogList)
+    query = asked.query((*parse_filters(params.multi_items()), *parse_deprecated(params)))
+    shard = await shard_of(call)
+    page = await call.desk.read(call.desk.logs.page, shard, query)
+    cursor = None if page.cursor is None else str(page.cursor)
+    counts = (asked.page, asked.per_page, len(page.entries), page.total)
+    info = LogPageInfo(*counts, page.total_exact, page.complete, cursor)
+    if asked.meta_info:
+        info = _with_extremes(info, await call.desk.read(call.desk.logs.extremes, shard, query))
+    return reply_page([log_row(entry) for entry in page.entries], info)
+
+
+def _with_extremes(info: LogPageInfo, extremes: Extremes) -> ExtremesInfo:
+    known = msgspec.structs.asdict(extremes)
+    for end in ("min_cost", "max_cost"):
+        known[end] = None if known[end] is None else known[end] / NANO
+    return ExtremesInfo(**msgspec.structs.asdict(info), **known)
 
 
 async def get(call: Call) -> Response:

@@ -44,9 +44,7 @@ class _Found(NamedTuple):
     response_bytes: int | None
 
 
-def change_logs(
-    db: apsw.Connection, name: NameId, above: int, log_ids: Sequence[str], change: Change
-) -> set[str]:
+def change_logs(db: apsw.Connection, name: NameId, above: int, log_ids: Sequence[str], change: Change) -> set[str]:
     """Gives these logs the fields of `change`; returns which of them there are."""
     found = list(_found(db, above, log_ids))
     keys = [(log.key,) for log in found]

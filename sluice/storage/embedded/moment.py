@@ -1,18 +1,25 @@
 """One moment of a shard: the newest segment's transaction, and the earlier segments that its catalogue names."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from sluice.storage.embedded.catalogue import Contents
+import apsw
+
+from sluice.storage.embedded.catalogue import NOTHING, Contents
 from sluice.storage.embedded.earlier import PROBES
+from sluice.storage.embedded.filtering import ALL, Only, conditions
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.open import newest_segment
 from sluice.storage.embedded.segment_reader import SegmentReader
 from sluice.storage.embedded.walking import Found, Part, page_of
-from sluice.storage.ports import LogPage, LogQuery
+from sluice.storage.ports import Extremes, LogPage, LogQuery
 from sluice.values.ids import number_of
 from sluice.values.log import LogEntry
+
+LARGEST_KEY: Final = (1 << 63) - 1
 
 
 class SegmentGone(Exception):
@@ -20,7 +27,7 @@ class SegmentGone(Exception):
 
 
 @contextmanager
-def moment_of(folder: Path, idle: IdleReaders, deadline_s: float) -> Iterator["ShardMoment | None"]:
+def moment_of(folder: Path, idle: IdleReaders, deadline_s: float, timeout_s: float) -> Iterator["ShardMoment | None"]:
     """All that is read of the moment is of the same time; None where there is no shard. Raises SegmentGone."""
     newest = newest_segment(folder)
     if not newest:
@@ -28,7 +35,7 @@ def moment_of(folder: Path, idle: IdleReaders, deadline_s: float) -> Iterator["S
             raise SegmentGone
         yield None
         return
-    moment = ShardMoment(folder, idle, deadline_s)
+    moment = ShardMoment(folder, idle, deadline_s, timeout_s)
     try:
         moment.begin(newest)
         yield moment
@@ -41,8 +48,8 @@ def moment_of(folder: Path, idle: IdleReaders, deadline_s: float) -> Iterator["S
 class ShardMoment:
     """Earlier segments take no logs, so it does not matter that each is opened only when it is needed."""
 
-    def __init__(self, folder: Path, idle: IdleReaders, deadline_s: float) -> None:
-        self._folder, self._idle, self._deadline_s = folder, idle, deadline_s
+    def __init__(self, folder: Path, idle: IdleReaders, deadline_s: float, timeout_s: float) -> None:
+        self._folder, self._idle, self._deadline_s, self._timeout_s = folder, idle, deadline_s, timeout_s
         self._open: dict[int, SegmentReader] = {}
         self._contents: list[Contents] = []
 
@@ -51,15 +58,66 @@ class ShardMoment:
         self._contents = self._reader(active).catalogue(newest)
 
     def page(self, query: LogQuery) -> LogPage:
-        parts = [self._part(contents) for contents in self._contents if contents.live]
-        total = sum(part.contents.live for part in parts)
+        """What the time allows: first the page, then, in a time of its own, how many logs there are."""
+        parts = self._parts(query)
         offset = (query.page - 1) * query.per_page
-        if not 0 <= offset < total:
-            return LogPage([], total, True)
-        found = page_of(parts, query, offset)
+        if not 0 <= offset < sum(part.contents.live for part in parts):
+            return LogPage([], *self._total(parts))
+        found, complete = self._found(parts, query, offset)
         entries = [entry for key, part in found if (entry := part.reader().entry(key))]
-        goes_on = query.order_by == "created_at" and len(found) == query.per_page
-        return LogPage(entries, total, True, found[-1][0] if goes_on else None)
+        goes_on = query.order_by == "created_at" and (len(found) == query.per_page or (bool(found) and not complete))
+        return LogPage(entries, *self._total(parts), found[-1][0] if goes_on else None, complete)
+
+    def ids(self, query: LogQuery) -> list[str]:
+        """All of the page, or apsw.InterruptError."""
+        parts = self._parts(query)
+        if not parts:
+            return []
+        return [part.reader().id(key) for key, part in page_of(parts, query, (query.page - 1) * query.per_page)]
+
+    def extremes(self, query: LogQuery) -> Extremes:
+        """All of them, or, where the time is up, none."""
+        ends: list[int | None] = []
+        try:
+            for part in self._parts(query):
+                row = part.reader().extremes(part.contents.floor, part.only)
+                ends = [_further(place, *pair) for place, pair in enumerate(zip(ends or row, row, strict=True))]
+        except apsw.InterruptError:
+            return Extremes()
+        return Extremes(*ends)
+
+    def _parts(self, query: LogQuery) -> list[Part]:
+        wanted = conditions(query.filters, query.search)
+        return [self._part(contents, wanted) for contents in self._contents if contents.live]
+
+    def _found(self, parts: Sequence[Part], query: LogQuery, offset: int) -> tuple[list[Found], bool]:
+        """The page, or as much of it as was found in time."""
+        found: list[Found] = []
+        try:
+            for each in page_of(parts, query, offset):
+                found.append(each)
+        except apsw.InterruptError:
+            if not query.filters and not query.search:
+                raise
+            self._extend()
+            return found, False
+        return found, True
+
+    def _total(self, parts: Sequence[Part]) -> tuple[int, bool]:
+        """How many there are in all; where the time is up, how many were found by then."""
+        total = 0
+        self._extend()
+        try:
+            for part in parts:
+                total += part.count(NOTHING, LARGEST_KEY)
+        except apsw.InterruptError:
+            return total, False
+        return total, True
+
+    def _extend(self) -> None:
+        self._deadline_s = time.monotonic() + self._timeout_s
+        for reader in self._open.values():
+            reader.extend(self._deadline_s)
 
     def entry(self, log_id: str) -> LogEntry | None:
         if (found := self.find(log_id)) is None:
@@ -83,7 +141,7 @@ class ShardMoment:
 
     def tail(self, after: int, limit: int) -> tuple[list[LogEntry], int]:
         if after < 0:
-            after = max(self._contents[-1].arrived + after, 0)
+            after = self._before_last(-after)
         entries: list[LogEntry] = []
         for contents in self._contents:
             room = limit - len(entries)
@@ -93,6 +151,14 @@ class ShardMoment:
                 if len(some) < room:
                     after = contents.arrived  # what is left of it was removed
         return entries, after
+
+    def _before_last(self, count: int) -> int:
+        """The ingest sequence past which there are so many logs; 0 where there are fewer. Deleted ones left gaps."""
+        for contents in reversed(self._contents):
+            if contents.live > count:
+                return self._reader(contents).before_last(count, contents.floor)
+            count -= contents.live
+        return 0
 
     def end(self) -> None:
         while self._open:
@@ -104,8 +170,9 @@ class ShardMoment:
         while self._open:
             self._open.popitem()[1].close()
 
-    def _part(self, contents: Contents) -> Part:
-        return Part(contents, lambda: self._reader(contents), total=contents.live)
+    def _part(self, contents: Contents, wanted: Only = ALL) -> Part:
+        total = contents.live if wanted is ALL else None
+        return Part(contents, lambda: self._reader(contents), wanted, total)
 
     def _reader(self, contents: Contents) -> SegmentReader:
         reader = self._open.get(contents.number)
@@ -116,6 +183,13 @@ class ShardMoment:
             self._open[contents.number] = reader
             reader.begin(self._deadline_s)
         return reader
+
+
+def _further(place: int, one: int | None, other: int | None) -> int | None:
+    """Least and most stand in turn."""
+    if one is None or other is None:
+        return one if other is None else other
+    return max(one, other) if place % 2 else min(one, other)
 
 
 def _has_files(folder: Path) -> bool:

@@ -132,7 +132,10 @@ class PackWriter:
     def remove(self, packs: Iterable[int]) -> None:
         """Removes packs into which no row points any more."""
         for pack in packs:
-            self._path(pack).unlink(missing_ok=True)
+            path = self._path(pack)
+            with suppress(FileNotFoundError):
+                self._elsewhere -= path.stat().st_size
+                path.unlink()
             self.folder_changed = True
 
     def sync(self) -> None:

@@ -1,4 +1,4 @@
-"""Changes to logs of segments that take no more: each is opened for as long as a change takes, and is on disk after it."""
+"""Changes to logs of segments that take no more: each is opened for as long as a change takes, and is then on disk."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager

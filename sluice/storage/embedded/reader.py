@@ -11,7 +11,7 @@ from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
 from sluice.storage.embedded.packs import NOWHERE, Place, read_body, read_head
-from sluice.storage.ports import LogPage, LogQuery, Side, StoreFault
+from sluice.storage.ports import Extremes, LogPage, LogQuery, Side, StoreFault
 from sluice.values.log import LogEntry, ShardKey
 
 _TRIES: Final = 10
@@ -35,6 +35,13 @@ class EmbeddedLogReader:
 
     def page(self, shard: ShardKey, query: LogQuery) -> LogPage:
         return self._ask(shard, lambda moment: moment.page(query), LogPage([], 0, True))
+
+    def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
+        nothing: list[str] = []
+        return self._ask(shard, lambda moment: moment.ids(query), nothing)
+
+    def extremes(self, shard: ShardKey, query: LogQuery) -> Extremes:
+        return self._ask(shard, lambda moment: moment.extremes(query), Extremes())
 
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None:
         return self._ask(shard, lambda moment: moment.entry(log_id), None)
@@ -72,7 +79,7 @@ class EmbeddedLogReader:
         deadline_s = time.monotonic() + self._timeout_s
         for _ in range(_TRIES):
             try:
-                with store_faults("reading logs"), moment_of(folder, self._idle, deadline_s) as moment:
+                with store_faults("reading logs"), moment_of(folder, self._idle, deadline_s, self._timeout_s) as moment:
                     return nothing if moment is None else question(moment)
             except SegmentGone:
                 continue

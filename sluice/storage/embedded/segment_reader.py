@@ -7,11 +7,13 @@ from typing import Final, NamedTuple
 
 from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta
 from sluice.storage.embedded.earlier import PROBES
+from sluice.storage.embedded.filter_functions import add_functions
+from sluice.storage.embedded.filtering import ALL, Only
 from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
 from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
 from sluice.storage.ports import OrderBy, Side
-from sluice.values.ids import number_of
+from sluice.values.ids import number_of, text_of
 from sluice.values.log import LogEntry
 
 _STEPS_PER_LOOK: Final = 2_000
@@ -26,6 +28,14 @@ _PLACE: Final[dict[Side, str]] = {
     "response": "SELECT res_pack, res_off, res_z, res_len FROM det WHERE k = ?",
 }
 SortValue = int | str | None
+EXTREMES: Final[dict[str, str]] = {
+    "cost": "cost",
+    "duration": "duration",
+    "tokens_in": "tin",
+    "tokens_out": "tout",
+    "total_tokens": "CASE WHEN tin IS NULL AND tout IS NULL THEN NULL ELSE ifnull(tin, 0) + ifnull(tout, 0) END",
+}
+"""Of which least and most are told, with their columns."""
 
 
 class _Column(NamedTuple):
@@ -42,16 +52,6 @@ _COLUMNS: Final[dict[OrderBy, _Column]] = {
     "success": _Column("flags & 1"),
     "cached": _Column("flags >> 1 & 1"),
 }
-
-
-class Only(NamedTuple):
-    """A condition on rows of `log`."""
-
-    sql: str
-    values: tuple[int | str, ...] = ()
-
-
-ALL: Final = Only("")
 
 
 def only(order_by: OrderBy, value: SortValue) -> Only:
@@ -74,11 +74,16 @@ class SegmentReader:
         self._counts: dict[tuple[OrderBy, int], dict[SortValue, int]] = {}
         self._db = open_segment_readonly(path)
         self._db.set_progress_handler(self._is_overdue, _STEPS_PER_LOOK)
+        add_functions(self._db)
 
     def begin(self, deadline_s: float) -> None:
         """Begins one moment of the segment, to be ended soon: the WAL cannot shrink meanwhile."""
         self._deadline_s = deadline_s
         self._db.execute("BEGIN")
+
+    def extend(self, deadline_s: float) -> None:
+        """Another question about the same moment has a time of its own."""
+        self._deadline_s = deadline_s
 
     def end(self) -> None:
         self._db.execute("COMMIT")
@@ -108,22 +113,30 @@ class SegmentReader:
             return [0, 1]
         return [None, *(word for (word,) in self._db.execute("SELECT v FROM name WHERE kind = ?", (column.kind,)))]
 
-    def counts(self, order_by: OrderBy, above: int) -> dict[SortValue, int]:
-        """How many logs past `above` have each value of the column; remembered while nothing changes."""
+    def extremes(self, above: int, only: Only) -> tuple[int | None, ...]:
+        """Least and most of what EXTREMES names, over logs past `above`."""
+        columns = ", ".join(f"min({column}), max({column})" for column in EXTREMES.values())
+        row = self._db.execute(f"SELECT {columns} FROM log WHERE k > ?{only.sql}", (above, *only.values)).fetchone()
+        return tuple(row or ())
+
+    def counts(self, order_by: OrderBy, above: int, only: Only) -> dict[SortValue, int]:
+        """How many logs past `above` have each value of the column; of all logs remembered while nothing changes."""
+        if only is not ALL:
+            return self._count_values(order_by, above, only)
         version = int(self._db.pragma("data_version"))
         if version != self._counted:
             self._counted = version
             self._counts.clear()
         found = self._counts.get((order_by, above))
         if found is None:
-            found = self._counts[order_by, above] = self._count_values(order_by, above)
+            found = self._counts[order_by, above] = self._count_values(order_by, above, ALL)
         return found
 
-    def _count_values(self, order_by: OrderBy, above: int) -> dict[SortValue, int]:
+    def _count_values(self, order_by: OrderBy, above: int, only: Only) -> dict[SortValue, int]:
         column = _COLUMNS[order_by]
         value = "value" if column.kind is None else "(SELECT v FROM name WHERE id = value)"
-        groups = f"SELECT {column.sql} AS value, count(*) AS n FROM log WHERE k > ? GROUP BY 1"
-        return dict(iter(self._db.execute(f"SELECT {value}, n FROM ({groups})", (above,))))
+        groups = f"SELECT {column.sql} AS value, count(*) AS n FROM log WHERE k > ?{only.sql} GROUP BY 1"
+        return dict(iter(self._db.execute(f"SELECT {value}, n FROM ({groups})", (above, *only.values))))
 
     def find(self, log_id: str, above: int) -> int | None:
         """The key of a log: the one inside its id, or a little above where another log had that one."""
@@ -136,6 +149,16 @@ class SegmentReader:
     def entry(self, key: int) -> LogEntry | None:
         row = self._db.execute(_ENTRY_BY_KEY, (key,)).fetchone()
         return None if row is None else entry_of(row)
+
+    def id(self, key: int) -> str:
+        number: bytes = self._db.execute("SELECT id FROM det WHERE k = ?", (key,)).get
+        return text_of(int.from_bytes(number, "big"))
+
+    def before_last(self, count: int, above: int) -> int:
+        """The ingest sequence past which there are so many logs here, of those past `above`."""
+        sql = "SELECT n FROM arrival JOIN log USING (k) WHERE k > ? ORDER BY n DESC LIMIT 1 OFFSET ?"
+        found: int | None = self._db.execute(sql, (above, count)).get
+        return found or 0
 
     def place(self, key: int, side: Side) -> Place:
         row: tuple[int | None, int | None, int | None, int | None] = self._db.execute(_PLACE[side], (key,)).get

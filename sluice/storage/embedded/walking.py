@@ -11,7 +11,8 @@ from itertools import islice, pairwise
 from typing import Final
 
 from sluice.storage.embedded.catalogue import Contents
-from sluice.storage.embedded.segment_reader import ALL, Only, SegmentReader, SortValue, only
+from sluice.storage.embedded.filtering import ALL, Only, both
+from sluice.storage.embedded.segment_reader import SegmentReader, SortValue, only
 from sluice.storage.ports import LogQuery
 
 NEAR: Final = 1_000
@@ -49,10 +50,10 @@ class Part:
 Found = tuple[int, Part]
 
 
-def page_of(parts: Sequence[Part], query: LogQuery, offset: int) -> list[Found]:
+def page_of(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
     """The keys of one page, each with its segment."""
     walk = _by_time(parts, query, offset) if query.order_by == "created_at" else _by_column(parts, query, offset)
-    return list(islice(walk, query.per_page))
+    return islice(walk, query.per_page)
 
 
 def _by_time(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
@@ -88,9 +89,12 @@ def _values(parts: Sequence[Part], query: LogQuery, *, counted: bool) -> list[li
     chosen: dict[SortValue, list[Part]] = {}
     for part in parts:
         reader = part.reader()
-        words = reader.counts(order_by, part.contents.floor) if counted else dict.fromkeys(reader.words(order_by))
+        words: dict[SortValue, int] | dict[SortValue, None] = dict.fromkeys(reader.words(order_by))
+        if counted:
+            words = reader.counts(order_by, part.contents.floor, part.only)
         for value, total in words.items():
-            chosen.setdefault(value, []).append(replace(part, only=only(order_by, value), total=total))
+            wanted = both(part.only, only(order_by, value))
+            chosen.setdefault(value, []).append(replace(part, only=wanted, total=total))
     values = sorted(chosen, key=lambda value: (value is not None, str(value)), reverse=query.descending)
     return [chosen[value] for value in values]
 

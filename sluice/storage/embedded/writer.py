@@ -15,8 +15,8 @@ from sluice.storage.embedded.open import newest_segment, shard_folder, store_fau
 from sluice.storage.embedded.packs import compressor
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Shard, Tools
 from sluice.storage.ports import Keep
-from sluice.values.ids import wall_ms
 from sluice.values.command import Change
+from sluice.values.ids import wall_ms
 from sluice.values.log import NewLog, Position, ShardKey
 
 OPEN_SHARDS: Final = 1_024
