@@ -12,8 +12,10 @@ import pytest
 
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.packs import ALONE_BYTES, PACK_BYTES
+from sluice.storage.embedded.past import delete_past
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.rows import term
+from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import LogQuery, StoreFault
 from sluice.values.command import Change
@@ -156,3 +158,21 @@ def test_a_shard_of_the_first_format_takes_changes(
     assert rows(folder, "SELECT dead > 0 FROM pack") == [(1,)]
     assert rows(folder, "SELECT v FROM meta WHERE key = 'format'") == [(2,)]
     assert reader.page(shard, LogQuery()).total == 1
+
+
+def test_a_crash_amid_a_delete_from_an_earlier_segment_leaves_no_wrong_count(
+    opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs
+) -> None:
+    small = BOUNDS._replace(rows=3)
+    writer = opened(bounds=small)
+    logs = [log() for _ in range(7)]
+    for number, each in enumerate(logs):
+        writer.append(shard, [each], {"0": Position(1, number)})
+    segment = writer._open[shard]._segment
+    segment.doubt(1)
+    gone = {logs[0].entry.id, logs[2].entry.id}
+    assert delete_past(folder, segment.earlier[0], [*gone]) == gone
+    writer.close()  # it knew nothing of that
+    assert opened(bounds=small).rows(shard) == 5
+    assert reader.page(shard, LogQuery()).total == 5
+    assert [entry.id for entry in reader.tail(shard, 0, 10)[0]] == [each.entry.id for each in (logs[1], *logs[3:])]
