@@ -352,6 +352,8 @@ class Downstream(asyncio.Protocol):
                     await self._drained()
                 data = b""
                 part = source.poll() or await self._following(source, form)
+                if self._full:  # it came while there was no room: what is unread must not grow meanwhile
+                    await self._drained()
         except Exception as error:
             if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
                 _log.exception("reply failed")
