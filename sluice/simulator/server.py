@@ -269,6 +269,8 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, data: bytes) -> None:
         self._transport.write(data)
+        if self._transport.is_closing():
+            await asyncio.sleep(_IDLE_S)  # the client is gone: the loop, once it has its turn, ends this task
         if not self._drained.is_set():
             async with asyncio.timeout(_IDLE_S):
                 await self._drained.wait()

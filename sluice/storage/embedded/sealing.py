@@ -1,7 +1,7 @@
 """Sealing: a segment that takes no more logs is written anew without gaps: a cold scan then takes a quarter as long."""
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,5 +50,9 @@ class Seal:
             self.made.with_name(self.made.name + part).unlink(missing_ok=True)
 
     def _stamps(self) -> list[tuple[int, int]]:
-        found = [path.stat() for path in (self._source, Path(f"{self._source}-wal")) if path.exists()]
-        return [(stat.st_size, stat.st_mtime_ns) for stat in found if stat.st_size]
+        stamps = []
+        for path in (self._source, Path(f"{self._source}-wal")):
+            with suppress(FileNotFoundError):  # a WAL goes with its last connection
+                stat = path.stat()
+                stamps.append((stat.st_size, stat.st_mtime_ns))
+        return [stamp for stamp in stamps if stamp[0]]

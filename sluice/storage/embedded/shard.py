@@ -63,7 +63,6 @@ class Shard:
         self._open(newest_segment(folder))
         if self._segment.doubted is not None:
             self._recount(self._segment.doubted)
-        self._seal_full()
 
     @classmethod
     def create(cls, key: ShardKey, folder: Path, tools: Tools) -> Self:
@@ -224,7 +223,7 @@ class Shard:
         self.close(checkpoint=True)
         self._unsynced_folders, self.dirty = [self._folder], True
         self._open(self._segment.number + 1)
-        self._seal_full()
+        self.seal_full()
 
     def _keep(self, contents: list[Contents]) -> None:
         """The catalogue first, then the files."""
@@ -235,7 +234,8 @@ class Shard:
             remove = partial(remove_segment, self._folder, number)
             self._tools.housekeeping.remove(self._key, self._wal, remove)
 
-    def _seal_full(self) -> None:
+    def seal_full(self) -> None:
+        """Has full segments sealed. Not before leftovers are removed: a seal in the making looks like one."""
         for held in self._segment.earlier:
             if not held.sealed:
                 self._tools.housekeeping.seal(self._key, self._folder, held.number)

@@ -183,6 +183,7 @@ class EmbeddedLogWriter:
         if key not in self._cleared:
             self._cleared.add(key)
             shard.remove_leftovers()
+        shard.seal_full()
         return shard
 
     def _make_room(self) -> None:
