@@ -139,6 +139,7 @@ class UniversalSocket(asyncio.Protocol):
         self._lost = self._ending = True
         self.deadline = inf
         self._ahead.clear()
+        self._socket.finish()
         self._cancel_all()
         self._sockets.counts.sockets.add(-1)
         if not self._events:
@@ -267,7 +268,8 @@ class UniversalSocket(asyncio.Protocol):
     def _ended(self, event: Event) -> None:
         """A request's task is over, however it went."""
         self._room.release(event)
-        if event.cancelled and event.task is not None and event.task.cancelled():
+        task, event.task = event.task, None  # cut short it holds the frames it ended in, and so event and request
+        if event.cancelled and task is not None and task.cancelled():
             self._put([event.envelopes.cancelled()])
         following = self._events.ended(event)
         if following is not None:

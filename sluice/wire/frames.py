@@ -84,8 +84,9 @@ class FrameReader:
         return frames
 
     def close(self) -> None:
-        """Reads nothing more, and lets go of the parser, which holds on to this."""
+        """Reads nothing more, and lets go of what came of a frame and of the parser, which holds on to this."""
         self._parser = None
+        self._stream.discard()
 
     def _fail(self, code: int, reason: str) -> None:
         self.fault = Closing(code, reason)
@@ -93,8 +94,10 @@ class FrameReader:
 
     def _parse(self) -> Generator[None]:
         while self.closing is None:
-            frame = yield from WireFrame.parse(self._stream.read_exact, mask=self._masked, max_size=self._most)
-            self._take(Frame(int(frame.opcode), bytes(frame.data), frame.fin))
+            wire = yield from WireFrame.parse(self._stream.read_exact, mask=self._masked, max_size=self._most)
+            data, wire.data = bytes(wire.data), b""
+            self._take(Frame(int(wire.opcode), data, wire.fin))
+            del data  # here nothing is kept of a frame while the next is waited for, which may be long
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == CLOSE:

@@ -92,7 +92,7 @@ class WebSocket:
         for frame in self._protocol.events_received():
             if not isinstance(frame, Frame) or frame.opcode in _UNTOLD:
                 continue
-            part = bytes(frame.data)
+            part, frame.data = bytes(frame.data), b""  # the library's parser keeps its last frame until the next comes
             if frame.opcode is Opcode.CLOSE:
                 said.append(closing_of(part))
             elif not self._passes(frame.opcode, part, frame.fin):
@@ -103,8 +103,9 @@ class WebSocket:
         return said
 
     def finish(self) -> None:
-        """The peer will send no more bytes."""
+        """The peer will send no more bytes: what it began to say is let go of."""
         self._protocol.receive_eof()
+        self._parts = None
 
     def outgoing(self) -> bytes:
         """What is to be sent now: answers to pings and to a goodbye, what `close` says, why it fails."""

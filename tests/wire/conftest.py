@@ -1,5 +1,7 @@
 """What the tests of the codec share: a stream, cut into pieces, through a reader."""
 
+import gc
+import tracemalloc
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
@@ -81,3 +83,19 @@ def cut() -> Callable[[bytes, Iterable[int]], list[bytes]]:
         return [stream[start:end] for start, end in pairwise(edges)]
 
     return at
+
+
+@pytest.fixture
+def kept_bytes() -> Callable[[Callable[[], object]], int]:
+    """What a call leaves behind in memory."""
+
+    def measured(call: Callable[[], object]) -> int:
+        gc.collect()
+        tracemalloc.start()
+        call()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return kept
+
+    return measured

@@ -1,5 +1,7 @@
 """Frames as a relay reads and writes them (RFC 6455, 5), whatever pieces they come in."""
 
+from collections.abc import Callable
+
 import pytest
 
 from sluice.wire.frames import (
@@ -119,3 +121,18 @@ def test_a_frame_as_long_as_the_limit_is_read():
     assert FrameReader(False, 1000).feed(framed(Frame(BINARY, b"x" * 1000), masked=False)) == [
         Frame(BINARY, b"x" * 1000)
     ]
+
+
+def test_a_reader_that_waits_holds_nothing_of_what_was_said(kept_bytes: Callable[[Callable[[], object]], int]):
+    reader, message = FrameReader(masked=False, most_bytes=1 << 24), framed(Frame(BINARY, bytes(8 << 20)), masked=False)
+    assert kept_bytes(lambda: len(reader.feed(message))) < 1 << 20
+
+
+def test_a_reader_that_is_closed_holds_nothing_of_what_was_begun(kept_bytes: Callable[[Callable[[], object]], int]):
+    reader, message = FrameReader(masked=False, most_bytes=1 << 24), framed(Frame(BINARY, bytes(8 << 20)), masked=False)
+
+    def close() -> None:
+        reader.feed(message[:-1])
+        reader.close()
+
+    assert kept_bytes(close) < 1 << 20

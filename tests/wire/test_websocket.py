@@ -208,6 +208,21 @@ def test_a_message_in_very_many_fragments_takes_no_more_than_its_bytes():
     assert socket._parts == b""
 
 
+def test_a_connection_that_waits_holds_nothing_of_what_was_said(kept_bytes: Callable[[Callable[[], object]], int]):
+    socket, message = opened(limit=1 << 24), text(b"x" * (8 << 20))
+    assert kept_bytes(lambda: len(socket.feed(message))) < 1 << 20
+
+
+def test_a_connection_that_is_lost_holds_nothing_of_what_was_begun(kept_bytes: Callable[[Callable[[], object]], int]):
+    socket, begun = opened(limit=1 << 24), frame(Opcode.TEXT, b"x" * (8 << 20), fin=False)
+
+    def lose() -> None:
+        socket.feed(begun)
+        socket.finish()
+
+    assert kept_bytes(lose) < 1 << 20
+
+
 def test_the_answer_to_the_handshake_is_that_of_the_standard():
     _, lines = accept(head(), LIMIT, b"chat")
     told = {line.partition(b":")[0].lower(): line.partition(b":")[2].strip() for line in lines}
