@@ -1,9 +1,11 @@
 """How the commands write what others chose: sums of money, and texts that may hold anything."""
 
+from sluice.values.log import NANO
+
 
 def dollars(nano: int) -> str:
     """Six digits, and more where they would all be zero: an embedding costs little."""
-    return f"${nano / 1e9:.{9 if 0 < nano < 1000 else 6}f}"
+    return f"${nano / NANO:.{9 if 0 < nano < 1000 else 6}f}"
 
 
 def metered(tokens_in: int | None, tokens_out: int | None) -> str:

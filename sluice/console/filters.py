@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sluice.console.envelope import ApiError, invalid
+from sluice.values.log import NANO
 from sluice.values.log_filter import MOST_FILTERS, Filter, FilterValue, WrongFilter, filter_of, fits
 
 Pair = tuple[str, str]
 NAME: Final = "filters"
-NANO: Final = 1_000_000_000
 _COLUMN: Final = re.compile(r"filters\.(key|operator|value)(?:\[\])?")
 _INDEXED: Final = re.compile(r"filters\[(\d{1,4})\](?:\[(key|operator|value)\]|\.(key|operator|value))(?:\[\d*\])?")
 

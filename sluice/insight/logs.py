@@ -6,12 +6,10 @@ from io import BytesIO
 from typing import Final
 
 from sluice.formats.encodings import coding_of, decoded
-from sluice.values.log import LogEntry, Usage
+from sluice.values.log import NANO, LogEntry, Usage
 
 HEAD_BYTES: Final = 64 * 1024
 """How much of each body the detail of a log shows."""
-
-NANO: Final = 1e9
 
 
 def log_row(entry: LogEntry) -> dict[str, object]:

@@ -8,6 +8,8 @@ import msgspec
 
 Scalar = str | int | float | bool
 
+NANO: Final = 1_000_000_000
+"""Money is counted in so many parts of a USD."""
 MAX_METADATA_ENTRIES: Final = 5
 MAX_METADATA_BYTES: Final = 16 * 1024
 

@@ -14,9 +14,9 @@ from sluice.console.paging import Paging
 from sluice.console.parsing import parse_query
 from sluice.console.rest.gateways import require_gateway
 from sluice.formats.encodings import coding_of, decoded
-from sluice.insight.logs import HEAD_BYTES, NANO, log_detail, log_row
+from sluice.insight.logs import HEAD_BYTES, log_detail, log_row
 from sluice.storage.ports import Extremes, LogQuery, OrderBy, Side
-from sluice.values.log import LogEntry, ShardKey
+from sluice.values.log import NANO, LogEntry, ShardKey
 from sluice.values.log_filter import LONGEST_VALUE, Filter
 
 Direction = Literal["asc", "desc"]

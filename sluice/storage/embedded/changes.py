@@ -44,6 +44,11 @@ class _Found(NamedTuple):
     response_bytes: int | None
 
 
+def keys_of(log_ids: Sequence[str]) -> dict[str, int]:
+    """Those that can be stored at all, each once, with the key in it."""
+    return {log_id: number >> 59 for number, log_id in _numbers(log_ids).items()}
+
+
 def change_logs(db: apsw.Connection, name: NameId, above: int, log_ids: Sequence[str], change: Change) -> set[str]:
     """Gives these logs the fields of `change`; returns which of them there are."""
     found = list(_found(db, above, log_ids))

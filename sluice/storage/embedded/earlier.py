@@ -14,7 +14,15 @@ _log = logging.getLogger(__name__)
 
 PROBES: Final = 64
 """How many keys upward of its own a log may lie, and is looked for."""
+UNREADABLE: Final = (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError)
 NEAR: Final = "SELECT k, id FROM det WHERE k >= ? AND k < ?"
+
+
+def tell_unreadable(path: Path, error: apsw.Error) -> None:
+    """A segment that is damaged or missing must not keep new logs from being stored. Raises one that may pass."""
+    if isinstance(error, apsw.CantOpenError) and path.exists():
+        raise error
+    _log.error("a segment cannot be read", extra=fields(path=str(path), error=str(error)))
 
 
 class EarlierKeys:
@@ -36,14 +44,11 @@ class EarlierKeys:
         return found
 
     def _near(self, contents: Contents, key: int) -> dict[int, bytes]:
-        """A segment that is damaged or missing must not keep new logs from being stored: it holds nothing then."""
+        """One that cannot be read holds nothing."""
         try:
             return dict(iter(self._database(contents).execute(NEAR, (key, key + PROBES))))
-        except (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError) as error:
-            path = contents.path(self._folder)
-            if isinstance(error, apsw.CantOpenError) and path.exists():
-                raise
-            _log.error("a segment cannot be read", extra=fields(path=str(path), error=str(error)))
+        except UNREADABLE as error:
+            tell_unreadable(contents.path(self._folder), error)
             return {}
 
     def release(self) -> None:

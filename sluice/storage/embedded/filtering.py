@@ -15,6 +15,7 @@ from sluice.storage.embedded.rows import (
     term,
 )
 from sluice.values.ids import number_of
+from sluice.values.log import NANO
 from sluice.values.log_filter import Filter, FilterValue, Operator
 
 Bound = int | float | str | bytes
@@ -29,7 +30,8 @@ class Only(NamedTuple):
 
 ALL: Final = Only("")
 NONE: Final = Only(" AND 0")
-NANO: Final = 1_000_000_000
+TOKENS: Final = "(CASE WHEN tin IS NULL AND tout IS NULL THEN NULL ELSE ifnull(tin, 0) + ifnull(tout, 0) END)"
+"""In and out together, as far as they are known."""
 _COMPARED: Final[dict[Operator, str]] = {"eq": "=", "neq": "<>", "lt": "<", "gt": ">"}
 
 _WORDS: Final[dict[str, tuple[str, int]]] = {
@@ -46,7 +48,7 @@ _FLAGS: Final[dict[str, int]] = {"success": 0, "cached": 1, "authentication": 3,
 """Keys that are bits of `flags`."""
 _NUMBERS: Final[dict[str, str]] = {
     "cost": "cost",
-    "tokens": "(CASE WHEN tin IS NULL AND tout IS NULL THEN NULL ELSE ifnull(tin, 0) + ifnull(tout, 0) END)",
+    "tokens": TOKENS,
     "tokens_in": "tin",
     "tokens_out": "tout",
     "duration": "duration",

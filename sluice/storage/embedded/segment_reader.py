@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.filter_functions import add_functions
-from sluice.storage.embedded.filtering import ALL, Only
+from sluice.storage.embedded.filtering import ALL, TOKENS, Only
 from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
 from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
@@ -33,7 +33,7 @@ EXTREMES: Final[dict[str, str]] = {
     "duration": "duration",
     "tokens_in": "tin",
     "tokens_out": "tout",
-    "total_tokens": "CASE WHEN tin IS NULL AND tout IS NULL THEN NULL ELSE ifnull(tin, 0) + ifnull(tout, 0) END",
+    "total_tokens": TOKENS,
 }
 """Of which least and most are told, with their columns."""
 

@@ -8,6 +8,9 @@ from typing import Final, NamedTuple, Self
 import zstandard
 
 from sluice.storage.embedded.catalogue import Contents
+from sluice.storage.embedded.changes import keys_of
+from sluice.storage.embedded.earlier import UNREADABLE, tell_unreadable
+from sluice.storage.embedded.earlier_changes import change_earlier, delete_earlier, recounted, within
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.leftovers import remove_leftovers, remove_segment
 from sluice.storage.embedded.open import (
@@ -19,7 +22,6 @@ from sluice.storage.embedded.open import (
     sync_path,
 )
 from sluice.storage.embedded.packs import MB, PackWriter, pack_path
-from sluice.storage.embedded.past import change_past, delete_past, recounted, within
 from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
@@ -61,8 +63,7 @@ class Shard:
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
         self.dirty = True  # a predecessor may have stored and died before its sync
         self._open(newest_segment(folder))
-        if self._segment.doubted is not None:
-            self._recount(self._segment.doubted)
+        self._settle_doubt()
 
     @classmethod
     def create(cls, key: ShardKey, folder: Path, tools: Tools) -> Self:
@@ -110,9 +111,10 @@ class Shard:
         """The active segment last, whose positions move once all are changed; to change them again is harmless."""
         self.dirty = True
         found: set[str] = set()
+        keys = keys_of(log_ids)
         for held in self._segment.earlier:
-            if wanted := within(held, log_ids):
-                found |= change_past(self._folder, held, wanted, change)
+            if wanted := within(held, keys):
+                found |= change_earlier(self._folder, held, wanted, change)
         rest = [log_id for log_id in log_ids if log_id not in found]
         return found | self._segment.change(rest, change, positions)
 
@@ -120,11 +122,12 @@ class Shard:
         """Packs go after their rows. Where a power loss brings such a row back, its body is lost."""
         self.dirty = True
         found: set[str] = set()
+        keys = keys_of(log_ids)
         for held in self._segment.earlier:
-            if wanted := within(held, log_ids):
+            if wanted := within(held, keys):
                 self._segment.doubt(held.number)
                 self.sync()  # the doubt before the deed
-                found |= delete_past(self._folder, held, wanted)
+                found |= delete_earlier(self._folder, held, wanted)
                 self._recount(held.number)
         gone, packs = self._segment.delete([log_id for log_id in log_ids if log_id not in found], positions)
         self._packs.remove(packs)
@@ -200,6 +203,15 @@ class Shard:
         except BaseException:
             self._segment.close(checkpoint=False)
             raise
+
+    def _settle_doubt(self) -> None:
+        """A predecessor died while it deleted logs from an earlier segment."""
+        for held in self._segment.earlier:
+            if held.number == self._segment.doubted:
+                try:
+                    return self._recount(held.number)
+                except UNREADABLE as error:
+                    tell_unreadable(held.path(self._folder), error)
 
     def _recount(self, number: int) -> None:
         """The catalogue tells again what a segment holds from which logs were deleted; a last one takes it along."""

@@ -10,9 +10,9 @@ import apsw
 import msgspec
 import pytest
 
+from sluice.storage.embedded.earlier_changes import delete_earlier
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.packs import ALONE_BYTES, PACK_BYTES
-from sluice.storage.embedded.past import delete_past
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.rows import term
 from sluice.storage.embedded.shard import BOUNDS
@@ -171,8 +171,25 @@ def test_a_crash_amid_a_delete_from_an_earlier_segment_leaves_no_wrong_count(
     segment = writer._open[shard]._segment
     segment.doubt(1)
     gone = {logs[0].entry.id, logs[2].entry.id}
-    assert delete_past(folder, segment.earlier[0], [*gone]) == gone
+    assert delete_earlier(folder, segment.earlier[0], [*gone]) == gone
     writer.close()  # it knew nothing of that
     assert opened(bounds=small).rows(shard) == 5
     assert reader.page(shard, LogQuery()).total == 5
     assert [entry.id for entry in reader.tail(shard, 0, 10)[0]] == [each.entry.id for each in (logs[1], *logs[3:])]
+
+
+def test_a_delete_from_a_damaged_segment_fails_and_keeps_no_new_log_from_being_stored(
+    opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs
+) -> None:
+    small = BOUNDS._replace(rows=3)
+    logs = [log() for _ in range(4)]
+    writer = opened(bounds=small)
+    for each in logs:
+        writer.append(shard, [each], AT)
+    writer.close()
+    (folder / "00000001.db").write_bytes(b"damaged" * 1000)
+    writer = opened(bounds=small)
+    with pytest.raises(StoreFault):
+        writer.delete(shard, [logs[0].entry.id], AT)
+    assert writer.append(shard, [log()], AT) == 1
+    assert reader.tail(shard, 3, 10)[1] == 5

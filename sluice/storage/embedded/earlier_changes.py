@@ -1,6 +1,6 @@
 """Changes to logs of segments that take no more: each is opened for as long as a change takes, and is then on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,20 +12,21 @@ from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.open import open_segment, segment_name
 from sluice.storage.embedded.packs import pack_path
 from sluice.values.command import Change
-from sluice.values.ids import number_of
 
 
-def within(held: Contents, log_ids: Sequence[str]) -> list[str]:
-    """Those that the segment may have."""
-    return [log_id for log_id in log_ids if held.live and _reaches(held, log_id)]
+def within(held: Contents, keys: Mapping[str, int]) -> list[str]:
+    """Those of the logs with these keys that the segment may have."""
+    if not held.live:
+        return []
+    return [log_id for log_id, key in keys.items() if held.reaches(key - 1, key + PROBES - 1)]
 
 
-def change_past(folder: Path, held: Contents, log_ids: Sequence[str], change: Change) -> set[str]:
+def change_earlier(folder: Path, held: Contents, log_ids: Sequence[str], change: Change) -> set[str]:
     with _opened(folder, held) as db:
         return change_logs(db, lambda kind, text: _name(db, kind, text), held.floor, log_ids, change)
 
 
-def delete_past(folder: Path, held: Contents, log_ids: Sequence[str]) -> set[str]:
+def delete_earlier(folder: Path, held: Contents, log_ids: Sequence[str]) -> set[str]:
     """Packs go after their rows. The catalogue is wrong until it has what `recounted` tells."""
     with _opened(folder, held) as db:
         found, packs = delete_logs(db, held.floor, log_ids)
@@ -57,11 +58,3 @@ def _name(db: apsw.Connection, kind: int, text: str) -> int:
         db.execute("INSERT INTO name (kind, v) VALUES (?, ?)", (kind, text))
         return db.last_insert_rowid()
     return number
-
-
-def _reaches(held: Contents, log_id: str) -> bool:
-    try:
-        key = number_of(log_id) >> 59
-    except ValueError:
-        return False
-    return held.reaches(key - 1, key + PROBES - 1)
