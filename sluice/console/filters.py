@@ -10,7 +10,7 @@ import msgspec
 
 from sluice.console.envelope import ApiError, invalid
 from sluice.values.log import NANO
-from sluice.values.log_filter import MOST_FILTERS, Filter, FilterValue, WrongFilter, filter_of, fits
+from sluice.values.log_filter import MOST_FILTERS, MOST_VALUES, Filter, FilterValue, WrongFilter, filter_of, fits
 
 Pair = tuple[str, str]
 NAME: Final = "filters"
@@ -35,8 +35,13 @@ class _Asked(NamedTuple):
 _decode: Final = msgspec.json.Decoder(list[_Shape])
 
 
-def parse_filters(pairs: Iterable[Pair]) -> tuple[Filter, ...]:
-    """All filters of a query. Raises ApiError."""
+def is_of_filters(name: str) -> bool:
+    """Whether a parameter is a filter or a part of one."""
+    return name.partition(".")[0].partition("[")[0] == NAME
+
+
+def parse_filters(pairs: Iterable[Pair], most_values: int = MOST_VALUES) -> tuple[Filter, ...]:
+    """All filters of a query, of so many values each. Raises ApiError."""
     columns: list[Pair] = []
     indexed: dict[int, list[Pair]] = {}
     asked: list[_Asked] = []
@@ -54,7 +59,7 @@ def parse_filters(pairs: Iterable[Pair]) -> tuple[Filter, ...]:
         asked += _in_rows(parts)
     if len(asked) > MOST_FILTERS:
         raise _wrong(f"There are more than {MOST_FILTERS} filters")
-    return tuple([_filter(each) for each in asked])
+    return tuple([_filter(each, most_values) for each in asked])
 
 
 def is_in_rows(pairs: Sequence[Pair]) -> bool:
@@ -151,9 +156,9 @@ def _from_json(text: str) -> Iterator[_Asked]:
         yield _Asked(shape.key, shape.operator, shape.value if isinstance(shape.value, list) else [shape.value])
 
 
-def _filter(asked: _Asked) -> Filter:
+def _filter(asked: _Asked, most_values: int) -> Filter:
     try:
-        return filter_of(*asked)
+        return filter_of(*asked, most_values)
     except WrongFilter as wrong:
         raise _wrong(str(wrong)) from None
 

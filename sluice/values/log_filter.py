@@ -64,7 +64,7 @@ class Filter(NamedTuple):
     values: tuple[FilterValue, ...]
 
 
-def filter_of(key: str, operator: str, values: Iterable[FilterValue]) -> Filter:
+def filter_of(key: str, operator: str, values: Iterable[FilterValue], most_values: int = MOST_VALUES) -> Filter:
     """A filter as it was asked for, its values as text or as JSON has them. Raises WrongFilter."""
     kind = KEYS.get(key)
     if kind is None:
@@ -77,8 +77,8 @@ def filter_of(key: str, operator: str, values: Iterable[FilterValue]) -> Filter:
     typed = tuple([typed_value(key, kind, value) for value in values])
     if not typed:
         raise WrongFilter(f"{key} {found} needs a value")
-    if len(typed) > MOST_VALUES:
-        raise WrongFilter(f"{key} {found} has more than {MOST_VALUES} values")
+    if len(typed) > most_values:
+        raise WrongFilter(f"{key} {found} has more than {most_values} values")
     if found in ("lt", "gt", "contains") and None in typed:
         raise WrongFilter(f"{key} cannot be compared with null by {found}")
     if found in ("lt", "gt") and len(typed) > 1:

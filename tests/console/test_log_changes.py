@@ -120,6 +120,15 @@ async def test_logs_are_deleted_by_their_ids(console, stored, keeper, problem):
     assert await ids(console) == [stored[4], stored[2]]
     await delete([*named(stored[2], stored[4]), ("limit", "1")])
     assert await ids(console) == [stored[2]]
+    await delete({"filters[0][key]": "id", "filters[0][operator]": "eq", "filters[0][value]": stored[2]})
+    assert await ids(console) == []
+
+
+async def test_more_logs_are_named_for_a_delete_than_for_a_list(console, stored, keeper):
+    mint = Mint(8)
+    query = named(*[mint.mint() for _ in range(500)], stored[0])
+    assert (await console.operator.delete(LOGS, params=query)).json() == {"success": True}
+    assert await ids(console) == stored[:0:-1]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +163,7 @@ async def test_without_filters_the_first_in_the_order_asked_are_deleted(console,
         ("filters.key=id&filters.value=x", "filters"),
         ("filters.key=id&filters.operator=neq&filters.value=x", "filters"),
         ("filters.key=model&filters.operator=eq&filters.value=x", "filters"),
-        ("filters[0][key]=id&filters[0][operator]=eq&filters[0][value]=x", "filters"),
+        ("filters[0][key]=id&filters[0][operator]=eq&filters[1][value]=x", "filters"),
         (f"filters={quote(json.dumps([{'key': 'id', 'operator': 'eq', 'value': ['x']}] * 2))}", "filters"),
         ("filters.key=id&filters.operator=eq&filters.value=A&filters.other=x", "filters"),
         (f"limit=1&order_by=model&filters.key=id&filters.operator=eq&filters.value={NOBODY}"

@@ -9,12 +9,14 @@ from starlette.responses import Response
 
 from sluice.console.call import Call
 from sluice.console.envelope import invalid, json_response, not_built, not_found, reply
+from sluice.console.filters import is_of_filters, parse_filters
 from sluice.console.parsing import parse_body, parse_query
 from sluice.console.rest.logs import Direction, shard_of
 from sluice.storage.ports import LogQuery, OrderBy
 from sluice.values.command import Change
 from sluice.values.ids import number_of, text_of
 from sluice.values.log import MAX_METADATA_BYTES, Scalar, ShardKey, kept_metadata
+from sluice.values.log_filter import Filter
 
 MOST_DELETED = 10_000
 UnbuiltOrder = Literal["cost", "tokens_in", "tokens_out", "duration", "feedback"]
@@ -38,12 +40,6 @@ class Deleted(msgspec.Struct, frozen=True):
     """Not in an envelope: clients read it as it is."""
 
     success: bool = True
-
-
-class Filter(msgspec.Struct, frozen=True):
-    key: str
-    operator: str
-    value: list[str | float | bool | None]
 
 
 async def edit(call: Call) -> Response:
@@ -89,7 +85,7 @@ async def _chosen(call: Call, shard: ShardKey) -> list[str]:
     """The ids of the logs to be deleted. What is not understood is refused: ignored, it would delete too much."""
     filters, rest = [], {}
     for name, value in call.request.query_params.multi_items():
-        if name.partition(".")[0].partition("[")[0] == "filters":
+        if is_of_filters(name):
             filters.append((name, value))
         elif name in LogDelete.__struct_fields__:
             rest[name] = value
@@ -110,30 +106,11 @@ async def _chosen(call: Call, shard: ShardKey) -> list[str]:
 
 
 def _ids_in(filters: Iterable[tuple[str, str]]) -> list[str]:
-    """The ids that the filters name: one filter, by `id`, in either of the forms that the SDKs and the page send."""
-    parts: dict[str, list[str]] = {}
-    for name, value in filters:
-        parts.setdefault(name, []).append(value)
-    match parts:
-        case {"filters": [text]} if len(parts) == 1:
-            found = _json_filter(text)
-        case {"filters.key": [key], "filters.operator": [operator], "filters.value": values} if len(parts) == 3:
-            found = Filter(key, operator, list(values))
-        case _:
-            raise not_built("Deleting logs by other filters than one by id", "query", "filters")
-    if (found.key, found.operator) != ("id", "eq"):
-        raise not_built(f"Deleting logs by {found.key} {found.operator}", "query", "filters")
-    return [str(value) for value in found.value]
-
-
-def _json_filter(text: str) -> Filter:
-    try:
-        found = msgspec.json.decode(text, type=list[Filter])
-    except (msgspec.MsgspecError, RecursionError):
-        raise invalid("Filters must be a list of objects with key, operator and value", "query", "filters") from None
-    if len(found) != 1:
-        raise not_built("Deleting logs by other filters than one by id", "query", "filters")
-    return found[0]
+    """The ids that the one filter names."""
+    match parse_filters(filters, MOST_DELETED):
+        case (Filter("id", "eq", values),):
+            return [str(value) for value in values]
+    raise not_built("Deleting logs by other filters than one by id", "query", "filters")
 
 
 def _log_id(text: str) -> str | None:
