@@ -61,17 +61,14 @@ class AccountManager:
             return None
         return max(quota.account_rows - self._account_rows(shard, now_s) + self._writer.rows(shard), 0)
 
-    def trimmed(self, shard: ShardKey) -> None:
-        """Logs of it were removed."""
-        self._touched.add(shard)
-        account = self._accounts.get(shard.account)
-        if account is not None:
-            account.rows[shard.gateway] = self._writer.rows(shard)
-
     def stored(self, shard: ShardKey, rows: int) -> None:
         """So many were new."""
-        self._touched.add(shard)
         self._unreported += rows
+        self.changed(shard)
+
+    def changed(self, shard: ShardKey) -> None:
+        """It has more or fewer logs than before."""
+        self._touched.add(shard)
         account = self._accounts.get(shard.account)
         if account is not None:
             account.rows[shard.gateway] = self._writer.rows(shard)
@@ -123,7 +120,7 @@ class AccountManager:
         return room
 
     def _account_rows(self, shard: ShardKey, now_s: float) -> int:
-        """The logs of all gateways of the account. That one of them has fewer, as by retention, is seen in a minute."""
+        """The logs of all gateways of the account. What a store that failed left unsaid is seen within a minute."""
         account = self._accounts.get(shard.account)
         if account is None or account.generation != self._generations.of(shard.account) or now_s > account.until_s:
             account = self._counted(shard.account, now_s)

@@ -195,7 +195,7 @@ class Commands:
             found = self._writer.delete(shard, some, reached)
             self._deleted.add(len(found))
             if found:
-                self._accounts.stored(shard, 0)
+                self._accounts.changed(shard)
         else:
             found = self._writer.change(shard, some, change, reached)
             self._changed.add(len(found))

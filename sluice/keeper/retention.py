@@ -84,7 +84,7 @@ class Retention:
             return
         if removed:
             self._removed.add(removed)
-            self._accounts.trimmed(shard)
+            self._accounts.changed(shard)
         if quota.deletes_oldest or quota.days is not None:
             self._enforced[shard] = quota
         else:

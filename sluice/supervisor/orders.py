@@ -38,6 +38,9 @@ def decode(line: bytes) -> Orders:
     return msgspec.json.decode(line, type=Orders, dec_hook=_to_path)
 
 
+# What msgspec asks of its hooks for a type that they do not know is a NotImplementedError.
+
+
 def _from_path(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
