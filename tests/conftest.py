@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 import pytest
 
 import sluice
+from sluice.values.ids import key_of
+from sluice.values.log import LogEntry, Usage
 
 SOURCE = str(Path(sluice.__file__).parents[1])
 """Where the tested Sluice lies: this checkout, or the compiled build (`scripts/test --compiled`)."""
@@ -271,3 +274,48 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         known.update(own for starter in starters for own in starter.started)
         report.sections += [("what sluice said", own.said()[-20_000:]) for own in known]
     return report
+
+
+@pytest.fixture(scope="session")
+def entry_of() -> Callable[..., LogEntry]:
+    """`entry_of(log_id, model="other")`: a log entry; what is not named is as in sample B.4 of the contract."""
+
+    def make(log_id: str, **fields: object) -> LogEntry:
+        plain = LogEntry(
+            id=log_id,
+            request_id=log_id,
+            event_id=log_id,
+            created_ms=key_of(log_id) >> 21,
+            duration_ms=812,
+            latency_ms=790,
+            provider="openai",
+            model="gpt-4o-mini",
+            model_type="Text Generation",
+            path="v1/chat/completions",
+            request_type="provider",
+            request_content_type="application/json",
+            response_content_type="application/json",
+            status_code=200,
+            success=True,
+            cached=False,
+            incomplete=False,
+            ending="complete",
+            error=0,
+            step=0,
+            attempts=1,
+            usage=Usage(12, 34, 46),
+            cost_nano=22_200,
+            custom_cost=False,
+            metadata={"team": "a"},
+            user_agent="OpenAI/Python",
+            authentication=True,
+            wholesale=False,
+            byok=False,
+            compat=False,
+            payload=True,
+            request_bytes=2,
+            response_bytes=2,
+        )
+        return msgspec.structs.replace(plain, **fields)
+
+    return make

@@ -189,47 +189,16 @@ def write_logs(store: EmbeddedLogWriter, control: EmbeddedControlStore) -> Calla
 
 
 @pytest.fixture
-def log() -> Callable[..., NewLog]:
+def log(entry_of: Callable[..., LogEntry]) -> Callable[..., NewLog]:
     """A log with two bodies; what a test does not name is as in sample B.4."""
     mint = Mint(3)
 
     def make(request: Blob = b'{"model":"gpt-4o"}', response: Blob = b'{"id":"1"}', **changes: object) -> NewLog:
-        log_id = mint.mint()
-        entry = LogEntry(
-            id=log_id,
-            request_id=log_id,
-            event_id="e-1",
-            created_ms=1_767_323_045_678,
-            duration_ms=812,
-            latency_ms=790,
-            provider="openai",
-            model="gpt-4o-mini",
-            model_type="Text Generation",
-            path="v1/chat/completions",
-            request_type="provider",
-            request_content_type="application/json",
-            response_content_type="application/json",
-            status_code=200,
-            success=True,
-            cached=False,
-            incomplete=False,
-            ending="complete",
-            error=0,
-            step=0,
-            attempts=1,
-            usage=Usage(tokens_in=12, tokens_out=34),
-            cost_nano=22_200,
-            custom_cost=False,
-            metadata={"team": "a"},
-            user_agent="OpenAI/Python",
-            authentication=True,
-            wholesale=False,
-            byok=False,
-            compat=False,
-            payload=True,
-            request_bytes=len(request) if isinstance(request, bytes) else 0,
-            response_bytes=len(response) if isinstance(response, bytes) else 0,
-        )
-        return NewLog(msgspec.structs.replace(entry, **changes), request, response)
+        plain = {"event_id": "e-1", "created_ms": 1_767_323_045_678, "usage": Usage(12, 34)}
+        sizes = {
+            "request_bytes": len(request) if isinstance(request, bytes) else 0,
+            "response_bytes": len(response) if isinstance(response, bytes) else 0,
+        }
+        return NewLog(entry_of(mint.mint(), **{**plain, **sizes, **changes}), request, response)
 
     return make

@@ -10,19 +10,26 @@ import pytest
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import LogReader, LogWriter
-from sluice.values.ids import Mint, key_of
-from sluice.values.log import LogEntry, Position, ShardKey, Usage
+from sluice.storage.ports import LogQuery, LogReader, LogWriter, Side
+from sluice.values.ids import Mint
+from sluice.values.log import LogEntry, ShardKey
 
 SHARD = ShardKey("acme", "0123456789abcdef" * 2)
-OTHER = ShardKey("acme", "fedcba9876543210" * 2)
 START_MS = 1_760_000_000_000
-AT = {"0": Position(1, 100)}
 
 
 class Store(NamedTuple):
+    """A writer and a reader of one store, in which the tests look at one shard."""
+
     writer: LogWriter
     reader: LogReader
+
+    def read(self, log_id: str, side: Side) -> bytes | None:
+        pieces = self.reader.body(SHARD, log_id, side)
+        return None if pieces is None else b"".join(pieces)
+
+    def listed(self, **query: object) -> list[str]:
+        return [entry.id for entry in self.reader.page(SHARD, msgspec.convert(query, LogQuery)).entries]
 
 
 def embedded(root: Path) -> Store:
@@ -69,46 +76,10 @@ class Clock:
 
 
 @pytest.fixture
-def entry() -> Callable[..., LogEntry]:
+def entry(entry_of: Callable[..., LogEntry]) -> Callable[..., LogEntry]:
     mint = Mint(3, clock_ms=Clock())
 
     def make(**changes: object) -> LogEntry:
-        log_id = str(changes.pop("id", None) or mint.mint())
-        plain = LogEntry(
-            id=log_id,
-            request_id=log_id,
-            event_id=log_id,
-            created_ms=key_of(log_id) >> 21,
-            duration_ms=812,
-            latency_ms=790,
-            provider="openai",
-            model="gpt-4o-mini",
-            model_type="Text Generation",
-            path="v1/chat/completions",
-            request_type="provider",
-            request_content_type="application/json",
-            response_content_type="application/json",
-            status_code=200,
-            success=True,
-            cached=False,
-            incomplete=False,
-            ending="complete",
-            error=0,
-            step=0,
-            attempts=1,
-            usage=Usage(12, 34, 46),
-            cost_nano=22_200,
-            custom_cost=False,
-            metadata={"team": "a"},
-            user_agent="OpenAI/Python",
-            authentication=True,
-            wholesale=False,
-            byok=False,
-            compat=False,
-            payload=True,
-            request_bytes=2,
-            response_bytes=2,
-        )
-        return msgspec.structs.replace(plain, **changes)
+        return entry_of(str(changes.pop("id", None) or mint.mint()), **changes)
 
     return make

@@ -19,16 +19,6 @@ def logs_of(*entries: LogEntry) -> list[NewLog]:
     return [NewLog(entry, f"to {entry.id}".encode(), f"from {entry.id}".encode()) for entry in entries]
 
 
-def read(store: Store, log_id: str, side: str) -> bytes | None:
-    assert side in ("request", "response")
-    pieces = store.reader.body(SHARD, log_id, "request" if side == "request" else "response")
-    return None if pieces is None else b"".join(pieces)
-
-
-def listed(store: Store, **query: object) -> list[str]:
-    return [entry.id for entry in store.reader.page(SHARD, msgspec.convert(query, LogQuery)).entries]
-
-
 def test_changes_are_seen_at_once_and_leave_all_else_as_it_was(
     opened: Callable[[], Store], entry: Callable[..., LogEntry]
 ) -> None:
@@ -55,7 +45,7 @@ def test_changes_are_seen_at_once_and_leave_all_else_as_it_was(
     assert store.writer.change(SHARD, [other.id], Change(), {}) == {other.id}
     expected[1] = msgspec.structs.replace(second, metadata={})
     assert opened().reader.tail(SHARD, 0, 10)[0] == expected
-    assert all(read(opened(), log.id, "request") == f"to {log.id}".encode() for log in logs)
+    assert all(opened().read(log.id, "request") == f"to {log.id}".encode() for log in logs)
 
 
 def test_what_is_deleted_is_gone_with_its_bodies_and_nothing_else_is(
@@ -72,11 +62,11 @@ def test_what_is_deleted_is_gone_with_its_bodies_and_nothing_else_is(
     assert store.writer.positions(SHARD) == AT | later
     for again in (store, opened()):
         assert again.writer.rows(SHARD) == 4
-        assert listed(again) == [log.id for log in logs[7::-2]]
+        assert again.listed() == [log.id for log in logs[7::-2]]
         assert again.reader.page(SHARD, LogQuery()).total == 4
         assert [again.reader.get(SHARD, log_id) for log_id in gone] == [None] * 5
-        assert [read(again, log_id, side) for log_id in gone for side in ("request", "response")] == [None] * 10
-        assert [read(again, log.id, "response") for log in logs[1::2]] == [
+        assert [again.read(log_id, side) for log_id in gone for side in ("request", "response")] == [None] * 10
+        assert [again.read(log.id, "response") for log in logs[1::2]] == [
             f"from {log.id}".encode() for log in logs[1::2]
         ]
         assert again.reader.tail(SHARD, 0, 100)[0] == logs[1::2]

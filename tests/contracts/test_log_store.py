@@ -24,16 +24,6 @@ def logs_of(*entries: LogEntry) -> list[NewLog]:
     return [NewLog(entry, f"to {entry.id}".encode(), f"from {entry.id}".encode()) for entry in entries]
 
 
-def read(store: Store, log_id: str, side: str) -> bytes | None:
-    assert side in ("request", "response")
-    pieces = store.reader.body(SHARD, log_id, "request" if side == "request" else "response")
-    return None if pieces is None else b"".join(pieces)
-
-
-def listed(store: Store, **query: object) -> list[str]:
-    return [entry.id for entry in store.reader.page(SHARD, msgspec.convert(query, LogQuery)).entries]
-
-
 def test_a_shard_never_written_is_an_empty_one(store: Store) -> None:
     log_id = Mint(0).mint()
     assert store.reader.page(SHARD, LogQuery()) == LogPage([], 0, True)
@@ -109,8 +99,8 @@ def test_bodies_come_back_as_they_were(store: Store, entry: Callable[..., LogEnt
     logs = [NewLog(entry(), body, bodies[-1 - index]) for index, body in enumerate(bodies)]
     store.writer.append(SHARD, logs, AT)
     expected = [*bodies[:-1], b"0123456789" * 200_000]
-    assert [read(store, log.entry.id, "request") for log in logs] == expected
-    assert [read(store, log.entry.id, "response") for log in logs] == expected[::-1]
+    assert [store.read(log.entry.id, "request") for log in logs] == expected
+    assert [store.read(log.entry.id, "response") for log in logs] == expected[::-1]
 
 
 def test_the_head_of_a_body_is_its_beginning(store: Store, entry: Callable[..., LogEntry]) -> None:
@@ -131,9 +121,9 @@ def test_a_body_whose_side_file_is_gone_or_short_is_lost_and_its_log_stays(
     after = NewLog(entry(), b"after", b"wards")
     assert store.writer.append(SHARD, [log, after], AT) == 2
     assert store.reader.get(SHARD, log.entry.id) == log.entry
-    assert [read(store, log.entry.id, side) for side in ("request", "response")] == [None, None]
+    assert [store.read(log.entry.id, side) for side in ("request", "response")] == [None, None]
     assert store.reader.head(SHARD, log.entry.id, "response", 10) is None
-    assert [read(store, after.entry.id, side) for side in ("request", "response")] == [b"after", b"wards"]
+    assert [store.read(after.entry.id, side) for side in ("request", "response")] == [b"after", b"wards"]
 
 
 def test_positions_move_with_the_rows_and_outlive_the_writer(
@@ -155,7 +145,7 @@ def test_a_replay_stores_nothing_twice(opened: Callable[[], Store], entry: Calla
     assert opened().writer.append(SHARD, [second, third], AT) == 0
     assert opened().reader.page(SHARD, LogQuery()).total == 3
     assert opened().reader.tail(SHARD, 0, 10) == ([first.entry, second.entry, third.entry], 3)
-    assert read(opened(), second.entry.id, "response") == second.response
+    assert opened().read(second.entry.id, "response") == second.response
 
 
 def test_logs_whose_ids_share_a_key_are_all_stored_and_found(store: Store, entry: Callable[..., LogEntry]) -> None:
@@ -167,7 +157,7 @@ def test_logs_whose_ids_share_a_key_are_all_stored_and_found(store: Store, entry
     assert store.writer.append(SHARD, same[3:] + same[:1] + neighbour, AT) == 2
     for log in same + neighbour:
         assert store.reader.get(SHARD, log.entry.id) == log.entry
-        assert read(store, log.entry.id, "request") == log.request
+        assert store.read(log.entry.id, "request") == log.request
     assert store.reader.page(SHARD, LogQuery()).total == 6
 
 
@@ -189,7 +179,7 @@ def test_the_impossible_log_is_refused_and_nothing_of_its_batch_is_stored(
         assert store.reader.page(SHARD, LogQuery()).total == 0
     assert store.writer.positions(SHARD) == {}
     assert store.writer.append(SHARD, logs_of(good), AT) == 1
-    assert read(store, good.id, "request") == f"to {good.id}".encode()
+    assert store.read(good.id, "request") == f"to {good.id}".encode()
 
 
 def test_pages_are_newest_first_and_end_in_empty_ones(store: Store, entry: Callable[..., LogEntry]) -> None:
@@ -197,9 +187,9 @@ def test_pages_are_newest_first_and_end_in_empty_ones(store: Store, entry: Calla
     store.writer.append(SHARD, logs_of(*logs[3:]), AT)
     store.writer.append(SHARD, logs_of(*logs[:3]), AT)  # long requests end late
     newest = [log.id for log in reversed(logs)]
-    assert [listed(store, page=page, per_page=3) for page in (1, 2, 3, 4)] == [newest[:3], newest[3:6], newest[6:], []]
-    assert listed(store, page=10**18, per_page=50) == []
-    assert listed(store, per_page=3, descending=False) == newest[:-4:-1]
+    assert [store.listed(page=page, per_page=3) for page in (1, 2, 3, 4)] == [newest[:3], newest[3:6], newest[6:], []]
+    assert store.listed(page=10**18, per_page=50) == []
+    assert store.listed(per_page=3, descending=False) == newest[:-4:-1]
     assert store.reader.page(SHARD, LogQuery(page=3, per_page=3)).total == 7
     assert store.reader.page(SHARD, LogQuery(page=9, per_page=3)) == LogPage([], 7, True)
 
@@ -215,8 +205,8 @@ def test_lists_are_ordered_by_what_is_asked_with_the_newest_first_among_equals(
     for descending in (True, False):
         expected = sorted(newest, key=lambda log: getattr(log, order_by), reverse=descending)
         ids = [log.id for log in expected]
-        assert listed(store, order_by=order_by, descending=descending) == ids
-        assert listed(store, order_by=order_by, descending=descending, page=2, per_page=3) == ids[3:6]
+        assert store.listed(order_by=order_by, descending=descending) == ids
+        assert store.listed(order_by=order_by, descending=descending, page=2, per_page=3) == ids[3:6]
 
 
 def test_the_tail_follows_the_order_of_storing_and_begins_where_it_is_told(
@@ -244,14 +234,14 @@ def test_shards_are_kept_apart_and_a_dropped_one_is_empty_and_may_begin_anew(
     mine, theirs = entry(), entry()
     store.writer.append(SHARD, logs_of(mine), AT)
     store.writer.append(OTHER, logs_of(theirs), AT)
-    assert listed(store) == [mine.id]
+    assert store.listed() == [mine.id]
     store.writer.drop(SHARD)
-    assert (listed(store), store.writer.positions(SHARD), read(store, mine.id, "request")) == ([], {}, None)
+    assert (store.listed(), store.writer.positions(SHARD), store.read(mine.id, "request")) == ([], {}, None)
     assert store.reader.get(OTHER, theirs.id) == theirs
     again = entry()
     store.writer.append(SHARD, logs_of(again), AT)
-    assert listed(store) == [again.id]
-    assert listed(opened()) == [again.id]
+    assert store.listed() == [again.id]
+    assert opened().listed() == [again.id]
 
 
 @pytest.mark.parametrize("account", ["..", ".", "a/b", "/etc", "a\0b", "ü", "A b%2F", "x" * 64, ".trash-x", "\udcff"])
@@ -303,12 +293,12 @@ def test_a_trimmed_shard_holds_exactly_its_newest_logs_and_the_rest_is_nowhere(
         assert store.writer.trim(SHARD, Keep(rows=limit)) > 0
         assert store.writer.trim(SHARD, Keep(rows=limit)) == 0
         assert store.writer.rows(SHARD) == store.reader.page(SHARD, LogQuery()).total == limit
-        assert listed(store, per_page=50) == [log.id for log in reversed(kept)]
-        assert listed(store, per_page=2, page=2) == [log.id for log in reversed(kept)][2:4]
-        assert listed(store, per_page=50, order_by="provider") == [log.id for log in reversed(kept)]
+        assert store.listed(per_page=50) == [log.id for log in reversed(kept)]
+        assert store.listed(per_page=2, page=2) == [log.id for log in reversed(kept)][2:4]
+        assert store.listed(per_page=50, order_by="provider") == [log.id for log in reversed(kept)]
         assert store.reader.tail(SHARD, 0, 50) == (kept, 11)
         assert [store.reader.get(SHARD, log.id) for log in gone] == [None] * len(gone)
-        assert {read(store, log.id, "request") for log in gone} == {None}
+        assert {store.read(log.id, "request") for log in gone} == {None}
         assert [store.reader.get(SHARD, log.id) for log in kept] == kept
         if limit == 4:
             store = opened()
@@ -316,7 +306,7 @@ def test_a_trimmed_shard_holds_exactly_its_newest_logs_and_the_rest_is_nowhere(
     more = [entry() for _ in range(3)]
     assert store.writer.append(SHARD, logs_of(*more), AT) == 3
     assert store.reader.tail(SHARD, 11, 50) == (more, 14)
-    assert listed(store) == [log.id for log in reversed(more)]
+    assert store.listed() == [log.id for log in reversed(more)]
 
 
 def test_logs_before_a_time_go_and_no_others(store: Store, entry: Callable[..., LogEntry]) -> None:
@@ -326,13 +316,13 @@ def test_logs_before_a_time_go_and_no_others(store: Store, entry: Callable[..., 
     for kept in (9, 7, 5, 1):
         since_ms = logs[-kept].created_ms
         assert store.writer.trim(SHARD, Keep(since_ms=since_ms)) == (0 if kept == 9 else 4 if kept == 1 else 2)
-        assert listed(store) == [log.id for log in reversed(logs[-kept:])]
+        assert store.listed() == [log.id for log in reversed(logs[-kept:])]
         assert store.writer.rows(SHARD) == store.reader.page(SHARD, LogQuery()).total == kept
     assert store.writer.trim(SHARD, Keep(since_ms=logs[-1].created_ms + 1)) == 1
     assert store.reader.page(SHARD, LogQuery()) == LogPage([], 0, True)
     again = entry()
     store.writer.append(SHARD, logs_of(again), AT)
-    assert listed(store) == [again.id]
+    assert store.listed() == [again.id]
 
 
 def test_a_log_older_than_what_was_kept_is_not_there_when_it_comes(

@@ -15,14 +15,15 @@ from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import GatewayUsage
 from sluice.values.entitlement import OwnEntitlement, Plan
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG
-from sluice.values.ids import Mint, key_of
-from sluice.values.log import LogEntry, NewLog, Position, ShardKey, Usage
+from sluice.values.ids import Mint
+from sluice.values.log import LogEntry, NewLog, Position, ShardKey
 
 
 class Account:
     """An account with one gateway, and what decides about its logs."""
 
-    def __init__(self, data: Path, stack: ExitStack) -> None:
+    def __init__(self, data: Path, stack: ExitStack, entry_of: Callable[..., LogEntry]) -> None:
+        self.entry_of = entry_of
         create_generations(data / "generations.map")
         generations = stack.enter_context(closing(MappedGenerations.open(data / "generations.map", writable=True)))
         self.control = stack.enter_context(
@@ -47,23 +48,14 @@ class Account:
 
     def store(self, shard: ShardKey, count: int, body: bytes = b"{}") -> None:
         self.stored += 1
-        logs = [self.log(body) for _ in range(count)]
+        logs = [NewLog(self.entry_of(self.mint.mint()), body, body) for _ in range(count)]
         self.manager.stored(shard, self.writer.append(shard, logs, {"0": Position(1, self.stored)}))
-
-    def log(self, body: bytes) -> NewLog:
-        log_id = self.mint.mint()
-        entry = LogEntry(
-            log_id, log_id, log_id, key_of(log_id) >> 21, 1, 1, "openai", "gpt-4o-mini", None, "v1/chat/completions",
-            "provider", None, None, 200, True, False, False, "complete", 0, 0, 1, Usage(), None, False, {}, None, True,
-            False, False, False, True, 2, 2,
-        )  # fmt: skip
-        return NewLog(entry, body, body)
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Iterator[Account]:
+def account(tmp_path: Path, entry_of: Callable[..., LogEntry]) -> Iterator[Account]:
     with ExitStack() as stack:
-        yield Account(tmp_path, stack)
+        yield Account(tmp_path, stack, entry_of)
 
 
 def test_an_unlimited_account_stores_everything(account: Account):

@@ -1,6 +1,6 @@
 """Gateways lose their oldest logs at a limit, over the real stores; the clock is handed in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import LogQuery
 from sluice.values.entitlement import OwnEntitlement
 from sluice.values.gateway import GatewayConfig
-from sluice.values.ids import Mint, key_of
-from sluice.values.log import LogEntry, NewLog, ShardKey, Usage
+from sluice.values.ids import Mint
+from sluice.values.log import LogEntry, NewLog, ShardKey
 
 DAY_MS = 24 * 3_600_000
 OLDEST_GO = GatewayConfig(log_management_strategy="DELETE_OLDEST")
@@ -28,7 +28,8 @@ OLDEST_GO = GatewayConfig(log_management_strategy="DELETE_OLDEST")
 class Account:
     """An account whose gateways may lose logs."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, entry_of: Callable[..., LogEntry]) -> None:
+        self.entry_of = entry_of
         create_generations(data / "generations.map")
         generations = MappedGenerations.open(data / "generations.map", writable=True)
         self.now_ms = 1_800_000_000_000
@@ -50,25 +51,18 @@ class Account:
 
     def store(self, shard: ShardKey, count: int) -> None:
         for _ in range(count):
-            self.accounts.stored(shard, self.writer.append(shard, [self._log()], {}))
+            self.accounts.stored(
+                shard, self.writer.append(shard, [NewLog(self.entry_of(self.mint.mint()), b"{}", None)], {})
+            )
         self.retention.grown(shard)
-
-    def _log(self) -> NewLog:
-        log_id = self.mint.mint()
-        entry = LogEntry(
-            log_id, log_id, log_id, key_of(log_id) >> 21, 1, 1, "openai", "gpt-4o-mini", None, "v1/chat/completions",
-            "provider", None, None, 200, True, False, False, "complete", 0, 0, 1, Usage(), None, False, {}, None, True,
-            False, False, False, True, 2, 2,
-        )  # fmt: skip
-        return NewLog(entry, b"{}", None)
 
     def rows(self, *shards: ShardKey) -> list[int]:
         return [self.writer.rows(shard) for shard in shards]
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Iterator[Account]:
-    account = Account(tmp_path)
+def account(tmp_path: Path, entry_of: Callable[..., LogEntry]) -> Iterator[Account]:
+    account = Account(tmp_path, entry_of)
     with closing(account.writer), closing(account.control):
         yield account
 

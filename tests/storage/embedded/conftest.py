@@ -8,8 +8,8 @@ import pytest
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.values.ids import Mint, key_of
-from sluice.values.log import Blob, LogEntry, NewLog, ShardKey, Usage
+from sluice.values.ids import Mint
+from sluice.values.log import Blob, LogEntry, NewLog, ShardKey
 
 
 @pytest.fixture
@@ -41,46 +41,10 @@ def reader(root: Path) -> Iterator[EmbeddedLogReader]:
 
 
 @pytest.fixture
-def log() -> Callable[..., NewLog]:
+def log(entry_of: Callable[..., LogEntry]) -> Callable[..., NewLog]:
     mint = Mint(1)
 
-    def make(request: Blob = b"{}", response: Blob = b"{}", user_agent: str = "test") -> NewLog:
-        log_id = mint.mint()
-        entry = LogEntry(
-            id=log_id,
-            request_id=log_id,
-            event_id=log_id,
-            created_ms=key_of(log_id) >> 21,
-            duration_ms=1,
-            latency_ms=1,
-            provider="openai",
-            model="gpt-4o-mini",
-            model_type=None,
-            path="v1/chat/completions",
-            request_type="provider",
-            request_content_type="application/json",
-            response_content_type="application/json",
-            status_code=200,
-            success=True,
-            cached=False,
-            incomplete=False,
-            ending="complete",
-            error=0,
-            step=0,
-            attempts=1,
-            usage=Usage(),
-            cost_nano=None,
-            custom_cost=False,
-            metadata={},
-            user_agent=user_agent,
-            authentication=True,
-            wholesale=False,
-            byok=False,
-            compat=False,
-            payload=True,
-            request_bytes=2,
-            response_bytes=2,
-        )
-        return NewLog(entry, request, response)
+    def make(request: Blob = b"{}", response: Blob = b"{}", **fields: object) -> NewLog:
+        return NewLog(entry_of(mint.mint(), **fields), request, response)
 
     return make
