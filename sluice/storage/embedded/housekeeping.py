@@ -1,4 +1,4 @@
-"""What nobody waits for, on one thread of low priority: segments are sealed, and files removed that nothing names."""
+"""What nobody waits for, on one thread of low priority: segments are folded and sealed, unnamed files removed."""
 
 import logging
 import os
@@ -14,8 +14,10 @@ from typing import Final
 import apsw
 
 from sluice.journal import fields
+from sluice.storage.embedded.folding import Fold
 from sluice.storage.embedded.open import sync_path
 from sluice.storage.embedded.sealing import Seal
+from sluice.storage.ports import StoreFault
 from sluice.values.log import ShardKey
 
 _log = logging.getLogger(__name__)
@@ -29,6 +31,18 @@ class Housekeeping:
         self._seals: dict[tuple[ShardKey, int], Seal] = {}
         self._jobs: list[tuple[ShardKey, Future[None]]] = []
         self._sealed: deque[tuple[ShardKey, Seal]] = deque()
+        self._folds: dict[tuple[ShardKey, int], Fold] = {}
+        self._folded: deque[tuple[ShardKey, int]] = deque()
+
+    def fold(self, shard: ShardKey, folder: Path, number: int) -> None:
+        """Begins to fold a segment, unless it has begun already."""
+        if (shard, number) not in self._folds:
+            fold = self._folds[shard, number] = Fold(folder, number)
+            self._submit(shard, lambda: self._run_fold(shard, fold))
+
+    def folded(self) -> tuple[ShardKey, int] | None:
+        """A segment whose roll-ups are in stats.db now."""
+        return self._folded.popleft() if self._folded else None
 
     def seal(self, shard: ShardKey, folder: Path, number: int) -> None:
         """Begins to seal a segment, unless it has begun already."""
@@ -60,14 +74,21 @@ class Housekeeping:
             if of == shard:
                 seal.stop()
                 del self._seals[of, number]
+        for fold in [fold for (of, _), fold in list(self._folds.items()) if of == shard]:
+            fold.stop()
         wait([job for of, job in self._jobs if of == shard and not job.cancel()])
         for found in [found for found in self._sealed if found[0] == shard]:
             self._sealed.remove(found)
+        for key in [key for key in list(self._folds) if key[0] == shard]:
+            del self._folds[key]
+        self._folded = deque(found for found in self._folded if found[0] != shard)
 
     def close(self) -> None:
         """Ends what can be done again after the next start."""
         for seal in list(self._seals.values()):
             seal.stop()
+        for fold in list(self._folds.values()):
+            fold.stop()
         self._thread.shutdown()
 
     def _submit(self, shard: ShardKey, job: Callable[[], None]) -> None:
@@ -78,7 +99,7 @@ class Housekeeping:
         """What fails costs space, and is done after the next start."""
         try:
             job()
-        except (apsw.Error, OSError) as error:
+        except (apsw.Error, OSError, StoreFault) as error:
             _log.error("housekeeping failed", extra=fields(gateway=shard.gateway, error=str(error)))
 
     def _run(self, shard: ShardKey, seal: Seal) -> None:
@@ -92,6 +113,16 @@ class Housekeeping:
             raise
         else:
             self._sealed.append((shard, seal))
+
+    def _run_fold(self, shard: ShardKey, fold: Fold) -> None:
+        try:
+            fold.run()
+        except apsw.InterruptError:
+            pass
+        else:
+            self._folded.append((shard, fold.number))
+        finally:
+            self._folds.pop((shard, fold.number), None)
 
 
 def _give_way() -> None:

@@ -15,7 +15,7 @@ import zstandard
 from sluice.storage.ports import StoreFault
 from sluice.values.log import ShardKey
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 BUSY_MS: Final = 5_000
 
 _WRITER: Final[dict[str, int | str]] = {
@@ -78,7 +78,12 @@ def open_segment_readonly(path: Path) -> apsw.Connection:
 
 
 def create_segment(path: Path, fill: Callable[[apsw.Connection], object]) -> None:
-    """Makes a segment with what `fill` puts into it, published by a rename: nobody sees one that is half made."""
+    """Makes a segment with what `fill` puts into it."""
+    create_database(path, "segment.sql", fill)
+
+
+def create_database(path: Path, schema: str, fill: Callable[[apsw.Connection], object] = lambda db: None) -> None:
+    """Makes a database, published by a rename: nobody sees one that is half made."""
     making = path.with_name(f".{path.name}.tmp")
     remove_database(making)
     db = apsw.Connection(str(making), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
@@ -86,7 +91,7 @@ def create_segment(path: Path, fill: Callable[[apsw.Connection], object]) -> Non
         db.pragma("synchronous", 0)
         db.pragma("journal_mode", "wal")
         with db:
-            db.execute(_schema("segment.sql"))
+            db.execute(_schema(schema))
             fill(db)
     finally:
         db.close()
@@ -128,11 +133,12 @@ def _tuned(db: apsw.Connection, pragmas: dict[str, int | str], *, upgrade: bool)
             if (found := db.pragma(name)) != value:
                 raise StoreFault(f"{db.filename}: {name} is {found}, not {value}")
         found = db.execute("SELECT v FROM meta WHERE key = 'format'").get
-        if found == 1 and upgrade:
-            with db:
-                db.execute(_schema("segment-1-to-2.sql"))
-        elif found not in (1, FORMAT):
+        if found not in range(1, FORMAT + 1):
             raise StoreFault(f"{db.filename}: format {found} is not {FORMAT}")
+        if found != FORMAT and upgrade:
+            with db:
+                for step in range(found, FORMAT):
+                    db.execute(_schema(f"segment-{step}-to-{step + 1}.sql"))
     except BaseException:
         db.close()
         raise

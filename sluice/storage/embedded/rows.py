@@ -32,6 +32,8 @@ class Rows(NamedTuple):
     log: tuple[Value, ...]
     det: tuple[Value, ...]
     terms: list[int]
+    entry: LogEntry
+    """For the roll-ups, should the log be new."""
 
     def at(self, key: int) -> "Rows":
         """The same log under another key."""
@@ -115,7 +117,7 @@ def rows_of(entry: LogEntry, request: Place, response: Place, name: NameId) -> R
     )
     for key_text in entry.metadata:
         name(METADATA_KEY, key_text)
-    return Rows(key, blob, log, det, terms_of(entry.metadata, event_id, request_id))
+    return Rows(key, blob, log, det, terms_of(entry.metadata, event_id, request_id), entry)
 
 
 def term(kind: str, text: str) -> int:

@@ -32,7 +32,7 @@ class Seal:
             db.execute("VACUUM INTO ?", (str(self.made),))
         with closing(apsw.Connection(str(self.made), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
             db.pragma("journal_mode", "wal")  # it is changed in place later, beside readers
-            if db.execute("SELECT v FROM meta WHERE key = 'format'").get != FORMAT:
+            if db.execute("SELECT v FROM meta WHERE key = 'format'").get not in range(1, FORMAT + 1):
                 raise apsw.CorruptError(f"{self.made} is not what it was made from")
         sync_path(self.made)
 

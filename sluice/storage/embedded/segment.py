@@ -11,6 +11,7 @@ from sluice.storage.embedded.changes import change_logs, delete_logs
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
 from sluice.storage.embedded.open import create_segment, database_path, open_segment
 from sluice.storage.embedded.packs import Extent
+from sluice.storage.embedded.rollups import Rollups
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
 from sluice.values.command import Change
 from sluice.values.log import Position
@@ -41,7 +42,7 @@ _PUT_POSITION: Final = "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?,
 
 
 class Segment:
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, rollup_metadata: Sequence[str] = ()) -> None:
         self.number = number
         self._db = db = open_segment(database_path(folder, number))
         try:
@@ -59,6 +60,7 @@ class Segment:
             self._last_name: int = db.execute("SELECT ifnull(max(id), 0) FROM name").get
             self.positions: Mapping[str, Position] = self._read_positions()
             self.earlier = read_earlier(db)
+            self._rollups = Rollups(db, rollup_metadata)
         except BaseException:
             db.close()
             raise
@@ -83,6 +85,7 @@ class Segment:
         try:
             fresh = self._insert_all(rows)
             gone = self._hide(fresh)
+            self._rollups.add([row.entry for row in fresh])
             if self._new_names:
                 db.executemany(_INSERT_NAME, self._new_names)
             if packs:

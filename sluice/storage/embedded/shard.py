@@ -11,6 +11,7 @@ from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import keys_of
 from sluice.storage.embedded.earlier import UNREADABLE, tell_unreadable
 from sluice.storage.embedded.earlier_changes import change_earlier, delete_earlier, recounted, within
+from sluice.storage.embedded.folding import folded_segments
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.leftovers import remove_leftovers, remove_segment
 from sluice.storage.embedded.open import (
@@ -52,6 +53,8 @@ class Tools(NamedTuple):
     housekeeping: Housekeeping
     bounds: Bounds
     clock_ms: Callable[[], int]
+    rollup_metadata: Sequence[str] = ()
+    """Metadata keys whose values are counted each by itself."""
 
 
 class Shard:
@@ -63,6 +66,7 @@ class Shard:
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
         self.dirty = True  # a predecessor may have stored and died before its sync
         self._open(newest_segment(folder))
+        self._folded = set(folded_segments(folder)) if self._segment.earlier else set()
         self._settle_doubt()
 
     @classmethod
@@ -85,7 +89,7 @@ class Shard:
 
     @property
     def bytes(self) -> int:
-        return self._packs.total_bytes + sum(held.bytes for held in self._segment.earlier)
+        return self._packs.total_bytes + sum(held.bytes for held in self._segment.earlier if held.live)
 
     def append(self, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Bodies first, then the rows that point to them."""
@@ -195,7 +199,7 @@ class Shard:
         return Path(f"{database_path(self._folder, self._segment.number)}-wal")
 
     def _open(self, number: int) -> None:
-        self._segment = Segment(self._folder, number)
+        self._segment = Segment(self._folder, number, self._tools.rollup_metadata)
         try:
             self._find_losses()
             extents = self._segment.extents()
@@ -235,22 +239,31 @@ class Shard:
         self.close(checkpoint=True)
         self._unsynced_folders, self.dirty = [self._folder], True
         self._open(self._segment.number + 1)
-        self.seal_full()
+        self.tidy_full()
 
     def _keep(self, contents: list[Contents]) -> None:
-        """The catalogue first, then the files."""
+        """The catalogue first, then the files. A segment stays, empty for all but roll-ups, until it is folded."""
         self.dirty = True
         *earlier, active = contents
-        self._segment.revise([held for held in earlier if held.live], active)
-        for number in [held.number for held in earlier if not held.live]:
-            remove = partial(remove_segment, self._folder, number)
+        going = [held for held in earlier if not held.live and held.number in self._folded]
+        self._segment.revise([held for held in earlier if held not in going], active)
+        for held in going:
+            remove = partial(remove_segment, self._folder, held.number)
             self._tools.housekeeping.remove(self._key, self._wal, remove)
 
-    def seal_full(self) -> None:
-        """Has full segments sealed. Not before leftovers are removed: a seal in the making looks like one."""
+    def tidy_full(self) -> None:
+        """Has full segments folded, then sealed. Not before leftovers are removed: a seal looks like one."""
         for held in self._segment.earlier:
-            if not held.sealed:
+            if held.number not in self._folded:
+                self._tools.housekeeping.fold(self._key, self._folder, held.number)
+            if held.live and not held.sealed:
                 self._tools.housekeeping.seal(self._key, self._folder, held.number)
+
+    def settle_fold(self, number: int) -> None:
+        """The segment's roll-ups are safe: it may go, if all its logs are removed."""
+        self._folded.add(number)
+        if any(held.number == number and not held.live for held in self._segment.earlier):
+            self._keep(self.contents())
 
     def _find_losses(self) -> None:
         for pack, size, _ in self._segment.extents():

@@ -48,6 +48,7 @@ class EmbeddedLogWriter:
         open_shards: int = OPEN_SHARDS,
         bounds: Bounds = BOUNDS,
         clock_ms: Callable[[], int] = wall_ms,
+        rollup_metadata: Sequence[str] = (),
     ) -> Self:
         """Opens the folder of all shards, makes it where it is missing, and clears away what a drop left behind.
 
@@ -60,7 +61,7 @@ class EmbeddedLogWriter:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for trash in root.glob(f"{_TRASH}*"):
                 shutil.rmtree(trash)
-        return cls(root, open_shards, Tools(compressor(), Housekeeping(), bounds, clock_ms))
+        return cls(root, open_shards, Tools(compressor(), Housekeeping(), bounds, clock_ms, rollup_metadata))
 
     def positions(self, shard: ShardKey) -> Mapping[str, Position]:
         with store_faults(f"opening the logs of {shard.gateway}"):
@@ -135,6 +136,11 @@ class EmbeddedLogWriter:
             shutil.rmtree(trash)
 
     def tend(self) -> None:
+        while done := self._tools.housekeeping.folded():
+            key, number = done
+            with store_faults(f"removing old logs of {key.gateway}"), self._trusted(key):
+                if shard := self._existing(key):
+                    shard.settle_fold(number)
         while found := self._tools.housekeeping.sealed():
             key, seal = found
             with store_faults(f"sealing logs of {key.gateway}"), self._trusted(key):
@@ -183,7 +189,7 @@ class EmbeddedLogWriter:
         if key not in self._cleared:
             self._cleared.add(key)
             shard.remove_leftovers()
-        shard.seal_full()
+        shard.tidy_full()
         return shard
 
     def _make_room(self) -> None:

@@ -149,6 +149,7 @@ def test_a_shard_of_the_first_format_takes_changes(
     writer.append(shard, [made, other], AT)
     writer.close()
     with closing(apsw.Connection(str(folder / f"{SEGMENT}.db"))) as db:
+        db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour")
         db.execute("ALTER TABLE pack DROP COLUMN dead; DROP TABLE earlier")
         db.execute("DELETE FROM meta WHERE key IN ('floor', 'gone', 'created')")
         db.execute("UPDATE meta SET v = 1 WHERE key = 'format'")
@@ -156,7 +157,7 @@ def test_a_shard_of_the_first_format_takes_changes(
     writer = opened()
     assert writer.delete(shard, [made.entry.id], {}) == {made.entry.id}
     assert rows(folder, "SELECT dead > 0 FROM pack") == [(1,)]
-    assert rows(folder, "SELECT v FROM meta WHERE key = 'format'") == [(2,)]
+    assert rows(folder, "SELECT v FROM meta WHERE key = 'format'") == [(3,)]
     assert reader.page(shard, LogQuery()).total == 1
 
 

@@ -300,9 +300,9 @@ def test_a_segment_of_another_format_or_no_segment_at_all_is_a_fault(
     writer.close()
     database = folder / f"{SEGMENT}.db"
     with closing(apsw.Connection(str(database))) as db:
-        db.execute("UPDATE meta SET v = 3 WHERE key = 'format'")
+        db.execute("UPDATE meta SET v = 99 WHERE key = 'format'")
     for use in (lambda: opened().append(shard, [log()], AT), lambda: reader.page(shard, LogQuery())):
-        with pytest.raises(StoreFault, match="format 3"):
+        with pytest.raises(StoreFault, match="format 99"):
             use()
     database.write_bytes(b"no database " * 1_000)
     for use in (lambda: opened().append(shard, [log()], AT), lambda: reader.page(shard, LogQuery())):

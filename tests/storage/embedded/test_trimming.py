@@ -32,7 +32,7 @@ def settle(writer: EmbeddedLogWriter) -> None:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix in (".db", ".pack"))
+    return sorted(path.name for path in folder.glob("0*") if path.suffix in (".db", ".pack"))
 
 
 def removed_but_open(folder: Path) -> list[str]:
@@ -101,7 +101,7 @@ def test_a_limit_is_a_limit_of_many_segments(
     writer.trim(shard, keep)
     for expected in (1, 2):
         writer.append(shard, [log(None, None)], AT)
-        assert len(list(folder.glob("*.db"))) == expected
+        assert len(list(folder.glob("0*.db"))) == expected
 
 
 def test_segments_are_younger_where_logs_are_kept_for_a_short_time(
@@ -114,7 +114,7 @@ def test_segments_are_younger_where_logs_are_kept_for_a_short_time(
     for hours, expected in ((1, 1), (2, 2)):
         now_ms[0] += hours * HOUR_MS - (0 if hours == 1 else HOUR_MS)
         writer.append(shard, [log()], AT)
-        assert len(list(folder.glob("*.db"))) == expected
+        assert len(list(folder.glob("0*.db"))) == expected
 
 
 def test_files_whose_removal_a_crash_cut_short_go_when_the_shard_is_next_opened(

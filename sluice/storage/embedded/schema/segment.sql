@@ -84,10 +84,49 @@ CREATE TABLE earlier (
   gone INTEGER NOT NULL           -- how many those are
 ) STRICT;
 
+-- Roll-ups: how many requests of a kind each minute and each hour saw. Written with the logs, never changed with them.
+-- A series is a kind: with key '' one of provider, model, status, cached and error; else one of a value of the metadata
+-- key, cached and error, the rest empty or 0. What is past the bound on series has the model or the value '(other)'.
+CREATE TABLE series (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  value TEXT NOT NULL,
+  status INTEGER NOT NULL,
+  cached INTEGER NOT NULL,
+  error INTEGER NOT NULL,         -- 1: not success
+  UNIQUE (key, provider, model, value, status, cached, error)
+) STRICT;
+
+CREATE TABLE minute (
+  t INTEGER NOT NULL,             -- Unix minutes of the time at which the request began
+  series INTEGER NOT NULL,
+  n INTEGER NOT NULL,             -- requests
+  tin INTEGER NOT NULL,           -- sums of tokens and cost, unknown ones counted as 0
+  tout INTEGER NOT NULL,
+  cost INTEGER NOT NULL,          -- nano-USD
+  duration BLOB NOT NULL,         -- sketches: docs/storage.md
+  latency BLOB NOT NULL,
+  PRIMARY KEY (t, series)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hour (
+  t INTEGER NOT NULL,             -- Unix hours
+  series INTEGER NOT NULL,
+  n INTEGER NOT NULL,
+  tin INTEGER NOT NULL,
+  tout INTEGER NOT NULL,
+  cost INTEGER NOT NULL,
+  duration BLOB NOT NULL,
+  latency BLOB NOT NULL,
+  PRIMARY KEY (t, series)
+) STRICT, WITHOUT ROWID;
+
 -- format: version of this schema; rows: of log; arrived: the last ingest sequence given; floor, gone: as in `earlier`;
 -- created: when this segment was begun, Unix ms.
 CREATE TABLE meta (key TEXT PRIMARY KEY, v INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('format', 2), ('rows', 0), ('arrived', 0), ('floor', -1), ('gone', 0), ('created', 0);
+INSERT INTO meta VALUES ('format', 3), ('rows', 0), ('arrived', 0), ('floor', -1), ('gone', 0), ('created', 0);
 
 CREATE INDEX i_model ON log (model);
 CREATE INDEX i_err ON log (status) WHERE status >= 400;
