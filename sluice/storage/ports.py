@@ -11,6 +11,7 @@ from sluice.values.gateway import GatewayConfig, GatewayRecord
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
 from sluice.values.log_filter import Filter
 from sluice.values.rates import Rates
+from sluice.values.rollup import Rollup, RollupQuery
 from sluice.values.secret import Secret
 from sluice.values.tenancy import Account, Gateway, Permission, Token, TokenRecord
 
@@ -168,6 +169,36 @@ class LogReader(Protocol):
         """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached.
 
         A negative `after` begins that many logs before the end: -10 with the last ten.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class TooFine(Exception):
+    """Asked for by the minute, for a time of which only hours are left."""
+
+    def __init__(self, since_ms: int) -> None:
+        super().__init__(f"minutes are kept since {since_ms}")
+        self.since_ms = since_ms
+
+
+class TooManyGroups(Exception):
+    """A question of which the answer would be longer than anybody reads."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(str(most))
+        self.most = most
+
+
+class AnalyticsReader(Protocol):
+    """Reads roll-ups while the writer goes on, from any process. Never reads logs, so it tells of removed ones too."""
+
+    def groups(self, shards: Mapping[str, ShardKey], query: RollupQuery) -> Rollup:
+        """Counts the requests of these shards, each by what the dimension `gateway` calls it.
+
+        Minutes are there as long as the segment that its logs went to, hours for good: without a step of minutes the
+        edges of a time are widened to whole hours where need be. Raises TooFine, and TooManyGroups.
         """
         ...
 

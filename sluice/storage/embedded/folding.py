@@ -23,14 +23,21 @@ from sluice.storage.embedded.open import (
     remove_database,
     sync_path,
 )
-from sluice.storage.embedded.rollups import Labels, SeriesIds, Sums, add_sums, most_of, read_series, with_sketches
+from sluice.storage.embedded.rollups import (
+    ROLLUPS_SINCE,
+    Labels,
+    SeriesIds,
+    Sums,
+    add_sums,
+    most_of,
+    read_series,
+    with_sketches,
+)
 from sluice.storage.ports import StoreFault
 
 _log = logging.getLogger(__name__)
 
 EDITION: Final = 1
-ROLLUPS_SINCE: Final = 3
-"""Segments of older formats have none."""
 _ROWS: Final = "SELECT t, series, n, tin, tout, cost, duration, latency FROM hour ORDER BY t, n DESC"
 _DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError)
 

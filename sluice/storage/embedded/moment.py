@@ -57,6 +57,15 @@ class ShardMoment:
         active = Contents(newest, *[0] * 8)
         self._contents = self._reader(active).catalogue(newest)
 
+    @property
+    def contents(self) -> Sequence[Contents]:
+        """What each segment holds, the newest one last."""
+        return self._contents
+
+    def reader(self, contents: Contents) -> SegmentReader:
+        """A segment's, within the moment. Raises SegmentGone."""
+        return self._reader(contents)
+
     def page(self, query: LogQuery) -> LogPage:
         """What the time allows: first the page, then, in a time of its own, how many logs there are."""
         parts = self._parts(query)

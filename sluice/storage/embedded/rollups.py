@@ -1,7 +1,7 @@
 """Writes roll-ups: the requests of a batch by minute, hour and series, in the transaction that stores their logs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import apsw
@@ -11,6 +11,8 @@ from sluice.storage.embedded.sketch import merged, sketch_of
 from sluice.values.log import LogEntry
 from sluice.values.rollup import LONGEST_LABEL, OTHER
 
+ROLLUPS_SINCE: Final = 3
+"""Segments of older formats have none."""
 MINUTE_MS: Final = 60_000
 MOST_SERIES: Final = 2_000
 MOST_VALUE_SERIES: Final = 1_000
@@ -59,6 +61,15 @@ def read_series(db: apsw.Connection, key: str | None = None) -> Iterable[tuple[i
     """All series, or those of one key."""
     where, values = ("", ()) if key is None else (" WHERE key = ?", (key,))
     return ((row[0], Labels(*row[1:])) for row in db.execute(f"SELECT id, {_LABELS} FROM series{where}", values))
+
+
+def read_sums(db: apsw.Connection, table: str, key: str, since: int, until: int) -> Iterator[tuple[int, int, Sums]]:
+    """Time, series and sums of a table's rows from one time up to, not including, another."""
+    sql = (
+        f"SELECT t, series, n, tin, tout, cost, duration, latency FROM {table} CROSS JOIN series ON id = series"
+        " WHERE t >= ? AND t < ? AND key = ?"
+    )
+    return ((time, series, Sums(*sums)) for time, series, *sums in db.execute(sql, (since, until, key)))
 
 
 def most_of(key: str) -> int:

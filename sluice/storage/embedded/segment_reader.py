@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import apsw
+
 from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.filter_functions import add_functions
 from sluice.storage.embedded.filtering import ALL, TOKENS, Only
 from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
+from sluice.storage.embedded.rollups import ROLLUPS_SINCE
 from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
 from sluice.storage.ports import OrderBy, Side
 from sluice.values.ids import number_of, text_of
@@ -171,6 +174,11 @@ class SegmentReader:
             entries.append(entry_of(row[:-1]))
             after = row[-1]
         return entries, after
+
+    def rollups(self) -> apsw.Connection | None:
+        """To read roll-ups from; None where the segment is too old to have any."""
+        found: int = self._db.execute("SELECT v FROM meta WHERE key = 'format'").get
+        return self._db if found >= ROLLUPS_SINCE else None
 
     def close(self) -> None:
         self._db.close()
