@@ -12,7 +12,7 @@ from sluice.storage.embedded.filtering import ALL, TOKENS, Only
 from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
 from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
-from sluice.storage.ports import OrderBy, Side
+from sluice.storage.ports import NumberOrder, OrderBy, Side
 from sluice.values.ids import number_of, text_of
 from sluice.values.log import LogEntry
 
@@ -51,6 +51,14 @@ _COLUMNS: Final[dict[OrderBy, _Column]] = {
     "model_type": _Column("mtype", MODEL_TYPE),
     "success": _Column("flags & 1"),
     "cached": _Column("flags >> 1 & 1"),
+}
+
+_NUMBERS: Final[dict[NumberOrder, str]] = {
+    "cost": "cost",
+    "tokens_in": "tin",
+    "tokens_out": "tout",
+    "duration": "duration",
+    "feedback": "feedback",
 }
 
 
@@ -105,6 +113,14 @@ class SegmentReader:
         direction = "DESC" if descending else "ASC"
         sql = f"SELECT k FROM log WHERE k > ? AND k <= ?{only.sql} ORDER BY k {direction} LIMIT -1 OFFSET ?"
         return (key for (key,) in self._db.execute(sql, (above, up_to, *only.values, skip)))
+
+    def numbered(
+        self, order_by: NumberOrder, above: int, only: Only, *, descending: bool, most: int
+    ) -> Iterator[tuple[int | None, int]]:
+        """The first logs in the order of a number, which no index has: that number and the key of each."""
+        column, direction = _NUMBERS[order_by], "DESC" if descending else "ASC"
+        sql = f"SELECT {column}, k FROM log WHERE k > ?{only.sql} ORDER BY {column} {direction}, k DESC LIMIT ?"
+        return iter(self._db.execute(sql, (above, *only.values, most)))
 
     def words(self, order_by: OrderBy) -> list[SortValue]:
         """All values that the column may have here; some may have no log."""
