@@ -28,6 +28,7 @@ _FILE_BYTES: Final = 512 * 1024
 _OVERFLOW: Final = 0
 """Word that takes what belongs to series past the bound; the word after it swallows their sums."""
 _FIRST_FREE: Final = 2
+_LARGEST: Final = (1 << 63) - 1
 _NS: Final = 1_000_000_000
 
 
@@ -99,8 +100,10 @@ class Histogram:
         self._sum = slot + len(buckets) + 1
 
     def observe(self, seconds: float) -> None:
+        """Where a clock was set back it took no time. The sum begins again from 0 after 292 years, like any counter."""
+        seconds = max(seconds, 0.0)
         self._words[self._slot + bisect_left(self._buckets, seconds)] += 1
-        self._words[self._sum] += int(seconds * _NS)
+        self._words[self._sum] = (self._words[self._sum] + int(seconds * _NS)) & _LARGEST
 
 
 class Metrics:

@@ -81,6 +81,16 @@ def test_a_histogram_is_cumulative_and_its_bounds_are_inclusive(tmp_path: Path):
     )
 
 
+def test_no_time_is_too_short_or_too_long_to_be_observed(tmp_path: Path):
+    histogram = Metrics.open(tmp_path / "a.map").histogram("wait_seconds", "Wait.", (0.1, 1.0))
+    for seconds in (-5.0, 9e9, 9e9):
+        histogram.observe(seconds)
+    text = render([tmp_path / "a.map"])
+    assert 'wait_seconds_bucket{le="0.1"} 1\n' in text
+    assert "wait_seconds_count 3\n" in text
+    assert 0 <= float(text.partition("wait_seconds_sum ")[2].split()[0]) < 9e9 * 2
+
+
 def test_seconds_are_counted_in_nanoseconds(tmp_path: Path):
     Metrics.open(tmp_path / "a.map").seconds("cpu_seconds_total", "CPU.").add(1_500_000_000)
     assert "cpu_seconds_total 1.5\n" in render([tmp_path / "a.map"])

@@ -17,6 +17,9 @@ Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 LOG_THREADS: Final = 4
+SEARCH_THREADS: Final = 2
+SEARCH_S: Final = 5.0
+"""How long one may look for logs that are not wanted at once, as those of a delete."""
 
 
 class Commands(Protocol):
@@ -52,6 +55,7 @@ class Desk:
         self.wanted = WantedPrices()
         self._control_thread = ThreadPoolExecutor(1, "control")
         self._reading_threads = ThreadPoolExecutor(LOG_THREADS, "reading")
+        self._searching_threads = ThreadPoolExecutor(SEARCH_THREADS, "searching")
 
     @property
     def metrics_folder(self) -> Path:
@@ -65,12 +69,11 @@ class Desk:
     async def read(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
         """Runs something that reads logs or files. The store bounds a query; this bounds the wait for a thread too."""
         budget_s = self.settings.console.query_timeout_s
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(2 * budget_s):
-                return await loop.run_in_executor(self._reading_threads, lambda: question(*given, **named))
-        except TimeoutError:
-            raise busy("The logs cannot be read at present, try again") from None
+        return await _within(2 * budget_s, self._reading_threads, lambda: question(*given, **named))
+
+    async def search(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
+        """Runs something that reads logs for up to SEARCH_S, on threads of its own: lists go on beside it."""
+        return await _within(2 * SEARCH_S, self._searching_threads, lambda: question(*given, **named))
 
     async def read_all(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The pieces, each read by a thread; none is held while the client takes its time."""
@@ -84,3 +87,12 @@ class Desk:
     def close(self) -> None:
         self._control_thread.shutdown()
         self._reading_threads.shutdown(cancel_futures=True)
+        self._searching_threads.shutdown(cancel_futures=True)
+
+
+async def _within(timeout_s: float, threads: ThreadPoolExecutor, question: Callable[[], Answer]) -> Answer:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.get_running_loop().run_in_executor(threads, question)
+    except TimeoutError:
+        raise busy("The logs cannot be read at present, try again") from None

@@ -13,11 +13,12 @@ import msgspec
 
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
 from sluice.formats.multipart import form_field
-from sluice.formats.sse import Event, EventSplitter, parse_event
+from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
 from sluice.providers.usage import (
+    USAGE_SIGNS,
     Document,
     Told,
     added,
@@ -69,6 +70,9 @@ class _Wanted(NamedTuple):
     end: bool
     sum: bool = False
     """Whether usage is told of every answer by itself, as realtime APIs do."""
+
+
+_USAGE_ALONE: Final = _Wanted(usage=True, model=False, end=False)
 
 
 class Meter:
@@ -212,14 +216,16 @@ def _read_reply(exchange: Exchange, response: BodySource, wanted: _Wanted) -> _R
         form = _form(exchange, response)
         if form == "document":
             return _read_document(response, wanted)
-        return _read_stream((response,), form, wanted) if form else _SILENT
+        if form == "events" and wanted == _USAGE_ALONE and b"\r" not in response:
+            return _read_blocks(blocks_with(response, USAGE_SIGNS), form, wanted)
+        return _read_blocks(_blocks((response,), form), form, wanted) if form else _SILENT
     try:
         with _opened(response, exchange.response_encoding) as body:
             form = _form(exchange, body.head)
             if form == "document":
                 with body.document() as document:
                     return _read_document(document, wanted)
-            return _read_stream(body.pieces(), form, wanted) if form else _SILENT
+            return _read_blocks(_blocks(body.pieces(), form), form, wanted) if form else _SILENT
     except OSError:
         return _SILENT
 
@@ -245,7 +251,7 @@ def _read_document(document: Document, wanted: _Wanted) -> _Reply:
     return _Reply(usage, _model_name(named_model(document)) if wanted.model else None)
 
 
-def _read_stream(pieces: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply:
+def _read_blocks(blocks: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply:
     """Parses only events that can tell something: to parse each would cost several times as much."""
     told: Told | None = None
     usage_events = 0
@@ -255,7 +261,7 @@ def _read_stream(pieces: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply
     want_usage, want_model, want_end, sums = wanted
     join = added if sums else merged
     parse = parse_event if form == "events" else _line
-    for block in islice(_blocks(pieces, form), MAX_EVENTS):
+    for block in islice(blocks, MAX_EVENTS):
         if want_usage and may_tell_usage(block):
             usage_events += 1
             if sums or usage_events <= MAX_USAGE_EVENTS:

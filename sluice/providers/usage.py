@@ -36,8 +36,25 @@ class Told(NamedTuple):
 
 def may_tell_usage(block: bytes) -> bool:
     """Whether it is worth parsing this event of a stream to ask for usage: most say none."""
-    told = b'"usage' in block and _USAGE.search(block) is not None
-    return told or b'"billed_units"' in block or b'"generated_tokens"' in block
+    return any(sign(block, 0) >= 0 for sign in USAGE_SIGNS)
+
+
+def _usage_at(stream: bytes, start: int) -> int:
+    near = stream.find(b'"usage', start)
+    found = _USAGE.search(stream, near) if near >= 0 else None
+    return found.start() if found else -1
+
+
+def _billed_units_at(stream: bytes, start: int) -> int:
+    return stream.find(b'"billed_units"', start)
+
+
+def _generated_tokens_at(stream: bytes, start: int) -> int:
+    return stream.find(b'"generated_tokens"', start)
+
+
+USAGE_SIGNS: Final = (_usage_at, _billed_units_at, _generated_tokens_at)
+"""What an event has that may tell usage, to be looked for in a block or in a whole stream."""
 
 
 def told_by_reply(body: Document) -> Told | None:

@@ -15,7 +15,8 @@ from sluice.values.rollup import Rollup, RollupQuery
 from sluice.values.secret import Secret
 from sluice.values.tenancy import Account, Gateway, Permission, Token, TokenRecord
 
-OrderBy = Literal["created_at", "provider", "model", "model_type", "success", "cached"]
+NumberOrder = Literal["cost", "tokens_in", "tokens_out", "duration", "feedback"]
+OrderBy = Literal["created_at", "provider", "model", "model_type", "success", "cached"] | NumberOrder
 
 
 class StoreFault(Exception):
@@ -96,7 +97,10 @@ class LogWriter(Protocol):
 
 
 class LogQuery(msgspec.Struct, frozen=True):
-    """One page of a gateway's logs; `page` counts from 1. Among equals the newest comes first in either direction."""
+    """One page of a gateway's logs; `page` counts from 1.
+
+    Among equals the newest comes first in either direction; what has no number is less than any.
+    """
 
     page: int = 1
     per_page: int = 20
@@ -144,8 +148,8 @@ class LogReader(Protocol):
 
     def page(self, shard: ShardKey, query: LogQuery) -> LogPage: ...
 
-    def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
-        """The ids of the page's logs alone, in its order; the page may be a long one."""
+    def ids(self, shard: ShardKey, query: LogQuery, timeout_s: float) -> list[str]:
+        """The ids of a page's logs alone, in its order. It may be a long one; past the time StoreFault is raised."""
         ...
 
     def extremes(self, shard: ShardKey, query: LogQuery) -> Extremes:

@@ -86,7 +86,12 @@ async def test_pages_and_order_are_as_asked(console, log, write_logs):
     [
         ({"per_page": 51}, "Number must be less than or equal to 50", "per_page"),
         ({"per_page": 0}, "Number must be greater than or equal to 1", "per_page"),
-        ({"order_by": "cost"}, "Invalid enum value: cost", "order_by"),
+        ({"order_by": "path"}, "Invalid enum value: path", "order_by"),
+        (
+            {"order_by": "cost", "page": 201, "per_page": 50},
+            "The order of cost has no page past 10000 logs: filter",
+            "page",
+        ),
         ({"order_by_direction": "up"}, "Invalid enum value: up", "order_by_direction"),
     ],
 )

@@ -97,10 +97,10 @@ def test_changes_to_a_shard_that_was_never_written_find_nothing_and_make_nothing
 
 
 def test_the_ids_of_a_page_are_those_of_its_logs(store: Store, entry: Callable[..., LogEntry]) -> None:
-    assert store.reader.ids(SHARD, LogQuery()) == []
+    assert store.reader.ids(SHARD, LogQuery(), 1.0) == []
     logs = [entry(model=f"m{index % 3}") for index in range(7)]
     store.writer.append(SHARD, logs_of(*logs), AT)
     queries = [LogQuery(), LogQuery(page=2, per_page=3), LogQuery(order_by="model", descending=False), LogQuery(page=9)]
     for query in queries:
         page = store.reader.page(SHARD, query)
-        assert store.reader.ids(SHARD, query) == [entry.id for entry in page.entries]
+        assert store.reader.ids(SHARD, query, 1.0) == [entry.id for entry in page.entries]

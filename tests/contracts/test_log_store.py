@@ -209,6 +209,28 @@ def test_lists_are_ordered_by_what_is_asked_with_the_newest_first_among_equals(
         assert store.listed(order_by=order_by, descending=descending, page=2, per_page=3) == ids[3:6]
 
 
+@pytest.mark.parametrize("order_by", ["cost", "tokens_in", "tokens_out", "duration", "feedback"])
+@pytest.mark.parametrize("descending", [True, False])
+def test_lists_are_ordered_by_numbers_and_what_has_none_is_least(
+    store: Store, entry: Callable[..., LogEntry], order_by: OrderBy, descending: bool
+) -> None:
+    numbers = [3, None, 1, 3, -1, None, 0, 3] if order_by != "duration" else [3, 9, 1, 3, 5, 9, 0, 3]
+    logs = [_numbered(entry, order_by, number) for number in numbers]
+    store.writer.append(SHARD, logs_of(*logs), AT)
+    newest = sorted(zip(numbers, logs, strict=True), key=lambda pair: pair[1].id, reverse=True)
+    ordered = sorted(newest, key=lambda pair: (pair[0] is not None, pair[0] or 0), reverse=descending)
+    ids = [log.id for _, log in ordered]
+    assert store.listed(order_by=order_by, descending=descending) == ids
+    assert store.listed(order_by=order_by, descending=descending, page=2, per_page=3) == ids[3:6]
+    assert store.reader.ids(SHARD, LogQuery(1, 5, order_by, descending), 1.0) == ids[:5]
+
+
+def _numbered(entry: Callable[..., LogEntry], name: str, number: int | None) -> LogEntry:
+    if name in ("tokens_in", "tokens_out"):
+        return entry(usage=Usage(**{name: number}))
+    return entry(**{{"cost": "cost_nano", "duration": "duration_ms"}.get(name, name): number})
+
+
 def test_the_tail_follows_the_order_of_storing_and_begins_where_it_is_told(
     store: Store, entry: Callable[..., LogEntry]
 ) -> None:

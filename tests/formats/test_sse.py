@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.formats.sse import Event, EventSplitter, parse_event
+from sluice.formats.sse import BOM, Event, EventSplitter, blocks_with, parse_event
 
 
 def events(*pieces: bytes, limit: int = 1 << 20) -> list[Event]:
@@ -84,6 +84,22 @@ def test_any_stream_split_anywhere_reads_as_by_the_letter_of_the_standard(stream
     marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     pieces = [stream[a:b] for a, b in itertools.pairwise(marks)]
     assert events(*pieces) == by_the_letter(stream)
+
+
+def ones(stream: bytes, start: int) -> int:
+    return stream.find(b"1", start)
+
+
+def colons(stream: bytes, start: int) -> int:
+    return stream.find(b": ", start)
+
+
+@given(st.lists(st.sampled_from([b"data: 1", b"data:2", b"\n", b"\n\n", b":", b"1", BOM, b"event: x"])).map(b"".join))
+def test_the_blocks_with_a_sign_are_those_of_the_whole_stream_that_have_one(stream):
+    splitter = EventSplitter()
+    whole = [*splitter.feed(stream), splitter.end()]
+    expected = [block.strip(b"\n") for block in whole if ones(block, 0) >= 0 or colons(block, 0) >= 0]
+    assert [block.strip(b"\n") for block in blocks_with(stream, (ones, colons))] == expected
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))

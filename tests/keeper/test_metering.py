@@ -148,7 +148,7 @@ def test_where_every_event_tells_usage_the_last_one_counts():
 
 
 def test_a_stream_of_endless_tiny_events_is_not_read_to_its_end():
-    entry = meter(ASKED, b":\n\n" * MAX_EVENTS + STREAM, response_content_type=SSE)
+    entry = meter(ASKED, b":\r\n\r\n" * MAX_EVENTS + STREAM, response_content_type=SSE)
     assert (entry.usage, entry.model) == (Usage(), "gpt-4o-mini")
 
 

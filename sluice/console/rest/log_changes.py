@@ -1,14 +1,15 @@
 """Changes to stored logs: feedback, score and metadata of one, and deletes of many (contract 7.6, 9.4)."""
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, cast, get_args
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
 from sluice.console.call import Call
-from sluice.console.envelope import invalid, json_response, not_built, not_found, reply
+from sluice.console.desk import SEARCH_S
+from sluice.console.envelope import invalid, json_response, not_found, reply
 from sluice.console.filters import is_of_filters, parse_filters
 from sluice.console.parsing import parse_body, parse_query
 from sluice.console.rest.logs import Direction, shard_of
@@ -16,10 +17,9 @@ from sluice.storage.ports import LogQuery, OrderBy
 from sluice.values.command import Change
 from sluice.values.ids import number_of, text_of
 from sluice.values.log import MAX_METADATA_BYTES, Scalar, ShardKey, kept_metadata
-from sluice.values.log_filter import Filter
+from sluice.values.log_filter import Filter, FilterValue
 
 MOST_DELETED = 10_000
-UnbuiltOrder = Literal["cost", "tokens_in", "tokens_out", "duration", "feedback"]
 
 
 class LogEdit(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class LogEdit(msgspec.Struct, frozen=True):
 
 class LogDelete(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=MOST_DELETED)] = MOST_DELETED
-    order_by: OrderBy | UnbuiltOrder = "created_at"
+    order_by: OrderBy = "created_at"
     order_by_direction: Direction = "desc"
 
 
@@ -93,24 +93,19 @@ async def _chosen(call: Call, shard: ShardKey) -> list[str]:
             raise invalid("A delete has no such parameter", "query", name)
     asked = parse_query(rest, LogDelete)
     descending = asked.order_by_direction == "desc"
-    if asked.order_by in get_args(UnbuiltOrder):
-        raise not_built(f"Deleting logs in the order of {asked.order_by}", "query", "order_by")
-    order_by = cast(OrderBy, asked.order_by)
-    if not filters:
-        query = LogQuery(1, asked.limit, order_by, descending)
-        return await call.desk.read(call.desk.logs.ids, shard, query)
-    named = sorted({log_id for text in _ids_in(filters) if (log_id := _log_id(text))}, reverse=descending)
-    if len(named) > asked.limit and order_by != "created_at":
-        raise not_built(f"Deleting the first of named logs in the order of {order_by}", "query", "order_by")
-    return named[: asked.limit]
+    conditions = parse_filters(filters, MOST_DELETED)
+    if filters and not conditions:
+        raise invalid("There is no filter in it", "query", "filters")
+    match conditions:
+        case (Filter("id", "eq", values),) if asked.order_by == "created_at":
+            return sorted(_known(values), reverse=descending)[: asked.limit]
+    query = LogQuery(1, asked.limit, asked.order_by, descending, parse_filters(filters))
+    return await call.desk.search(call.desk.logs.ids, shard, query, SEARCH_S)
 
 
-def _ids_in(filters: Iterable[tuple[str, str]]) -> list[str]:
-    """The ids that the one filter names."""
-    match parse_filters(filters, MOST_DELETED):
-        case (Filter("id", "eq", values),):
-            return [str(value) for value in values]
-    raise not_built("Deleting logs by other filters than one by id", "query", "filters")
+def _known(values: Sequence[FilterValue]) -> set[str]:
+    """The ids among them, of which a delete may name more than another filter has values."""
+    return {log_id for value in values if (log_id := _log_id(str(value)))}
 
 
 def _log_id(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """Logs of a gateway (contract 9.4): pages, one in full, and the bodies as they went over the wire."""
 
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO, Literal, cast
+from typing import Annotated, BinaryIO, Final, Literal, cast, get_args
 
 import msgspec
 from msgspec import Meta
@@ -15,11 +15,14 @@ from sluice.console.parsing import parse_query
 from sluice.console.rest.gateways import require_gateway
 from sluice.formats.encodings import coding_of, decoded
 from sluice.insight.logs import HEAD_BYTES, log_detail, log_row
-from sluice.storage.ports import Extremes, LogQuery, OrderBy, Side
+from sluice.storage.ports import Extremes, LogQuery, NumberOrder, OrderBy, Side
 from sluice.values.log import NANO, LogEntry, ShardKey
 from sluice.values.log_filter import LONGEST_VALUE, Filter
 
 Direction = Literal["asc", "desc"]
+NUMBER_ORDERS: Final[frozenset[str]] = frozenset(get_args(NumberOrder))
+DEEPEST: Final = 10_000
+"""No index has the order of a number: a page of it needs all logs before it in memory."""
 
 BODY_HEADERS = {
     # What a provider or a client sent is shown from our origin: no browser may take it for a page of ours.
@@ -44,6 +47,8 @@ class LogList(Paging, frozen=True):
         direction = self.order_by_direction or self.direction or "desc"
         if self.cursor is not None and self.order_by != "created_at":
             raise invalid("A cursor needs the order of created_at", "query", "cursor")
+        if self.order_by in NUMBER_ORDERS and self.page * self.per_page > DEEPEST:
+            raise invalid(f"The order of {self.order_by} has no page past {DEEPEST} logs: filter", "query", "page")
         search = self.search.strip()
         return LogQuery(self.page, self.per_page, self.order_by, direction == "desc", filters, search, self.cursor)
 

@@ -1,7 +1,10 @@
 """Filters and searches as conditions on the rows of one segment, pure (storage.md 3.8)."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence, Set
 from typing import Final, NamedTuple
+
+import msgspec
 
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.rows import (
@@ -21,15 +24,44 @@ from sluice.values.log_filter import Filter, FilterValue, Operator
 Bound = int | float | str | bytes
 
 
+class Among(NamedTuple):
+    """A query that tells keys, each once, of which the wanted ones are some."""
+
+    sql: str
+    values: tuple[Bound, ...]
+
+
+LOG: Final = frozenset(("log",))
+DET: Final = frozenset(("det",))
+
+
 class Only(NamedTuple):
-    """A condition on rows of `log`, to be put behind another one."""
+    """A condition on the rows of a log, to be put behind another one."""
 
     sql: str
     values: tuple[Bound, ...] = ()
+    tables: frozenset[str] = LOG
+    """Whose columns it is about."""
+    among: Among | None = None
+
+    @property
+    def source(self) -> str:
+        """What is to stand behind FROM, with `log` in it. The tables are looked into in this order.
+
+        Details come last, for a row of theirs is long, but first where nothing else is asked for: then they are read
+        from end to end instead of being looked up one by one.
+        """
+        tables = ["log"] if "det" not in self.tables else ["log", "det"] if "log" in self.tables else ["det", "log"]
+        first, *others = [*([f"({self.among.sql})"] if self.among else []), *tables]
+        return first + "".join(f" CROSS JOIN {table} USING (k)" for table in others)
+
+    @property
+    def bound(self) -> tuple[Bound, ...]:
+        """The values within `source`."""
+        return self.among.values if self.among else ()
 
 
-ALL: Final = Only("")
-NONE: Final = Only(" AND 0")
+ALL: Final = Only("", (), frozenset())
 TOKENS: Final = "(CASE WHEN tin IS NULL AND tout IS NULL THEN NULL ELSE ifnull(tin, 0) + ifnull(tout, 0) END)"
 """In and out together, as far as they are known."""
 _COMPARED: Final[dict[Operator, str]] = {"eq": "=", "neq": "<>", "lt": "<", "gt": ">"}
@@ -57,21 +89,76 @@ _NUMBERS: Final[dict[str, str]] = {
 }
 """Keys that are numbers. The time is the one inside the id, by which lists are ordered."""
 
-_HAS: Final = "EXISTS (SELECT 1 FROM det WHERE det.k = log.k AND {})"
-_BY_TERM: Final = "k IN (SELECT term.k FROM term JOIN det USING (k) WHERE h = ? AND {})"
-"""A hash may be shared: what it finds is looked at again."""
+_IS_SET: Final[dict[Operator, dict[bool, str]]] = {
+    "eq": {True: "<> 0", False: "= 0"},
+    "neq": {True: "= 0", False: "<> 0"},
+}
 
 
 def both(one: Only, other: Only) -> Only:
-    return Only(one.sql + other.sql, one.values + other.values)
+    return Only(one.sql + other.sql, one.values + other.values, one.tables | other.tables, one.among or other.among)
 
 
-def conditions(filters: Sequence[Filter], search: str) -> Only:
-    """All of them together."""
+def conditions(filters: Sequence[Filter]) -> Only:
+    """All of them together. Where some name what is indexed, the one with the fewest logs says where to look."""
     found = ALL
     for each in filters:
         found = both(found, _condition(each))
-    return both(found, _searched(search)) if search else found
+    indexed = [each for each in filters if each.key in AMONG and each.operator == "eq" and None not in each.values]
+    if not indexed:
+        return found
+    best = min(indexed, key=lambda each: list(AMONG).index(each.key))
+    return found._replace(among=_joined([part for value in best.values for part in AMONG[best.key](str(value))]))
+
+
+def named(text: str) -> Only:
+    """The logs that have this id: their own, their event's or their request's."""
+    among = [*_of_id(text), *_of_term("event", text, "event_id"), *_of_term("request", text, "request_id")]
+    return ALL._replace(among=_joined(among))
+
+
+def mentioned(text: str) -> Only:
+    """The logs with this somewhere in their metadata."""
+    has, values = _contains("meta", text)
+    return Only(f" AND {has}", values, DET)
+
+
+def _joined(among: Sequence[Among]) -> Among:
+    sql = " UNION ".join(each.sql for each in among) or "SELECT k FROM log WHERE 0"
+    return Among(sql, tuple(value for each in among for value in each.values))
+
+
+def _of_id(text: str) -> list[Among]:
+    try:
+        number = number_of(text)
+    except ValueError:
+        return []
+    key = number >> 59  # a log may lie a little above, where another had that key
+    place = (key, key + PROBES - 1, number.to_bytes(16, "big"))
+    return [Among("SELECT k FROM det WHERE k BETWEEN ? AND ? AND id = ?", place)]
+
+
+def _of_event(text: str) -> list[Among]:
+    """An event without a name of its own has its log's id."""
+    return [*_of_id(text), *_of_term("event", text, "event_id")]
+
+
+def _of_term(kind: str, text: str, column: str) -> list[Among]:
+    """A hash may be shared: what it finds is looked at again."""
+    sql = f"SELECT term.k AS k FROM term CROSS JOIN det USING (k) WHERE h = ? AND {column} = ?"
+    return [Among(sql, (term(kind, text), text))]
+
+
+def _of_value(text: str) -> list[Among]:
+    return [Among("SELECT k FROM term WHERE h = ?", (term("value", text),))]
+
+
+AMONG: Final[dict[str, Callable[[str], list[Among]]]] = {
+    "id": _of_id,
+    "event_id": _of_event,
+    "metadata.value": _of_value,
+}
+"""Keys whose values are indexed, those that few logs share first."""
 
 
 def _condition(wanted: Filter) -> Only:
@@ -79,9 +166,7 @@ def _condition(wanted: Filter) -> Only:
     if key in _WORDS:
         return _words(*_WORDS[key], operator, values)
     if key in _FLAGS:
-        return _numbers(
-            f"(flags >> {_FLAGS[key]} & 1)", operator, [None if v is None else int(bool(v)) for v in values]
-        )
+        return _flags(1 << _FLAGS[key], operator, {bool(value) for value in values if value is not None})
     if key in _NUMBERS:
         scale = NANO if key == "cost" else 1
         return _numbers(_NUMBERS[key], operator, [_scaled(value, scale) for value in values])
@@ -94,6 +179,14 @@ def _numbers(column: str, operator: Operator, values: Sequence[int | float | Non
     if operator in ("lt", "gt"):
         return Only(f" AND {column} {_COMPARED[operator]} ?", tuple(value for value in values if value is not None))
     return _negated(_one_of(column, values), operator)
+
+
+def _flags(bit: int, operator: Operator, values: Set[bool]) -> Only:
+    """Written as the indexes of failures and of hits are. Every log has every flag."""
+    if len(values) == 1:
+        (value,) = values
+        return Only(f" AND (flags & {bit}) {_IS_SET[operator][value]}")
+    return _negated(Only(" AND 1" if values else " AND 0"), operator)
 
 
 def _scaled(value: FilterValue, scale: int) -> int | float | None:
@@ -124,72 +217,90 @@ def _negated(only: Only, operator: Operator) -> Only:
     """For `neq`; what is compared with an absent value is unknown, and so does not fit."""
     if operator != "neq":
         return only
-    return Only(f" AND NOT ifnull({only.sql.removeprefix(' AND ')}, 0)", only.values)
+    return only._replace(sql=f" AND NOT ifnull({only.sql.removeprefix(' AND ')}, 0)")
 
 
-def _texts(fits: Callable[[str, bool], Only], operator: Operator, values: Sequence[FilterValue]) -> Only:
+Fits = Callable[[str, bool], tuple[str, tuple[Bound, ...]]]
+"""A condition on a row of `det`: whether it has this text, or this part of one."""
+
+
+def _texts(fits: Fits, operator: Operator, values: Sequence[FilterValue]) -> Only:
     """Of fields that are no words: each value by itself."""
     found = [_absent(fits) if value is None else fits(str(value), operator == "contains") for value in values]
-    sql = " OR ".join(one.sql for one in found)
-    return _negated(Only(f" AND ({sql})", tuple(bound for one in found for bound in one.values)), operator)
+    sql = " OR ".join(one for one, _ in found)
+    bound = tuple(value for _, some in found for value in some)
+    return _negated(Only(f" AND ({sql})", bound, DET), operator)
 
 
-def _absent(fits: Callable[[str, bool], Only]) -> Only:
-    return Only(_HAS.format("meta IS NULL")) if fits in (_metadata_key, _metadata_value) else Only("0")
+def _absent(fits: Fits) -> tuple[str, tuple[Bound, ...]]:
+    return "meta IS NULL" if fits in (_metadata_key, _metadata_value) else "0", ()
 
 
-def _id(text: str, part: bool) -> Only:
+def _id(text: str, part: bool) -> tuple[str, tuple[Bound, ...]]:
     if part:
-        return Only(_HAS.format("contains_text(log_id(id), ?)"), (text,))
+        return "contains_text(log_id(id), ?)", (text,)
     try:
-        number = number_of(text)
+        return "id = ?", (number_of(text).to_bytes(16, "big"),)
     except ValueError:
-        return Only("0")
-    key = number >> 59  # a log may lie a little above, where another had that key
-    return Only(f"(k BETWEEN ? AND ? AND {_HAS.format('id = ?')})", (key, key + PROBES - 1, number.to_bytes(16, "big")))
+        return "0", ()
 
 
-def _event_id(text: str, part: bool) -> Only:
-    """An event without a name of its own has its log's id."""
+def _event_id(text: str, part: bool) -> tuple[str, tuple[Bound, ...]]:
     if part:
-        has = _HAS.format("contains_text(ifnull(event_id, log_id(id)), ?)")
-        return Only(has, (text,))
-    own = _id(text, False)
-    named = _BY_TERM.format("event_id = ?")
-    return Only(
-        f"({named} OR {_HAS.format('event_id IS NULL')} AND {own.sql})", (term("event", text), text, *own.values)
-    )
+        return "contains_text(ifnull(event_id, log_id(id)), ?)", (text,)
+    own, number = _id(text, False)
+    return f"(event_id = ? OR event_id IS NULL AND {own})", (text, *number)
 
 
-def _metadata_key(text: str, part: bool) -> Only:
+def _metadata_key(text: str, part: bool) -> tuple[str, tuple[Bound, ...]]:
     """Where no log has such a key, none is looked at."""
-    test = "contains_text(v, ?)" if part else "v = ?"
-    known = f"EXISTS (SELECT 1 FROM name WHERE kind = {METADATA_KEY} AND {test})"
-    has = "EXISTS (SELECT 1 FROM json_each(meta) WHERE " + ("contains_text(key, ?))" if part else "key = ?)")
-    return Only(f"({known} AND {_HAS.format(has)})", (text, text))
-
-
-def _metadata_value(text: str, part: bool) -> Only:
+    test = "contains_text({}, ?)" if part else "{} = ?"
+    known = f"EXISTS (SELECT 1 FROM name WHERE kind = {METADATA_KEY} AND {test.format('v')})"
+    has = f"EXISTS (SELECT 1 FROM json_each(meta) WHERE {test.format('key')})"
     if part:
-        return Only(_HAS.format("metadata_contains(meta, ?)"), (text,))
-    return Only(_BY_TERM.format("metadata_has(meta, ?)"), (term("value", text), text))
+        return f"({known} AND {has})", (text, text)
+    return f"({known} AND instr(meta, ?) > 0 AND {has})", (text, msgspec.json.encode(text).decode() + ":", text)
 
 
-_TEXTS: Final[dict[str, Callable[[str, bool], Only]]] = {
+def _metadata_value(text: str, part: bool) -> tuple[str, tuple[Bound, ...]]:
+    if not part:
+        return _has_value(text)
+    if _PLAIN.fullmatch(text):  # as it stands in the JSON, if at all: few are looked at closely
+        return f"({_LIKE} AND metadata_contains(meta, ?))", (_pattern(text), text)
+    return "metadata_contains(meta, ?)", (text,)
+
+
+def _has_value(text: str) -> tuple[str, tuple[Bound, ...]]:
+    """Whether a metadata value is this text. A string that could be nothing else stands in the JSON as it is encoded
+    here, and only where a value stands: within another string its quotes would be escaped."""
+    if _NO_STRING.match(text):
+        return "metadata_has(meta, ?)", (text,)
+    return "instr(meta, ?) > 0", (":" + msgspec.json.encode(text).decode(),)
+
+
+def _contains(column: str, text: str) -> tuple[str, tuple[Bound, ...]]:
+    """In whatever case. SQLite's own operator knows the case of ASCII alone, and takes a twentieth of the time."""
+    if text.isascii():
+        return _LIKE.replace("meta", column), (_pattern(text),)
+    return f"contains_text({column}, ?)", (text,)
+
+
+def _pattern(text: str) -> str:
+    return f"%{_WILD.sub(_ESCAPED, text)}%"
+
+
+_LIKE: Final = "meta LIKE ? ESCAPE '\\'"
+_WILD: Final = re.compile(r"[%_\\]")
+_ESCAPED: Final = r"\\\g<0>"
+_PLAIN: Final = re.compile(r"[ !#-\[\]-~]+")
+"""ASCII that JSON leaves as it is."""
+_NO_STRING: Final = re.compile(r"-?\d|true|false|null")
+"""What a number or a flag may begin with, as JSON."""
+
+
+_TEXTS: Final[dict[str, Fits]] = {
     "id": _id,
     "event_id": _event_id,
     "metadata.key": _metadata_key,
     "metadata.value": _metadata_value,
 }
-
-
-def _searched(text: str) -> Only:
-    """Free text: an id or a metadata value as a whole, or a part of the metadata."""
-    ids = [_id(text, False), _event_id(text, False), _request_id(text), _metadata_value(text, False)]
-    parts: Iterable[Only] = [*ids, Only(_HAS.format("contains_text(meta, ?)"), (text,))]
-    sql = " OR ".join(one.sql for one in parts)
-    return Only(f" AND ({sql})", tuple(bound for one in parts for bound in one.values))
-
-
-def _request_id(text: str) -> Only:
-    return Only(_BY_TERM.format("request_id = ?"), (term("request", text), text))

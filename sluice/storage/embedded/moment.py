@@ -10,7 +10,7 @@ import apsw
 
 from sluice.storage.embedded.catalogue import NOTHING, Contents
 from sluice.storage.embedded.earlier import PROBES
-from sluice.storage.embedded.filtering import ALL, Only, conditions
+from sluice.storage.embedded.filtering import ALL, Only, both, conditions, mentioned, named
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.open import newest_segment
 from sluice.storage.embedded.segment_reader import SegmentReader
@@ -67,7 +67,7 @@ class ShardMoment:
         return self._reader(contents)
 
     def page(self, query: LogQuery) -> LogPage:
-        """What the time allows: first the page, then, in a time of its own, how many logs there are."""
+        """What the time allows: first the page, then how many logs there are."""
         parts = self._parts(query)
         offset = (query.page - 1) * query.per_page
         if not 0 <= offset < sum(part.contents.live for part in parts):
@@ -96,8 +96,16 @@ class ShardMoment:
         return Extremes(*ends)
 
     def _parts(self, query: LogQuery) -> list[Part]:
-        wanted = conditions(query.filters, query.search)
+        wanted = conditions(query.filters)
+        if query.search:
+            wanted = both(wanted, self._searched(query.search))
         return [self._part(contents, wanted) for contents in self._contents if contents.live]
+
+    def _searched(self, text: str) -> Only:
+        """An id finds what bears it, at once; else all metadata is looked through."""
+        by_id = named(text)
+        known = any(self._reader(held).any(held.floor, by_id) for held in reversed(self._contents) if held.live)
+        return by_id if known else mentioned(text)
 
     def _found(self, parts: Sequence[Part], query: LogQuery, offset: int) -> tuple[list[Found], bool]:
         """The page, or as much of it as was found in time."""
@@ -124,7 +132,8 @@ class ShardMoment:
         return total, True
 
     def _extend(self) -> None:
-        self._deadline_s = time.monotonic() + self._timeout_s
+        """What is still to be done has the rest of the time, or, where that is little, a quarter more."""
+        self._deadline_s = max(self._deadline_s, time.monotonic() + self._timeout_s / 4)
         for reader in self._open.values():
             reader.extend(self._deadline_s)
 

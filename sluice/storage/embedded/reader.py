@@ -36,9 +36,9 @@ class EmbeddedLogReader:
     def page(self, shard: ShardKey, query: LogQuery) -> LogPage:
         return self._ask(shard, lambda moment: moment.page(query), LogPage([], 0, True))
 
-    def ids(self, shard: ShardKey, query: LogQuery) -> list[str]:
+    def ids(self, shard: ShardKey, query: LogQuery, timeout_s: float) -> list[str]:
         nothing: list[str] = []
-        return self._ask(shard, lambda moment: moment.ids(query), nothing)
+        return self._ask(shard, lambda moment: moment.ids(query), nothing, timeout_s)
 
     def extremes(self, shard: ShardKey, query: LogQuery) -> Extremes:
         return self._ask(shard, lambda moment: moment.extremes(query), Extremes())
@@ -73,18 +73,21 @@ class EmbeddedLogReader:
 
         return self._ask(shard, place, _Stored("", NOWHERE))
 
-    def _ask(self, shard: ShardKey, question: Callable[[ShardMoment], T], nothing: T) -> T:
+    def _ask(
+        self, shard: ShardKey, question: Callable[[ShardMoment], T], nothing: T, timeout_s: float | None = None
+    ) -> T:
         """The answer from one moment of the shard; `nothing` where there is no shard."""
         folder = shard_folder(self._root, shard)
-        deadline_s = time.monotonic() + self._timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline_s = time.monotonic() + timeout_s
         for _ in range(_TRIES):
             try:
-                with store_faults("reading logs"), moment_of(folder, self._idle, deadline_s, self._timeout_s) as moment:
+                with store_faults("reading logs"), moment_of(folder, self._idle, deadline_s, timeout_s) as moment:
                     return nothing if moment is None else question(moment)
             except SegmentGone:
                 continue
             except StoreFault as fault:
                 if isinstance(fault.__cause__, apsw.InterruptError):
-                    raise StoreFault(f"reading logs took longer than {self._timeout_s} s") from fault
+                    raise StoreFault(f"reading logs took longer than {timeout_s} s") from fault
                 raise
         raise StoreFault(f"a segment of {folder.name} is missing")

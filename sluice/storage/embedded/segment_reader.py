@@ -15,7 +15,7 @@ from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
 from sluice.storage.embedded.rollups import ROLLUPS_SINCE
 from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
-from sluice.storage.ports import OrderBy, Side
+from sluice.storage.ports import NumberOrder, OrderBy, Side
 from sluice.values.ids import number_of, text_of
 from sluice.values.log import LogEntry
 
@@ -54,6 +54,14 @@ _COLUMNS: Final[dict[OrderBy, _Column]] = {
     "model_type": _Column("mtype", MODEL_TYPE),
     "success": _Column("flags & 1"),
     "cached": _Column("flags >> 1 & 1"),
+}
+
+_NUMBERS: Final[dict[NumberOrder, str]] = {
+    "cost": "cost",
+    "tokens_in": "tin",
+    "tokens_out": "tout",
+    "duration": "duration",
+    "feedback": "feedback",
 }
 
 
@@ -99,15 +107,32 @@ class SegmentReader:
 
     def count(self, above: int, up_to: int, only: Only = ALL) -> int:
         """How many logs have a key past the first and not past the second."""
-        sql = f"SELECT count(*) FROM log WHERE k > ? AND k <= ?{only.sql}"
-        count: int = self._db.execute(sql, (above, up_to, *only.values)).get
+        sql = f"SELECT count(*) FROM {only.source} WHERE k > ? AND k <= ?{only.sql}"
+        count: int = self._db.execute(sql, (*only.bound, above, up_to, *only.values)).get
         return count
+
+    def any(self, above: int, only: Only) -> bool:
+        """Whether there is one with a key past `above`."""
+        found: int = self._db.execute(
+            f"SELECT EXISTS (SELECT 1 FROM {only.source} WHERE k > ?{only.sql})", (*only.bound, above, *only.values)
+        ).get
+        return bool(found)
 
     def keys(self, above: int, up_to: int, *, descending: bool, skip: int, only: Only = ALL) -> Iterator[int]:
         """Their keys, in either direction."""
         direction = "DESC" if descending else "ASC"
-        sql = f"SELECT k FROM log WHERE k > ? AND k <= ?{only.sql} ORDER BY k {direction} LIMIT -1 OFFSET ?"
-        return (key for (key,) in self._db.execute(sql, (above, up_to, *only.values, skip)))
+        sql = f"SELECT k FROM {only.source} WHERE k > ? AND k <= ?{only.sql} ORDER BY k {direction} LIMIT -1 OFFSET ?"
+        return (key for (key,) in self._db.execute(sql, (*only.bound, above, up_to, *only.values, skip)))
+
+    def numbered(
+        self, order_by: NumberOrder, above: int, only: Only, *, descending: bool, most: int
+    ) -> Iterator[tuple[int | None, int]]:
+        """The first logs in the order of a number, which no index has: that number and the key of each."""
+        column, direction = _NUMBERS[order_by], "DESC" if descending else "ASC"
+        sql = (
+            f"SELECT {column}, k FROM {only.source} WHERE k > ?{only.sql} ORDER BY {column} {direction}, k DESC LIMIT ?"
+        )
+        return iter(self._db.execute(sql, (*only.bound, above, *only.values, most)))
 
     def words(self, order_by: OrderBy) -> list[SortValue]:
         """All values that the column may have here; some may have no log."""
@@ -119,7 +144,9 @@ class SegmentReader:
     def extremes(self, above: int, only: Only) -> tuple[int | None, ...]:
         """Least and most of what EXTREMES names, over logs past `above`."""
         columns = ", ".join(f"min({column}), max({column})" for column in EXTREMES.values())
-        row = self._db.execute(f"SELECT {columns} FROM log WHERE k > ?{only.sql}", (above, *only.values)).fetchone()
+        row = self._db.execute(
+            f"SELECT {columns} FROM {only.source} WHERE k > ?{only.sql}", (*only.bound, above, *only.values)
+        ).fetchone()
         return tuple(row or ())
 
     def counts(self, order_by: OrderBy, above: int, only: Only) -> dict[SortValue, int]:
@@ -138,8 +165,8 @@ class SegmentReader:
     def _count_values(self, order_by: OrderBy, above: int, only: Only) -> dict[SortValue, int]:
         column = _COLUMNS[order_by]
         value = "value" if column.kind is None else "(SELECT v FROM name WHERE id = value)"
-        groups = f"SELECT {column.sql} AS value, count(*) AS n FROM log WHERE k > ?{only.sql} GROUP BY 1"
-        return dict(iter(self._db.execute(f"SELECT {value}, n FROM ({groups})", (above, *only.values))))
+        groups = f"SELECT {column.sql} AS value, count(*) AS n FROM {only.source} WHERE k > ?{only.sql} GROUP BY 1"
+        return dict(iter(self._db.execute(f"SELECT {value}, n FROM ({groups})", (*only.bound, above, *only.values))))
 
     def find(self, log_id: str, above: int) -> int | None:
         """The key of a log: the one inside its id, or a little above where another log had that one."""

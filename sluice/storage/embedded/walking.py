@@ -1,4 +1,4 @@
-"""Walks the logs of many segments as if they were one, by key or by a column. Their key ranges may overlap.
+"""Walks the logs of many segments as if they were one, by key, by a column or by a number. Key ranges may overlap.
 
 A segment is opened only when the walk comes to it. What a page skips is counted rather than passed: whole segments by
 their catalogue, parts of them by SQLite.
@@ -8,17 +8,19 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import Final
+from typing import Final, cast, get_args
 
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.filtering import ALL, Only, both
 from sluice.storage.embedded.segment_reader import SegmentReader, SortValue, only
-from sluice.storage.ports import LogQuery
+from sluice.storage.ports import LogQuery, NumberOrder
 
 NEAR: Final = 1_000
 """Logs that are passed one by one: up to so many that costs no more than counting."""
 FEW: Final = 20_000
 """So many still cost less than to look for a place between two segments that overlap as a whole."""
+
+NUMBER_ORDERS: Final[frozenset[str]] = frozenset(get_args(NumberOrder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,23 @@ class Part:
         above = max(above, self.contents.floor)
         return self.reader().keys(above, up_to, descending=descending, skip=skip, only=self.only)
 
+    def numbered(self, order_by: NumberOrder, *, descending: bool, most: int) -> Iterator["Numbered"]:
+        found = self.reader().numbered(order_by, self.contents.floor, self.only, descending=descending, most=most)
+        return ((number, key, self) for number, key in found)
+
 
 Found = tuple[int, Part]
+Numbered = tuple[int | None, int, Part]
 
 
 def page_of(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
     """The keys of one page, each with its segment."""
-    walk = _by_time(parts, query, offset) if query.order_by == "created_at" else _by_column(parts, query, offset)
+    if query.order_by == "created_at":
+        walk = _by_time(parts, query, offset)
+    elif query.order_by in NUMBER_ORDERS:
+        walk = _by_number(parts, cast(NumberOrder, query.order_by), offset, query)
+    else:
+        walk = _by_column(parts, query, offset)
     return islice(walk, query.per_page)
 
 
@@ -63,6 +75,19 @@ def _by_time(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Fo
     elif query.cursor is not None:
         above = max(above, query.cursor)
     return _by_key(parts, above, up_to, offset, descending=query.descending)
+
+
+def _by_number(parts: Sequence[Part], order_by: NumberOrder, offset: int, query: LogQuery) -> Iterator[Found]:
+    """Each segment tells the first of its logs; what they have of the page is among those."""
+    sign = -1 if query.descending else 1
+    most = offset + query.per_page
+
+    def place(found: Numbered) -> tuple[int, int, int]:
+        number, key, _ = found
+        return (0, 0, -key) if number is None else (sign, sign * number, -key)
+
+    first = [part.numbered(order_by, descending=query.descending, most=most) for part in parts]
+    return ((key, part) for _, key, part in islice(heapq.merge(*first, key=place), offset, None))
 
 
 def _by_column(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
