@@ -94,6 +94,9 @@ class Fold:
         """Ends it soon, with apsw.InterruptError. For any thread."""
         self._stopped = True
 
+    def discard(self) -> None:
+        """Nothing: what was folded stays so."""
+
     def _fold_into(self, path: Path) -> None:
         if not path.exists():
             create_database(path, "stats.sql")

@@ -9,14 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import apsw
 
 from sluice.journal import fields
-from sluice.storage.embedded.folding import Fold
 from sluice.storage.embedded.open import sync_path
-from sluice.storage.embedded.sealing import Seal
 from sluice.storage.ports import StoreFault
 from sluice.values.log import ShardKey
 
@@ -25,37 +23,49 @@ _log = logging.getLogger(__name__)
 _NICE: Final = 10
 
 
+class Task(Protocol):
+    """Work on one segment beside its writer, who settles what came of it. All but `run` are for any thread."""
+
+    @property
+    def number(self) -> int: ...
+
+    def run(self) -> None:
+        """Raises apsw.InterruptError where it was stopped, and what SQLite and the file system raise."""
+        ...
+
+    def stop(self) -> None:
+        """Ends it soon."""
+        ...
+
+    def discard(self) -> None:
+        """Takes back what was made."""
+        ...
+
+
+_Name = tuple[ShardKey, type[Task], int]
+
+
 class Housekeeping:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "housekeeping", initializer=_give_way)
-        self._seals: dict[tuple[ShardKey, int], Seal] = {}
+        self._tasks: dict[_Name, Task] = {}
+        """Those that were begun and are not settled."""
         self._jobs: list[tuple[ShardKey, Future[None]]] = []
-        self._sealed: deque[tuple[ShardKey, Seal]] = deque()
-        self._folds: dict[tuple[ShardKey, int], Fold] = {}
-        self._folded: deque[tuple[ShardKey, int]] = deque()
+        self._finished: deque[tuple[ShardKey, Task]] = deque()
 
-    def fold(self, shard: ShardKey, folder: Path, number: int) -> None:
-        """Begins to fold a segment, unless it has begun already."""
-        if (shard, number) not in self._folds:
-            fold = self._folds[shard, number] = Fold(folder, number)
-            self._submit(shard, lambda: self._run_fold(shard, fold))
+    def begin(self, shard: ShardKey, task: Task) -> None:
+        """Begins a task, unless one of its kind is under way for this segment."""
+        name = shard, type(task), task.number
+        if name not in self._tasks:
+            self._tasks[name] = task
+            self._submit(shard, lambda: self._run(name, task))
 
-    def folded(self) -> tuple[ShardKey, int] | None:
-        """A segment whose roll-ups are in stats.db now."""
-        return self._folded.popleft() if self._folded else None
-
-    def seal(self, shard: ShardKey, folder: Path, number: int) -> None:
-        """Begins to seal a segment, unless it has begun already."""
-        if (shard, number) not in self._seals:
-            seal = self._seals[shard, number] = Seal(folder, number)
-            self._submit(shard, lambda: self._run(shard, seal))
-
-    def sealed(self) -> tuple[ShardKey, Seal] | None:
-        """A copy that is ready to take its segment's place."""
+    def finished(self) -> tuple[ShardKey, Task] | None:
+        """A task that has run, to be settled by the writer of its shard."""
         with suppress(IndexError):
-            shard, seal = self._sealed.popleft()
-            self._seals.pop((shard, seal.number), None)
-            return shard, seal
+            shard, task = self._finished.popleft()
+            self._tasks.pop((shard, type(task), task.number), None)
+            return shard, task
         return None
 
     def remove(self, shard: ShardKey, wal: Path, remove: Callable[[], None]) -> None:
@@ -70,25 +80,17 @@ class Housekeeping:
 
     def forget(self, shard: ShardKey) -> None:
         """Ends all work on a shard, done or not. Nothing of it is touched any more when this returns."""
-        for (of, number), seal in list(self._seals.items()):
-            if of == shard:
-                seal.stop()
-                del self._seals[of, number]
-        for fold in [fold for (of, _), fold in list(self._folds.items()) if of == shard]:
-            fold.stop()
+        for name, task in list(self._tasks.items()):
+            if name[0] == shard:
+                task.stop()
+                del self._tasks[name]
         wait([job for of, job in self._jobs if of == shard and not job.cancel()])
-        for found in [found for found in self._sealed if found[0] == shard]:
-            self._sealed.remove(found)
-        for key in [key for key in list(self._folds) if key[0] == shard]:
-            del self._folds[key]
-        self._folded = deque(found for found in self._folded if found[0] != shard)
+        self._finished = deque(found for found in self._finished if found[0] != shard)
 
     def close(self) -> None:
         """Ends what can be done again after the next start."""
-        for seal in list(self._seals.values()):
-            seal.stop()
-        for fold in list(self._folds.values()):
-            fold.stop()
+        for task in list(self._tasks.values()):
+            task.stop()
         self._thread.shutdown()
 
     def _submit(self, shard: ShardKey, job: Callable[[], None]) -> None:
@@ -102,27 +104,17 @@ class Housekeeping:
         except (apsw.Error, OSError, StoreFault) as error:
             _log.error("housekeeping failed", extra=fields(gateway=shard.gateway, error=str(error)))
 
-    def _run(self, shard: ShardKey, seal: Seal) -> None:
+    def _run(self, name: _Name, task: Task) -> None:
         try:
-            seal.run()
+            task.run()
         except apsw.InterruptError:
-            seal.discard()
+            task.discard()
         except BaseException:
-            self._seals.pop((shard, seal.number), None)
-            seal.discard()
+            self._tasks.pop(name, None)
+            task.discard()
             raise
         else:
-            self._sealed.append((shard, seal))
-
-    def _run_fold(self, shard: ShardKey, fold: Fold) -> None:
-        try:
-            fold.run()
-        except apsw.InterruptError:
-            pass
-        else:
-            self._folded.append((shard, fold.number))
-        finally:
-            self._folds.pop((shard, fold.number), None)
+            self._finished.append((name[0], task))
 
 
 def _give_way() -> None:

@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +21,9 @@ ALONE_BYTES: Final = 16 * MB
 STREAM_BYTES: Final = 1 * MB
 PIECE_BYTES: Final = 256 * 1024
 _PENDING_BYTES: Final = 1 * MB
+LEVEL: Final = 3
+_LONGEST_HEADER: Final = 18
+"""Of a zstd frame (RFC 8878, 3.1.1)."""
 
 FILLING, FULL, ALONE, REMOVED = 0, 1, 2, 3
 """States of a pack. A removed one keeps its number: whoever still has a place in it must not read another's bodies."""
@@ -55,9 +58,9 @@ def pack_path(folder: Path, segment: str, pack: int) -> Path:
     return folder / f"{segment}-{pack:04d}.pack"
 
 
-def compressor() -> zstandard.ZstdCompressor:
-    """One is enough for a writer. The checksum lets a reader tell damage (0.7 µs a log)."""
-    return zstandard.ZstdCompressor(level=3, write_checksum=True)
+def plain_compressor() -> zstandard.ZstdCompressor:
+    """One without a dictionary. The checksum lets a reader tell damage (0.7 µs a log)."""
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
 
 
 class PackWriter:
@@ -66,8 +69,11 @@ class PackWriter:
     Where the rows do not commit, `abandon` takes the bytes back and ends this writer.
     """
 
-    def __init__(self, folder: Path, segment: str, extents: list[Extent], compress: zstandard.ZstdCompressor) -> None:
-        self._folder, self._segment, self._compress = folder, segment, compress
+    def __init__(
+        self, folder: Path, segment: str, extents: list[Extent], compressor: Callable[[], zstandard.ZstdCompressor]
+    ) -> None:
+        self._folder, self._segment, self._compressor = folder, segment, compressor
+        self._plain = plain_compressor()
         self._remove_orphans({extent.pack for extent in extents if extent.state != REMOVED})
         self._last = max((extent.pack for extent in extents), default=0)
         self._pack = max((extent.pack for extent in extents if extent.state == FILLING), default=0)
@@ -97,7 +103,7 @@ class PackWriter:
             return EMPTY
         if len(body) >= STREAM_BYTES:
             return self._put_stream(_slices(body), len(body))
-        frame = self._compress.compress(body)
+        frame = self._compressor().compress(body)
         self._make_room(len(frame))
         place = Place(self._pack, self._size, len(frame), len(body))
         self._pending.append(frame)
@@ -197,7 +203,7 @@ class PackWriter:
         return Place(pack, 0, size, length)
 
     def _stream(self, file: int, at: int, pieces: Iterator[bytes | memoryview], length: int) -> int:
-        stream = self._compress.compressobj(size=length)
+        stream = self._plain.compressobj(size=length)
         for piece in pieces:
             if out := stream.compress(piece):
                 at = _write(file, out, at)
@@ -281,9 +287,21 @@ def _write(file: int, data: bytes, at: int) -> int:
     return at
 
 
-def read_body(folder: Path, segment: str, place: Place) -> Iterator[bytes] | None:
+def dictionary_of(folder: Path, segment: str, place: Place) -> int:
+    """The number of the dictionary that a body was compressed with; 0 for none, and where there is no such body."""
+    if place.pack is None or place.offset is None or not place.stored:
+        return 0
+    try:
+        with pack_path(folder, segment, place.pack).open("rb", buffering=0) as file:
+            file.seek(place.offset)
+            return zstandard.get_frame_parameters(file.read(_LONGEST_HEADER)).dict_id
+    except (OSError, zstandard.ZstdError):
+        return 0
+
+
+def read_body(folder: Path, segment: str, place: Place, dictionary: bytes | None = None) -> Iterator[bytes] | None:
     """The body in pieces; None where it is not kept, was lost, or cannot be read from its very beginning."""
-    frame = _open_frame(folder, segment, place)
+    frame = _open_frame(folder, segment, place, dictionary)
     if frame is None:
         return iter(()) if place == EMPTY else None
     try:
@@ -297,9 +315,9 @@ def read_body(folder: Path, segment: str, place: Place) -> Iterator[bytes] | Non
     return iter((first,)) if len(first) == frame.length else None
 
 
-def read_head(folder: Path, segment: str, place: Place, limit: int) -> bytes | None:
+def read_head(folder: Path, segment: str, place: Place, limit: int, dictionary: bytes | None = None) -> bytes | None:
     """The first `limit` bytes of a body without reading the rest; None as for `read_body`."""
-    frame = _open_frame(folder, segment, place)
+    frame = _open_frame(folder, segment, place, dictionary)
     if frame is None:
         return b"" if place == EMPTY else None
     try:
@@ -325,7 +343,7 @@ def _rest(frame: "_Frame", piece: bytes) -> Iterator[bytes]:
             raise StoreFault(f"a stored body is damaged: it ends at {seen} of {frame.length} bytes")
 
 
-def _open_frame(folder: Path, segment: str, place: Place) -> "_Frame | None":
+def _open_frame(folder: Path, segment: str, place: Place, dictionary: bytes | None) -> "_Frame | None":
     """None where the bytes are not there: a row never gets what lies past the end it was written with."""
     pack, offset, stored, length = place
     if pack is None or offset is None or not stored or length is None:
@@ -337,17 +355,18 @@ def _open_frame(folder: Path, segment: str, place: Place) -> "_Frame | None":
     if os.fstat(window.fileno()).st_size < offset + stored:
         window.close()
         return None
-    return _Frame(window, length)
+    return _Frame(window, length, dictionary)
 
 
 class _Frame:
     """One zstd frame inside a pack, decompressed as it is read: a body of any length in little memory."""
 
-    def __init__(self, window: "_Window", length: int) -> None:
+    def __init__(self, window: "_Window", length: int, dictionary: bytes | None) -> None:
         self.length = length
         self._window = window
+        data = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
         read_size = min(window.left, PIECE_BYTES)
-        self._reader = zstandard.ZstdDecompressor().stream_reader(window, read_size=read_size)
+        self._reader = zstandard.ZstdDecompressor(dict_data=data).stream_reader(window, read_size=read_size)
 
     def read(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end, where the frame's checksum has been compared."""

@@ -10,7 +10,7 @@ import apsw
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
-from sluice.storage.embedded.packs import NOWHERE, Place, read_body, read_head
+from sluice.storage.embedded.packs import NOWHERE, Place, dictionary_of, read_body, read_head
 from sluice.storage.ports import Extremes, LogPage, LogQuery, Side, StoreFault
 from sluice.values.log import LogEntry, ShardKey
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 class _Stored(NamedTuple):
     segment: str
     place: Place
+    dictionary: bytes | None = None
 
 
 class EmbeddedLogReader:
@@ -47,14 +48,14 @@ class EmbeddedLogReader:
         return self._ask(shard, lambda moment: moment.entry(log_id), None)
 
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
-        segment, place = self._stored(shard, log_id, side)
+        segment, place, dictionary = self._stored(shard, log_id, side)
         with store_faults("reading a stored body"):
-            return read_body(shard_folder(self._root, shard), segment, place)
+            return read_body(shard_folder(self._root, shard), segment, place, dictionary)
 
     def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:
-        segment, place = self._stored(shard, log_id, side)
+        segment, place, dictionary = self._stored(shard, log_id, side)
         with store_faults("reading a stored body"):
-            return read_head(shard_folder(self._root, shard), segment, place, limit)
+            return read_head(shard_folder(self._root, shard), segment, place, limit, dictionary)
 
     def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
         nothing: tuple[list[LogEntry], int] = [], max(after, 0)
@@ -64,12 +65,17 @@ class EmbeddedLogReader:
         self._idle.close()
 
     def _stored(self, shard: ShardKey, log_id: str, side: Side) -> _Stored:
+        folder = shard_folder(self._root, shard)
+
         def place(moment: ShardMoment) -> _Stored:
             found = moment.find(log_id)
             if found is None:
                 return _Stored("", NOWHERE)
             key, part = found
-            return _Stored(segment_name(part.contents.number), part.reader().place(key, side))
+            segment, reader = segment_name(part.contents.number), part.reader()
+            place = reader.place(key, side)
+            number = dictionary_of(folder, segment, place)
+            return _Stored(segment, place, reader.dictionary(number) if number else None)
 
         return self._ask(shard, place, _Stored("", NOWHERE))
 

@@ -8,6 +8,7 @@ import apsw
 
 from sluice.storage.embedded.catalogue import NOTHING, Contents, read_active, read_earlier, read_meta, write_earlier
 from sluice.storage.embedded.changes import change_logs, delete_logs
+from sluice.storage.embedded.dictionaries import Dictionary, newest_dictionary, put_dictionary
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
 from sluice.storage.embedded.open import create_segment, database_path, open_segment
 from sluice.storage.embedded.packs import Extent
@@ -61,6 +62,8 @@ class Segment:
             self.positions: Mapping[str, Position] = self._read_positions()
             self.earlier = read_earlier(db)
             self._rollups = Rollups(db, rollup_metadata)
+            self.dictionary = newest_dictionary(db)
+            """What bodies are compressed with from now on."""
         except BaseException:
             db.close()
             raise
@@ -128,6 +131,12 @@ class Segment:
             self._db.execute("INSERT OR REPLACE INTO meta (key, v) VALUES ('doubted', ?)", (number,))
         self.doubted = number
 
+    def adopt(self, dictionary: Dictionary) -> None:
+        """Stores a dictionary before any body is compressed with it."""
+        with self._db:
+            put_dictionary(self._db, dictionary)
+        self.dictionary = dictionary
+
     def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
         """Changes these logs and, where all of them are here, moves the positions; returns which of them are."""
         with self._db:
@@ -175,6 +184,8 @@ class Segment:
             db.executemany("INSERT INTO name VALUES (?, ?, ?)", names)
             db.execute("UPDATE meta SET v = ? WHERE key = 'arrived'", (held.arrived,))
             db.execute("UPDATE meta SET v = ? WHERE key = 'created'", (now_ms,))
+            if self.dictionary is not None:
+                put_dictionary(db, self.dictionary)
 
         create_segment(database_path(self._folder, self.number + 1), fill)
 

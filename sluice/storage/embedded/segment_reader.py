@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta
+from sluice.storage.embedded.dictionaries import read_dictionary
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.filter_functions import add_functions
 from sluice.storage.embedded.filtering import ALL, TOKENS, Only
@@ -193,6 +194,10 @@ class SegmentReader:
     def place(self, key: int, side: Side) -> Place:
         row: tuple[int | None, int | None, int | None, int | None] = self._db.execute(_PLACE[side], (key,)).get
         return Place(*row)
+
+    def dictionary(self, number: int) -> bytes | None:
+        """The one that a body of this segment names."""
+        return read_dictionary(self._db, number)
 
     def tail(self, after: int, above: int, limit: int) -> tuple[list[LogEntry], int]:
         """Logs past an ingest sequence whose keys are past `above`, and the sequence of the last one."""

@@ -9,10 +9,11 @@ import zstandard
 
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import keys_of
+from sluice.storage.embedded.dictionaries import TRAIN_ROWS, Compressors, Dictionary, Training
 from sluice.storage.embedded.earlier import UNREADABLE, tell_unreadable
 from sluice.storage.embedded.earlier_changes import change_earlier, delete_earlier, recounted, within
-from sluice.storage.embedded.folding import folded_segments
-from sluice.storage.embedded.housekeeping import Housekeeping
+from sluice.storage.embedded.folding import Fold, folded_segments
+from sluice.storage.embedded.housekeeping import Housekeeping, Task
 from sluice.storage.embedded.leftovers import remove_leftovers, remove_segment
 from sluice.storage.embedded.open import (
     create_segment,
@@ -49,7 +50,7 @@ _STEPS: Final = 16
 class Tools(NamedTuple):
     """What all shards of a writer share."""
 
-    compress: zstandard.ZstdCompressor
+    compressors: Compressors
     housekeeping: Housekeeping
     bounds: Bounds
     clock_ms: Callable[[], int]
@@ -59,6 +60,11 @@ class Tools(NamedTuple):
 
 class Shard:
     """One open shard. After a failed append it must be closed and opened again: only the disk knows what holds."""
+
+    _segment: Segment
+    _packs: PackWriter
+    _trained: bool
+    """Whether a dictionary was asked for, and may be worth none."""
 
     def __init__(self, key: ShardKey, folder: Path, tools: Tools, *, new: bool = False) -> None:
         self._key, self._folder, self._tools = key, folder, tools
@@ -109,6 +115,9 @@ class Shard:
                 raise ValueError("a log holds a number past 64 bits") from error
             raise
         packs.kept()
+        if segment.dictionary is None and segment.rows >= TRAIN_ROWS and not self._trained:
+            self._trained = True
+            self._tools.housekeeping.begin(self._key, Training(self._folder, segment.number))
         return fresh
 
     def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
@@ -152,7 +161,18 @@ class Shard:
         self._packs.folder_changed = False
         self.dirty = False
 
-    def publish(self, seal: Seal) -> None:
+    def settle(self, task: Task) -> None:
+        """What the housekeeping has done comes to count."""
+        match task:
+            case Seal():
+                self._publish(task)
+            case Fold():
+                self._let_go(task.number)
+            case Training(made=Dictionary() as made):
+                self.dirty = True
+                self._segment.adopt(made)
+
+    def _publish(self, seal: Seal) -> None:
         """Lets the sealed copy of a segment take its place, unless that has been changed or removed since."""
         held = next((held for held in self._segment.earlier if held.number == seal.number and not held.sealed), None)
         if held is None or not seal.holds:
@@ -200,13 +220,17 @@ class Shard:
 
     def _open(self, number: int) -> None:
         self._segment = Segment(self._folder, number, self._tools.rollup_metadata)
+        self._trained = False
         try:
             self._find_losses()
             extents = self._segment.extents()
-            self._packs = PackWriter(self._folder, segment_name(number), extents, self._tools.compress)
+            self._packs = PackWriter(self._folder, segment_name(number), extents, self._compressor)
         except BaseException:
             self._segment.close(checkpoint=False)
             raise
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        return self._tools.compressors.of(self._segment.dictionary)
 
     def _settle_doubt(self) -> None:
         """A predecessor died while it deleted logs from an earlier segment."""
@@ -235,10 +259,13 @@ class Shard:
     def _roll(self) -> None:
         """Begins the next segment. The full one is on disk before: a power loss takes nothing from it any more."""
         self.sync()
+        full, dictionary = self._segment.number, self._segment.dictionary
         self._segment.begin_next(self._packs.total_bytes, self._tools.clock_ms())
         self.close(checkpoint=True)
         self._unsynced_folders, self.dirty = [self._folder], True
-        self._open(self._segment.number + 1)
+        self._open(full + 1)
+        if dictionary is not None:
+            self._tools.housekeeping.begin(self._key, Training(self._folder, full, dictionary))
         self.tidy_full()
 
     def _keep(self, contents: list[Contents]) -> None:
@@ -255,11 +282,11 @@ class Shard:
         """Has full segments folded, then sealed. Not before leftovers are removed: a seal looks like one."""
         for held in self._segment.earlier:
             if held.number not in self._folded:
-                self._tools.housekeeping.fold(self._key, self._folder, held.number)
+                self._tools.housekeeping.begin(self._key, Fold(self._folder, held.number))
             if held.live and not held.sealed:
-                self._tools.housekeeping.seal(self._key, self._folder, held.number)
+                self._tools.housekeeping.begin(self._key, Seal(self._folder, held.number))
 
-    def settle_fold(self, number: int) -> None:
+    def _let_go(self, number: int) -> None:
         """The segment's roll-ups are safe: it may go, if all its logs are removed."""
         self._folded.add(number)
         if any(held.number == number and not held.live for held in self._segment.earlier):

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from sluice.storage.embedded.dictionaries import Compressors
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
-from sluice.storage.embedded.packs import compressor
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Shard, Tools
 from sluice.storage.ports import Keep
 from sluice.values.command import Change
@@ -61,7 +61,7 @@ class EmbeddedLogWriter:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for trash in root.glob(f"{_TRASH}*"):
                 shutil.rmtree(trash)
-        return cls(root, open_shards, Tools(compressor(), Housekeeping(), bounds, clock_ms, rollup_metadata))
+        return cls(root, open_shards, Tools(Compressors(), Housekeeping(), bounds, clock_ms, rollup_metadata))
 
     def positions(self, shard: ShardKey) -> Mapping[str, Position]:
         with store_faults(f"opening the logs of {shard.gateway}"):
@@ -136,19 +136,14 @@ class EmbeddedLogWriter:
             shutil.rmtree(trash)
 
     def tend(self) -> None:
-        while done := self._tools.housekeeping.folded():
-            key, number = done
-            with store_faults(f"removing old logs of {key.gateway}"), self._trusted(key):
-                if shard := self._existing(key):
-                    shard.settle_fold(number)
-        while found := self._tools.housekeeping.sealed():
-            key, seal = found
-            with store_faults(f"sealing logs of {key.gateway}"), self._trusted(key):
+        while found := self._tools.housekeeping.finished():
+            key, task = found
+            with store_faults(f"tidying up logs of {key.gateway}"), self._trusted(key):
                 shard = self._existing(key)
                 if shard is None:
-                    seal.discard()
+                    task.discard()
                 else:
-                    shard.publish(seal)
+                    shard.settle(task)
 
     def close(self) -> None:
         """Syncs, then folds each WAL into its database."""

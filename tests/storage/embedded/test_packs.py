@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sluice.storage.embedded.packs import PIECE_BYTES, PackWriter, Place, compressor, pack_path, read_body, read_head
+from sluice.storage.embedded.packs import (
+    PIECE_BYTES,
+    PackWriter,
+    Place,
+    pack_path,
+    plain_compressor,
+    read_body,
+    read_head,
+)
 from sluice.storage.ports import StoreFault
 from sluice.values.log import Blob, SideFile
 
@@ -16,7 +24,7 @@ SEGMENT = "00000001"
 
 @contextmanager
 def writing(folder: Path) -> Iterator[PackWriter]:
-    with closing(PackWriter(folder, SEGMENT, [], compressor())) as packs:
+    with closing(PackWriter(folder, SEGMENT, [], plain_compressor)) as packs:
         yield packs
 
 

@@ -36,4 +36,16 @@ CREATE TABLE hour (
   PRIMARY KEY (t, series)
 ) STRICT, WITHOUT ROWID;
 
+-- What bodies of this segment were compressed with, the newest last: the id that their frames name, the dictionary, and
+-- what it left of bytes of which it knew nothing when it was new.
+CREATE TABLE zdict (
+  n INTEGER PRIMARY KEY,
+  id INTEGER NOT NULL UNIQUE,
+  d BLOB NOT NULL,
+  ratio REAL NOT NULL
+) STRICT;
+
+CREATE INDEX i_failed ON log (k) WHERE (flags & 1) = 0;
+CREATE INDEX i_cached ON log (k) WHERE (flags & 2) <> 0;
+
 UPDATE meta SET v = 3 WHERE key = 'format';

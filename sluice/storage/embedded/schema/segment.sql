@@ -68,6 +68,15 @@ CREATE TABLE pack (
   dead INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
+-- What bodies of this segment were compressed with, the newest last: the id that their frames name, the dictionary, and
+-- what it left of bytes of which it knew nothing when it was new.
+CREATE TABLE zdict (
+  n INTEGER PRIMARY KEY,
+  id INTEGER NOT NULL UNIQUE,
+  d BLOB NOT NULL,
+  ratio REAL NOT NULL
+) STRICT;
+
 -- How far each spool is stored here; moves in the transaction that stores its rows.
 CREATE TABLE ckpt (spool TEXT PRIMARY KEY, seq INTEGER NOT NULL, off INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -131,3 +140,5 @@ INSERT INTO meta VALUES ('format', 3), ('rows', 0), ('arrived', 0), ('floor', -1
 CREATE INDEX i_model ON log (model);
 CREATE INDEX i_err ON log (status) WHERE status >= 400;
 CREATE INDEX i_fb ON log (feedback) WHERE feedback IS NOT NULL;
+CREATE INDEX i_failed ON log (k) WHERE (flags & 1) = 0; -- filters are written just so
+CREATE INDEX i_cached ON log (k) WHERE (flags & 2) <> 0;
