@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
-from sluice.storage.ports import ControlStore, LogReader, UsageReader
+from sluice.storage.ports import AnalyticsReader, ControlStore, LogReader, UsageReader
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
@@ -37,6 +37,7 @@ class Desk:
         self,
         control: ControlStore,
         logs: LogReader,
+        analytics: AnalyticsReader,
         usage: UsageReader,
         commands: Commands,
         *,
@@ -45,6 +46,7 @@ class Desk:
     ) -> None:
         self.control = control
         self.logs = logs
+        self.analytics = analytics
         self.usage = usage
         self.commands = commands
         self.settings = settings
