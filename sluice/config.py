@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sluice.providers.registry import PROVIDERS
+from sluice.values.rollup import LONGEST_LABEL, MOST_METADATA_KEYS
 from sluice.values.settings import GB, MB, Settings
 from sluice.values.tenancy import NAME_PATTERN
 
-Given = str | int | float | bool | Path
+Given = str | int | float | bool | Path | list[str]
 Tree = dict[str, "Given | Tree"]
 
 PREFIX: Final = "SLUICE_"
@@ -171,7 +172,9 @@ def _place(tree: Tree, keys: list[str], text: str, variable: str) -> None:
         kind, path = inner, f"{path}{key}."
     try:
         value: Given | Tree
-        if get_origin(kind) is dict or _fields(kind):
+        if get_origin(kind) is tuple:
+            value = msgspec.json.decode(text, type=list[str])
+        elif get_origin(kind) is dict or _fields(kind):
             value = msgspec.json.decode(text, type=dict)
             _know(value, kind, variable, path)
         else:
@@ -219,6 +222,7 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f"{name} is {value:g}: choose a number from {low:g} to {high:g}")
     if settings.spool.file_bytes > settings.spool.max_bytes:
         raise ConfigError("spool.file_bytes is more than spool.max_bytes: the spool would be full with its first file")
+    _check_metadata_keys(settings.logs.rollup_metadata)
     if settings.server.public_url:
         _check_url("server.public_url", settings.server.public_url, origin=True)
     for name, provider in settings.providers.items():
@@ -235,6 +239,16 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
+
+
+def _check_metadata_keys(keys: tuple[str, ...]) -> None:
+    if len(keys) > MOST_METADATA_KEYS or len(set(keys)) < len(keys):
+        raise ConfigError(f"logs.rollup_metadata: name at most {MOST_METADATA_KEYS} metadata keys, each once")
+    for key in keys:
+        if not 0 < len(key) <= LONGEST_LABEL or key.startswith("cf.") or "," in key or not key.isprintable():
+            raise ConfigError(
+                f"logs.rollup_metadata: {key!r} will not do: 1 to {LONGEST_LABEL} characters, no comma, no cf. at first"
+            )
 
 
 def _numbers(value: msgspec.Struct, path: str = "") -> Iterator[tuple[str, float]]:

@@ -105,6 +105,19 @@ def test_what_is_wrong_in_the_environment_is_named(variable: str, text: str, mes
     assert str(caught.value).startswith(message)
 
 
+def test_metadata_keys_for_analytics_come_as_a_list(tmp_path: Path):
+    assert load("[logs]\nrollup_metadata = ['team']", None, tmp_path).logs.rollup_metadata == ("team",)
+    assert load(SLUICE_LOGS__ROLLUP_METADATA='["a", "b"]').logs.rollup_metadata == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "text", ['["a", "a"]', '["a","b","c","d","e","f"]', '[""]', '["cf.x"]', '["a,b"]', "team", "[1]"]
+)
+def test_metadata_keys_that_cannot_be_are_named(text: str):
+    with pytest.raises(ConfigError, match=r"(?i)rollup_metadata"):
+        load(SLUICE_LOGS__ROLLUP_METADATA=text)
+
+
 def test_variables_of_other_programs_are_left_alone():
     assert load(SLUICE_TOKEN="sluice_abc", PATH="/bin", SLUICED="1") == Settings()
 

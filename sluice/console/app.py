@@ -22,7 +22,7 @@ from sluice.console.envelope import (
     refusal,
     unauthenticated,
 )
-from sluice.console.rest import accounts, gateways, internal, log_changes, logs, plain, tokens
+from sluice.console.rest import accounts, analytics, gateways, internal, log_changes, logs, plain, tokens
 from sluice.journal import fields
 from sluice.storage.ports import StoreFault
 from sluice.values.ids import wall_ms
@@ -52,6 +52,8 @@ PATHS: Final = (
     Path("POST", f"{_ACCOUNT}/tokens", tokens.create, "edit"),
     Path("DELETE", f"{_ACCOUNT}/tokens/{{token}}", tokens.delete, "edit"),
     Path("GET", f"{_ACCOUNT}/usage", accounts.usage, "read"),
+    Path("GET", f"{_GATEWAY}/analytics", analytics.of_gateway, "metadata_read"),
+    Path("GET", f"{_ACCOUNT}/analytics", analytics.of_account, "metadata_read"),
     Path("GET", "/internal/accounts", accounts.listing, "operator"),
     Path("POST", "/internal/accounts", accounts.create, "operator"),
     Path("GET", "/internal/accounts/{account}", accounts.get, "operator"),

@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
-from sluice.storage.ports import ControlStore, LogReader, UsageReader
+from sluice.storage.ports import AnalyticsReader, ControlStore, LogReader, UsageReader
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
@@ -40,6 +40,7 @@ class Desk:
         self,
         control: ControlStore,
         logs: LogReader,
+        analytics: AnalyticsReader,
         usage: UsageReader,
         commands: Commands,
         *,
@@ -48,6 +49,7 @@ class Desk:
     ) -> None:
         self.control = control
         self.logs = logs
+        self.analytics = analytics
         self.usage = usage
         self.commands = commands
         self.settings = settings

@@ -17,6 +17,7 @@ from sluice.metrics import Metrics
 from sluice.providers.registry import SLUGS
 from sluice.spool.layout import CONSOLES
 from sluice.spool.writer import SpoolWriter
+from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -42,9 +43,12 @@ async def run_console(child: Child) -> None:
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
+        closing(
+            EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
+        ) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
         closing(commands_to_keeper(settings, child.metrics)) as commands,
-        closing(Desk(control, logs, usage, commands, settings=settings, providers=SLUGS)) as desk,
+        closing(Desk(control, logs, analytics, usage, commands, settings=settings, providers=SLUGS)) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")

@@ -43,7 +43,7 @@ def run_keeper(child: Child) -> None:
     with (
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(MappedGenerations.open(data / "generations.map")) as generations,
-        closing(EmbeddedLogWriter.open(data / "shards")) as writer,
+        closing(EmbeddedLogWriter.open(data / "shards", rollup_metadata=settings.logs.rollup_metadata)) as writer,
         closing(EmbeddedUsageStore.open(data / "usage.db")) as usage,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):

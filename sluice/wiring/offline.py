@@ -9,6 +9,7 @@ from sluice.console.app import create_app
 from sluice.console.desk import Desk
 from sluice.console.envelope import busy
 from sluice.providers.registry import SLUGS
+from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -33,8 +34,11 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
         closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
+        closing(
+            EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
+        ) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, usage, NoKeeper(), settings=settings, providers=SLUGS)) as desk,
+        closing(Desk(control, logs, analytics, usage, NoKeeper(), settings=settings, providers=SLUGS)) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

@@ -20,6 +20,7 @@ from sluice.keeper.retention import Retention
 from sluice.metrics import Metrics
 from sluice.providers.registry import SLUGS
 from sluice.spool.reader import SpoolReader
+from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
@@ -29,7 +30,7 @@ from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
 from sluice.values.ids import Mint, wall_ms
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
-from sluice.values.settings import ServerSettings, Settings
+from sluice.values.settings import LogSettings, ServerSettings, Settings
 from sluice.values.tenancy import Permission
 from sluice.wiring.console import commands_to_keeper
 
@@ -62,7 +63,11 @@ class Console:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, server=ServerSettings(public_url="https://ai.example.com/"))
+    return Settings(
+        data=tmp_path,
+        server=ServerSettings(public_url="https://ai.example.com/"),
+        logs=LogSettings(rollup_metadata=("team",)),
+    )
 
 
 @pytest.fixture
@@ -99,8 +104,9 @@ def commands(settings: Settings, metrics: Metrics) -> Iterator[SpooledCommands]:
 def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCommands) -> Iterator[Desk]:
     with (
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
+        closing(EmbeddedAnalyticsReader(settings.data / "shards")) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, usage, commands, settings=settings, providers=SLUGS)) as opened,
+        closing(Desk(control, logs, analytics, usage, commands, settings=settings, providers=SLUGS)) as opened,
     ):
         yield opened
 
@@ -170,7 +176,8 @@ def problem():
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[EmbeddedLogWriter]:
-    with closing(EmbeddedLogWriter.open(settings.data / "shards")) as opened:
+    keys = settings.logs.rollup_metadata
+    with closing(EmbeddedLogWriter.open(settings.data / "shards", rollup_metadata=keys)) as opened:
         yield opened
 
 

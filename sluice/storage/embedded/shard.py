@@ -285,11 +285,15 @@ class Shard:
                 self._tools.housekeeping.begin(self._key, Fold(self._folder, held.number))
             if held.live and not held.sealed:
                 self._tools.housekeeping.begin(self._key, Seal(self._folder, held.number))
+        self._drop_folded()
 
     def _let_go(self, number: int) -> None:
         """The segment's roll-ups are safe: it may go, if all its logs are removed."""
         self._folded.add(number)
-        if any(held.number == number and not held.live for held in self._segment.earlier):
+        self._drop_folded()
+
+    def _drop_folded(self) -> None:
+        if any(not held.live and held.number in self._folded for held in self._segment.earlier):
             self._keep(self.contents())
 
     def _find_losses(self) -> None:

@@ -72,8 +72,6 @@ class Tally:
     def groups(self) -> list[Group]:
         """By time, then by requests, most first."""
         ranked = sorted(self._groups.items(), key=lambda item: (item[0][0] or 0, -item[1].counts[0]))
-        if not self._query.percentiles:
-            return [Group._make((*key, *group.counts)) for key, group in ranked]
         return [
             Group._make((*key, *group.counts, _told(group.duration), _told(group.latency))) for key, group in ranked
         ]

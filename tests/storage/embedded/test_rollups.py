@@ -1,5 +1,6 @@
-"""Roll-ups tell what went through, whatever became of the logs: once each, through replays, folds, trims and crashes."""
+"""Roll-ups tell what went through, whatever became of the logs: through replays, folds, trims and crashes."""
 
+import itertools
 import math
 import random
 from collections import Counter, defaultdict
@@ -53,7 +54,7 @@ def some_logs(entry_of: Entries) -> Callable[..., list[NewLog]]:
         chance = random.Random(seed)
         at_ms = sorted(START_MS + chance.randrange(int(hours * HOUR_MS)) for _ in range(count))
         clock = iter(at_ms)
-        mint = Mint(1, lambda: next(clock))
+        mint = Mint(1, clock_ms=lambda: next(clock))
         logs = []
         for _ in range(count):
             status = chance.choice((200, 200, 429, 500))
@@ -213,6 +214,18 @@ class Killed(BaseException):
     """As if the process had died there: nothing may catch it."""
 
 
+def dying(real: Callable[..., object], at: int) -> Callable[..., object]:
+    """The function, whose call number `at` kills."""
+    calls = itertools.count(1)
+
+    def call(*given: object, **named: object) -> object:
+        if next(calls) == at:
+            raise Killed
+        return real(*given, **named)
+
+    return call
+
+
 @pytest.mark.parametrize(
     "step", ["sync_path", "create_database", "_open_stats", "_add_bounded", "read_series", "add_sums"]
 )
@@ -233,16 +246,7 @@ def test_a_fold_that_dies_anywhere_loses_nothing_and_doubles_nothing(
     monkeypatch.undo()
     real = getattr(folding, step)
     for die_at in range(1, 8):
-        calls = 0
-
-        def dying(*given: object, **named: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == die_at:
-                raise Killed
-            return real(*given, **named)
-
-        monkeypatch.setattr(folding, step, dying)
+        monkeypatch.setattr(folding, step, dying(real, die_at))
         for number in (1, 2):
             try:
                 Fold(folder, number).run()
