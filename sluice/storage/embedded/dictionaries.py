@@ -80,12 +80,10 @@ class Training:
 
     def run(self) -> None:
         """Raises what SQLite and the file system raise."""
-        samples, stored = self._samples()
-        raw = sum(map(len, samples))
-        if len(samples) < _FEWEST or self._stopped:
-            return
-        if self._former is None or stored / raw > self._former.ratio * _WORSE:
-            self.made = _trained(samples)
+        samples, ratio = self._samples()
+        if len(samples) >= _FEWEST and not self._stopped:
+            if self._former is None or ratio > self._former.ratio * _WORSE:
+                self.made = _trained(samples)
 
     def stop(self) -> None:
         self._stopped = True
@@ -93,21 +91,23 @@ class Training:
     def discard(self) -> None:
         self.made = None
 
-    def _samples(self) -> tuple[list[bytes], int]:
-        """Bodies, and how many bytes they take as they are stored."""
-        known = {} if self._former is None else {self._former.id: self._former.data}
+    def _samples(self) -> tuple[list[bytes], float]:
+        """Bodies, and what the former dictionary has left of those that were compressed with it."""
+        former = self._former
         samples: list[bytes] = []
-        stored = held = 0
+        stored = raw = held = 0
         for place in self._places():
-            body = _read(self._folder, segment_name(self.number), place, known)
-            if body is None:
+            found = _read(self._folder, segment_name(self.number), place, former)
+            if found is None:
                 continue
-            samples.append(body)
-            stored += place.stored or 0
-            held += len(body)
+            samples.append(found.body)
+            held += len(found.body)
+            if found.dictionary:
+                stored += place.stored or 0
+                raw += len(found.body)
             if held > _SAMPLES_BYTES or self._stopped:
                 break
-        return samples, stored
+        return samples, stored / raw if raw else 0.0
 
     def _places(self) -> Iterator[Place]:
         """Requests and replies in turn, the newest first."""
@@ -160,8 +160,13 @@ def _compressor(dictionary: Dictionary) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(level=LEVEL, dict_data=data, write_checksum=True)
 
 
-def _read(folder: Path, segment: str, place: Place, known: dict[int, bytes]) -> bytes | None:
-    """A body of a few KB; None where it cannot be read, or needs another dictionary."""
+class _Read(NamedTuple):
+    body: bytes
+    dictionary: int
+
+
+def _read(folder: Path, segment: str, place: Place, former: Dictionary | None) -> _Read | None:
+    """A body of a few KB; None where it cannot be read, or needs another dictionary than this."""
     if place.pack is None or place.offset is None or place.stored is None:
         return None
     try:
@@ -169,9 +174,7 @@ def _read(folder: Path, segment: str, place: Place, known: dict[int, bytes]) -> 
             file.seek(place.offset)
             frame = file.read(place.stored)
         number = zstandard.get_frame_parameters(frame).dict_id
-        if number and number not in known:
-            return None
-        data = zstandard.ZstdCompressionDict(known[number]) if number else None
-        return zstandard.ZstdDecompressor(dict_data=data).decompress(frame)
+        data = zstandard.ZstdCompressionDict(former.data) if former and number == former.id else None
+        return _Read(zstandard.ZstdDecompressor(dict_data=data).decompress(frame), number)
     except (zstandard.ZstdError, OSError):
         return None
