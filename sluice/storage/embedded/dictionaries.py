@@ -81,9 +81,10 @@ class Training:
     def run(self) -> None:
         """Raises what SQLite and the file system raise."""
         samples, ratio = self._samples()
-        if len(samples) >= _FEWEST and not self._stopped:
-            if self._former is None or ratio > self._former.ratio * _WORSE:
-                self.made = _trained(samples)
+        if len(samples) < _FEWEST or self._stopped:
+            return
+        if self._former is None or ratio > self._former.ratio * _WORSE:
+            self.made = _trained(samples)
 
     def stop(self) -> None:
         self._stopped = True
