@@ -20,9 +20,7 @@ _FIND: Final = (
     " WHERE k >= ? AND k < ? AND k > ? AND id = ?"
 )
 _LARGEST_KEY: Final = (1 << 63) - 1 - PROBES
-_REMOVE_PACK: Final = (
-    "UPDATE pack SET state = ?1, bytes = 0, dead = 0 WHERE id = ?2 AND state <> ?3 AND dead >= bytes RETURNING id"
-)
+_REMOVE_PACK: Final = "UPDATE pack SET state = ?1, bytes = 0, dead = 0, since = NULL WHERE id = ?2 AND state <> ?3 AND dead >= bytes RETURNING id"
 _DELETE_TERM: Final = "DELETE FROM term WHERE h = ? AND k = ?"
 _INSERT_TERM: Final = "INSERT INTO term (h, k) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
@@ -62,7 +60,7 @@ def change_logs(db: apsw.Connection, name: NameId, above: int, log_ids: Sequence
     return {log.log_id for log in found}
 
 
-def delete_logs(db: apsw.Connection, above: int, log_ids: Sequence[str]) -> tuple[set[str], list[int]]:
+def delete_logs(db: apsw.Connection, above: int, log_ids: Sequence[str], now_ms: int) -> tuple[set[str], list[int]]:
     """Deletes these logs; returns which of them there were, and the packs of which nothing lives any more.
 
     Their places in the ingest sequence stay, and lead nowhere: they are not found by key, and are a dozen bytes.
@@ -73,7 +71,7 @@ def delete_logs(db: apsw.Connection, above: int, log_ids: Sequence[str]) -> tupl
     db.executemany("DELETE FROM log WHERE k = ?", keys)
     db.executemany("DELETE FROM det WHERE k = ?", keys)
     db.execute("UPDATE meta SET v = v - ? WHERE key = 'rows'", (len(found),))
-    return {log.log_id for log in found}, _bury(db, found)
+    return {log.log_id for log in found}, _bury(db, found, now_ms)
 
 
 def _found(db: apsw.Connection, above: int, log_ids: Sequence[str]) -> Iterator[_Found]:
@@ -111,12 +109,13 @@ def _terms(log: _Found) -> list[int]:
     return terms_of(metadata_of(log.metadata), log.event_id, log.request_id)
 
 
-def _bury(db: apsw.Connection, found: Sequence[_Found]) -> list[int]:
+def _bury(db: apsw.Connection, found: Sequence[_Found], now_ms: int) -> list[int]:
     """Counts the bytes of their bodies as dead; a pack that is full of them is said to be removed."""
     dead: Counter[int] = Counter()
     for log in found:
         for pack, size in ((log.request_pack, log.request_bytes), (log.response_pack, log.response_bytes)):
             if pack and size:
                 dead[pack] += size
-    db.executemany("UPDATE pack SET dead = dead + ?2 WHERE id = ?1", list(dead.items()))
+    buried = [(pack, size, now_ms) for pack, size in dead.items()]
+    db.executemany("UPDATE pack SET dead = dead + ?2, since = ifnull(since, ?3) WHERE id = ?1", buried)
     return [pack for pack in dead if db.execute(_REMOVE_PACK, (REMOVED, pack, FILLING)).get is not None]

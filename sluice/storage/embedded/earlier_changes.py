@@ -26,10 +26,10 @@ def change_earlier(folder: Path, held: Contents, log_ids: Sequence[str], change:
         return change_logs(db, lambda kind, text: _name(db, kind, text), held.floor, log_ids, change)
 
 
-def delete_earlier(folder: Path, held: Contents, log_ids: Sequence[str]) -> set[str]:
+def delete_earlier(folder: Path, held: Contents, log_ids: Sequence[str], now_ms: int) -> set[str]:
     """Packs go after their rows. The catalogue is wrong until it has what `recounted` tells."""
     with _opened(folder, held) as db:
-        found, packs = delete_logs(db, held.floor, log_ids)
+        found, packs = delete_logs(db, held.floor, log_ids, now_ms)
     for pack in packs:
         pack_path(folder, segment_name(held.number), pack).unlink(missing_ok=True)
     return found

@@ -53,10 +53,10 @@ class Housekeeping:
         self._jobs: list[tuple[ShardKey, Future[None]]] = []
         self._finished: deque[tuple[ShardKey, Task]] = deque()
 
-    def begin(self, shard: ShardKey, task: Task) -> None:
-        """Begins a task, unless one of its kind is under way for this segment."""
+    def begin(self, shard: ShardKey, task: Task, *, apart: tuple[type[Task], ...] = ()) -> None:
+        """Begins a task, unless one of its kind, or of those it must be kept apart from, is under way for this segment."""
         name = shard, type(task), task.number
-        if name not in self._tasks:
+        if not any((shard, kind, task.number) in self._tasks for kind in (type(task), *apart)):
             self._tasks[name] = task
             self._submit(shard, lambda: self._run(name, task))
 

@@ -24,6 +24,7 @@ _WRITER: Final[dict[str, int | str]] = {
     "wal_autocheckpoint": 4_000,
     "journal_size_limit": 64 * 1024 * 1024,
     "cache_size": -256,
+    "secure_delete": 1,  # what is deleted is overwritten
 }
 _READER: Final[dict[str, int | str]] = {"query_only": 1, "cache_size": -2_048}
 _GATEWAY: Final = re.compile(r"[0-9a-f]{32}")

@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,8 +25,13 @@ LEVEL: Final = 3
 _LONGEST_HEADER: Final = 18
 """Of a zstd frame (RFC 8878, 3.1.1)."""
 
-FILLING, FULL, ALONE, REMOVED = 0, 1, 2, 3
-"""States of a pack. A removed one keeps its number: whoever still has a place in it must not read another's bodies."""
+FILLING, FULL, ALONE, REMOVED, MAKING = 0, 1, 2, 3, 4
+"""States of a pack. A removed one keeps its number: whoever still has a place in it must not read another's bodies. One in
+the making is a compacted copy into which no row points yet."""
+
+
+COPIES_FROM: Final = 10_000_000
+"""Compacted copies are numbered from here on, by whoever makes them: a writer numbers its packs without asking."""
 
 
 class Place(NamedTuple):
@@ -75,7 +80,7 @@ class PackWriter:
         self._folder, self._segment, self._compressor = folder, segment, compressor
         self._plain = plain_compressor()
         self._remove_orphans({extent.pack for extent in extents if extent.state != REMOVED})
-        self._last = max((extent.pack for extent in extents), default=0)
+        self._last = max((extent.pack for extent in extents if extent.pack < COPIES_FROM), default=0)
         self._pack = max((extent.pack for extent in extents if extent.state == FILLING), default=0)
         self._file = os.open(self._path(self._pack), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if self._pack else -1
         self._size = os.fstat(self._file).st_size if self._pack else 0
@@ -134,6 +139,20 @@ class PackWriter:
                 self._path(started).unlink(missing_ok=True)
             if pack:
                 os.truncate(self._path(pack), size)
+
+    def end_pack(self) -> list[Extent]:
+        """No more goes into the present pack; returns it for the index to commit."""
+        if not self._pack:
+            return []
+        self._end_pack()
+        ended, self._changed = list(self._changed.values()), {}
+        self._pack = self._size = 0
+        self._before = 0, 0, self._last
+        return ended
+
+    def revise(self, extents: Sequence[Extent]) -> None:
+        """Packs were compacted meanwhile."""
+        self._elsewhere = sum(extent.bytes for extent in extents if extent.pack != self._pack)
 
     def remove(self, packs: Iterable[int]) -> None:
         """Removes packs into which no row points any more."""
@@ -214,15 +233,18 @@ class PackWriter:
         if self._pack and self._size + size <= PACK_BYTES:
             return
         if self._pack:
-            self._write_pending()
-            datasync(self._file)
-            self._unsynced = False
-            self._changed[self._pack] = Extent(self._pack, self._size, FULL)
-            self._elsewhere += self._size
-            self.close()
+            self._end_pack()
         pack = self._last + 1
         self._file = self._create(pack)
         self._pack, self._size = pack, 0
+
+    def _end_pack(self) -> None:
+        self._write_pending()
+        datasync(self._file)
+        self._unsynced = False
+        self._changed[self._pack] = Extent(self._pack, self._size, FULL)
+        self._elsewhere += self._size
+        self.close()
 
     def _create(self, pack: int) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC

@@ -8,6 +8,7 @@ import apsw
 
 from sluice.storage.embedded.catalogue import NOTHING, Contents, read_active, read_earlier, read_meta, write_earlier
 from sluice.storage.embedded.changes import change_logs, delete_logs
+from sluice.storage.embedded.compaction import wasteful_packs
 from sluice.storage.embedded.dictionaries import Dictionary, newest_dictionary, put_dictionary
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
 from sluice.storage.embedded.open import create_segment, database_path, open_segment
@@ -81,6 +82,13 @@ class Segment:
     def extents(self) -> list[Extent]:
         return [Extent(*row) for row in self._db.execute("SELECT id, bytes, state FROM pack ORDER BY id")]
 
+    def put_extents(self, packs: Sequence[Extent]) -> None:
+        with self._db:
+            self._db.executemany(_PUT_PACK, packs)
+
+    def wasteful_packs(self, before_ms: int) -> list[int]:
+        return wasteful_packs(self._db, before_ms)
+
     def commit(self, rows: Sequence[Rows], packs: Sequence[Extent], positions: Mapping[str, Position]) -> int:
         """Stores all of it or nothing; returns how many logs were new."""
         db = self._db
@@ -147,10 +155,12 @@ class Segment:
         self.positions = moved
         return found
 
-    def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> tuple[set[str], list[int]]:
+    def delete(
+        self, log_ids: Sequence[str], positions: Mapping[str, Position], now_ms: int
+    ) -> tuple[set[str], list[int]]:
         """Deletes these logs likewise; returns which of them there were, and packs of which nothing lives any more."""
         with self._db:
-            found, packs = delete_logs(self._db, self._floor, log_ids)
+            found, packs = delete_logs(self._db, self._floor, log_ids, now_ms)
             moved = self._move(positions if len(found) == len(log_ids) else {})
         self.rows -= len(found)
         self.positions = moved

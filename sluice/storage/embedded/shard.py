@@ -9,6 +9,7 @@ import zstandard
 
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import keys_of
+from sluice.storage.embedded.compaction import LEAVE_MS, Compaction
 from sluice.storage.embedded.dictionaries import TRAIN_ROWS, Compressors, Dictionary, Training
 from sluice.storage.embedded.earlier import UNREADABLE, tell_unreadable
 from sluice.storage.embedded.earlier_changes import change_earlier, delete_earlier, recounted, within
@@ -133,18 +134,31 @@ class Shard:
 
     def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
         """Packs go after their rows. Where a power loss brings such a row back, its body is lost."""
-        self.dirty = True
+        self.dirty, now_ms = True, self._tools.clock_ms()
         found: set[str] = set()
         keys = keys_of(log_ids)
         for held in self._segment.earlier:
             if wanted := within(held, keys):
                 self._segment.doubt(held.number)
                 self.sync()  # the doubt before the deed
-                found |= delete_earlier(self._folder, held, wanted)
+                found |= delete_earlier(self._folder, held, wanted, now_ms)
                 self._recount(held.number)
-        gone, packs = self._segment.delete([log_id for log_id in log_ids if log_id not in found], positions)
+        gone, packs = self._segment.delete([log_id for log_id in log_ids if log_id not in found], positions, now_ms)
         self._packs.remove(packs)
+        if gone:
+            self.compact(self._segment.number, self._segment.wasteful_packs(now_ms - LEAVE_MS))
         return found | gone
+
+    def compact(self, number: int, packs: Sequence[int]) -> None:
+        """Has dead bytes taken out of packs of a segment; the one that is being filled is ended first."""
+        held = next((held for held in self.contents() if held.number == number and held.live), None)
+        if held is None or not packs:
+            return
+        if number == self._segment.number:
+            self.dirty = True
+            self._segment.put_extents(self._packs.end_pack())
+        task = Compaction(self._folder, number, held.path(self._folder), packs)
+        self._tools.housekeeping.begin(self._key, task, apart=(Seal,))
 
     def sync(self) -> None:
         """Bodies before rows, lest a power loss leave rows that point to nothing."""
@@ -171,6 +185,8 @@ class Shard:
             case Training(made=Dictionary() as made):
                 self.dirty = True
                 self._segment.adopt(made)
+            case Compaction():
+                self._take_over(task.number)
 
     def _publish(self, seal: Seal) -> None:
         """Lets the sealed copy of a segment take its place, unless that has been changed or removed since."""
@@ -284,8 +300,17 @@ class Shard:
             if held.number not in self._folded:
                 self._tools.housekeeping.begin(self._key, Fold(self._folder, held.number))
             if held.live and not held.sealed:
-                self._tools.housekeeping.begin(self._key, Seal(self._folder, held.number))
+                self._tools.housekeeping.begin(self._key, Seal(self._folder, held.number), apart=(Compaction,))
         self._drop_folded()
+
+    def _take_over(self, number: int) -> None:
+        """A segment's packs are others now, and take less."""
+        self.dirty = True
+        if number == self._segment.number:
+            self._packs.revise(self._segment.extents())
+        else:
+            self._recount(number)
+            self.tidy_full()
 
     def _let_go(self, number: int) -> None:
         """The segment's roll-ups are safe: it may go, if all its logs are removed."""

@@ -151,7 +151,7 @@ def test_a_shard_of_the_first_format_takes_changes(
     with closing(apsw.Connection(str(folder / f"{SEGMENT}.db"))) as db:
         db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour; DROP TABLE zdict")
         db.execute("DROP INDEX i_failed; DROP INDEX i_cached")
-        db.execute("ALTER TABLE pack DROP COLUMN dead; DROP TABLE earlier")
+        db.execute("ALTER TABLE pack DROP COLUMN since; ALTER TABLE pack DROP COLUMN dead; DROP TABLE earlier")
         db.execute("DELETE FROM meta WHERE key IN ('floor', 'gone', 'created')")
         db.execute("UPDATE meta SET v = 1 WHERE key = 'format'")
     assert reader.page(shard, LogQuery()).total == 2

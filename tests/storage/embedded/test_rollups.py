@@ -239,7 +239,7 @@ def test_a_fold_that_dies_anywhere_loses_nothing_and_doubles_nothing(
     step: str,
 ) -> None:
     logs = some_logs(50, 5)
-    monkeypatch.setattr(Housekeeping, "begin", lambda *given: None)
+    monkeypatch.setattr(Housekeeping, "begin", lambda *given, **named: None)
     writer = opened(bounds=SMALL)
     for each in logs:
         writer.append(shard, [each], AT)
@@ -275,7 +275,7 @@ def test_a_segment_leaves_the_disk_only_when_it_is_folded(
     logs = some_logs(70, 6)
     broken = {"fold": (Housekeeping, "begin"), "settle": (Shard, "_let_go"), "remove": (Housekeeping, "remove")}
     writer = opened(bounds=SMALL)
-    monkeypatch.setattr(*broken[undone], lambda *given: None)
+    monkeypatch.setattr(*broken[undone], lambda *given, **named: None)
     for each in logs:
         writer.append(shard, [each], AT)
     assert writer.trim(shard, Keep(rows=15)) == 55
@@ -302,7 +302,7 @@ def test_a_fold_between_the_reads_of_the_catalogue_and_of_stats_counts_nothing_t
     logs = some_logs(50, 7)
     writer = opened(bounds=SMALL)
     with monkeypatch.context() as held:
-        held.setattr(Housekeeping, "begin", lambda *given: None)
+        held.setattr(Housekeeping, "begin", lambda *given, **named: None)
         for each in logs:
             writer.append(shard, [each], AT)
     real, done = folding.open_stats_readonly, []

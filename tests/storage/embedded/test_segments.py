@@ -218,7 +218,7 @@ def test_a_shard_of_the_first_format_is_read_as_it_is_and_becomes_the_first_segm
     writer.append(shard, logs[:4], AT)
     writer.close()
     with closing(apsw.Connection(str(folder / "00000001.db"))) as db:
-        db.execute("ALTER TABLE pack DROP COLUMN dead")
+        db.execute("ALTER TABLE pack DROP COLUMN since; ALTER TABLE pack DROP COLUMN dead")
         db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour; DROP TABLE zdict")
         db.execute("DROP INDEX i_failed; DROP INDEX i_cached")
         db.execute("DROP TABLE earlier; DELETE FROM meta WHERE key IN ('floor', 'gone', 'created')")

@@ -45,6 +45,9 @@ CREATE TABLE zdict (
   ratio REAL NOT NULL
 ) STRICT;
 
+ALTER TABLE pack ADD COLUMN since INTEGER;
+UPDATE pack SET since = 0 WHERE dead > 0;
+
 CREATE INDEX i_failed ON log (k) WHERE (flags & 1) = 0;
 CREATE INDEX i_cached ON log (k) WHERE (flags & 2) <> 0;
 

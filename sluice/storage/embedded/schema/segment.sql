@@ -60,12 +60,14 @@ CREATE TABLE arrival (n INTEGER PRIMARY KEY, k INTEGER NOT NULL) STRICT;
 CREATE TABLE name (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, v TEXT NOT NULL, UNIQUE (kind, v)) STRICT;
 
 -- bytes: how far committed rows point into the pack. state: 0 being filled, 1 full, 2 one large body of its own,
--- 3 removed, for nothing in it lived. dead: how many of its bytes were bodies of logs that are deleted.
+-- 3 removed, for nothing in it lived, 4 a compacted copy in the making. dead: how many of its bytes were bodies of logs
+-- that are deleted; since: when the first of them was, Unix ms.
 CREATE TABLE pack (
   id INTEGER PRIMARY KEY,
   bytes INTEGER NOT NULL,
   state INTEGER NOT NULL,
-  dead INTEGER NOT NULL DEFAULT 0
+  dead INTEGER NOT NULL DEFAULT 0,
+  since INTEGER
 ) STRICT;
 
 -- What bodies of this segment were compressed with, the newest last: the id that their frames name, the dictionary, and
