@@ -43,7 +43,7 @@ def run_keeper(child: Child) -> None:
     with (
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(MappedGenerations.open(data / "generations.map")) as generations,
-        closing(EmbeddedLogWriter.open(data / "shards", rollup_metadata=settings.logs.rollup_metadata)) as writer,
+        closing(_log_writer(child)) as writer,
         closing(EmbeddedUsageStore.open(data / "usage.db")) as usage,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
@@ -57,6 +57,13 @@ def run_keeper(child: Child) -> None:
         )
         child.ready()
         keeper.run(LastWorker(child, data / "spool"))
+
+
+def _log_writer(child: Child) -> EmbeddedLogWriter:
+    rollup_metadata = child.settings.logs.rollup_metadata
+    return EmbeddedLogWriter.open(
+        child.settings.data / "shards", rollup_metadata=rollup_metadata, metrics=child.metrics
+    )
 
 
 class LastWorker:

@@ -20,7 +20,10 @@ _FIND: Final = (
     " WHERE k >= ? AND k < ? AND k > ? AND id = ?"
 )
 _LARGEST_KEY: Final = (1 << 63) - 1 - PROBES
-_REMOVE_PACK: Final = "UPDATE pack SET state = ?1, bytes = 0, dead = 0, since = NULL WHERE id = ?2 AND state <> ?3 AND dead >= bytes RETURNING id"
+_EMPTY: Final = "bytes = 0, dead = 0, since = NULL"
+_REMOVE_PACK: Final = (
+    f"UPDATE pack SET state = ?1, {_EMPTY} WHERE id = ?2 AND state <> ?3 AND dead >= bytes RETURNING id"
+)
 _DELETE_TERM: Final = "DELETE FROM term WHERE h = ? AND k = ?"
 _INSERT_TERM: Final = "INSERT INTO term (h, k) VALUES (?, ?) ON CONFLICT DO NOTHING"
 

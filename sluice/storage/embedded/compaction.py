@@ -1,8 +1,8 @@
 """Compaction: a pack with dead bytes is copied without them, and the rows are told where their bodies lie now.
 
 The copy is on disk before the first row points into it, and the old pack goes once it is on disk that no row does. In
-between both are there, so a crash or a reader at any moment finds every body. Rows are changed a thousand at a time, each
-time in a transaction of a few milliseconds, for which the keeper's own wait.
+between both are there, so a crash or a reader at any moment finds every body. Rows are changed a thousand at a time, in
+transactions of a few milliseconds, for which the keeper's own wait.
 """
 
 import os
@@ -15,13 +15,14 @@ from typing import BinaryIO, Final, NamedTuple
 import apsw
 
 from sluice.storage.embedded.open import datasync, open_segment, segment_name, sync_path
-from sluice.storage.embedded.packs import COPIES_FROM, FULL, MAKING, REMOVED, pack_path
+from sluice.storage.embedded.packs import COPIES_FROM, FULL, MAKING, MB, REMOVED, pack_path
 
 WASTE: Final = 0.3
-"""A pack with a larger part of dead bytes is compacted at once."""
+WASTE_BYTES: Final = 4 * MB
+"""A full pack with a larger part, and more, of dead bytes is compacted at once."""
 LEAVE_MS: Final = 22 * 3_600_000
-"""Dead bytes older than this are not left on the disk, however few they are: with the hour between two sweeps and the work
-itself a deleted body is gone within a day."""
+"""Dead bytes older than this do not stay, however few they are: with the hour between two sweeps and the work itself a
+deleted body is off the disk within a day."""
 _ROWS_AT_ONCE: Final = 1_000
 _COPY_BYTES: Final = 1024 * 1024
 
@@ -31,6 +32,7 @@ _MOVE: Final = "UPDATE det SET {0}_pack = ?1, {0}_off = ?2 WHERE k = ?3 AND {0}_
 _BURY: Final = (
     "UPDATE pack SET dead = dead + ?, since = ifnull(since, CAST(unixepoch('subsec') * 1000 AS INTEGER)) WHERE id = ?"
 )
+_WASTEFUL: Final = "SELECT id FROM pack WHERE state <> ? AND (since < ? OR state = ? AND dead > bytes * ? AND dead > ?)"
 _SIDES: Final = ("req", "res")
 
 
@@ -121,12 +123,8 @@ class Compaction:
 
 
 def wasteful_packs(db: apsw.Connection, before_ms: int) -> list[int]:
-    """Packs with many dead bytes, or with some since before then."""
-    found = db.execute(
-        "SELECT id FROM pack WHERE state <> ? AND dead > 0 AND (dead > bytes * ? OR since < ?)",
-        (REMOVED, WASTE, before_ms),
-    )
-    return [pack for (pack,) in found]
+    """Full packs with many dead bytes, and all with some since before then."""
+    return [pack for (pack,) in db.execute(_WASTEFUL, (REMOVED, before_ms, FULL, WASTE, WASTE_BYTES))]
 
 
 def _abandoned(db: apsw.Connection) -> list[int]:

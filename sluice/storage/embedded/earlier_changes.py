@@ -8,6 +8,7 @@ import apsw
 
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import change_logs, delete_logs
+from sluice.storage.embedded.compaction import wasteful_packs
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.open import open_segment, segment_name
 from sluice.storage.embedded.packs import pack_path
@@ -33,6 +34,12 @@ def delete_earlier(folder: Path, held: Contents, log_ids: Sequence[str], now_ms:
     for pack in packs:
         pack_path(folder, segment_name(held.number), pack).unlink(missing_ok=True)
     return found
+
+
+def wasteful_earlier(folder: Path, held: Contents, before_ms: int) -> list[int]:
+    """Packs of the segment that are to be compacted."""
+    with closing(open_segment(held.path(folder))) as db:
+        return wasteful_packs(db, before_ms)
 
 
 def recounted(folder: Path, held: Contents) -> Contents:

@@ -54,7 +54,7 @@ class Housekeeping:
         self._finished: deque[tuple[ShardKey, Task]] = deque()
 
     def begin(self, shard: ShardKey, task: Task, *, apart: tuple[type[Task], ...] = ()) -> None:
-        """Begins a task, unless one of its kind, or of those it must be kept apart from, is under way for this segment."""
+        """Begins a task, unless one of its kind, or of those to be kept apart, is under way for this segment."""
         name = shard, type(task), task.number
         if not any((shard, kind, task.number) in self._tasks for kind in (type(task), *apart)):
             self._tasks[name] = task

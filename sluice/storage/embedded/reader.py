@@ -26,6 +26,9 @@ class _Stored(NamedTuple):
     dictionary: bytes | None = None
 
 
+_NOT_STORED: Final = _Stored("", NOWHERE)
+
+
 class EmbeddedLogReader:
     """Reads the shards below `root`. Threads may share it."""
 
@@ -48,14 +51,16 @@ class EmbeddedLogReader:
         return self._ask(shard, lambda moment: moment.entry(log_id), None)
 
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
-        segment, place, dictionary = self._stored(shard, log_id, side)
-        with store_faults("reading a stored body"):
-            return read_body(shard_folder(self._root, shard), segment, place, dictionary)
+        def read(folder: Path, stored: _Stored) -> Iterator[bytes] | None:
+            return read_body(folder, stored.segment, stored.place, stored.dictionary)
+
+        return self._read(shard, log_id, side, read)
 
     def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:
-        segment, place, dictionary = self._stored(shard, log_id, side)
-        with store_faults("reading a stored body"):
-            return read_head(shard_folder(self._root, shard), segment, place, limit, dictionary)
+        def read(folder: Path, stored: _Stored) -> bytes | None:
+            return read_head(folder, stored.segment, stored.place, limit, stored.dictionary)
+
+        return self._read(shard, log_id, side, read)
 
     def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
         nothing: tuple[list[LogEntry], int] = [], max(after, 0)
@@ -64,20 +69,31 @@ class EmbeddedLogReader:
     def close(self) -> None:
         self._idle.close()
 
+    def _read(self, shard: ShardKey, log_id: str, side: Side, read: Callable[[Path, _Stored], T | None]) -> T | None:
+        """What is found where the row says; where a pack was compacted since, the row says something else by now."""
+        folder, before = shard_folder(self._root, shard), _NOT_STORED
+        while (stored := self._stored(shard, log_id, side)) != before:
+            with store_faults("reading a stored body"):
+                found = read(folder, stored)
+            if found is not None or not stored.place.stored:
+                return found
+            before = stored
+        return None
+
     def _stored(self, shard: ShardKey, log_id: str, side: Side) -> _Stored:
         folder = shard_folder(self._root, shard)
 
         def place(moment: ShardMoment) -> _Stored:
             found = moment.find(log_id)
             if found is None:
-                return _Stored("", NOWHERE)
+                return _NOT_STORED
             key, part = found
             segment, reader = segment_name(part.contents.number), part.reader()
             place = reader.place(key, side)
             number = dictionary_of(folder, segment, place)
             return _Stored(segment, place, reader.dictionary(number) if number else None)
 
-        return self._ask(shard, place, _Stored("", NOWHERE))
+        return self._ask(shard, place, _NOT_STORED)
 
     def _ask(
         self, shard: ShardKey, question: Callable[[ShardMoment], T], nothing: T, timeout_s: float | None = None

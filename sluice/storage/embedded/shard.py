@@ -7,12 +7,19 @@ from typing import Final, NamedTuple, Self
 
 import zstandard
 
+from sluice.metrics import Counter, Metrics
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import keys_of
 from sluice.storage.embedded.compaction import LEAVE_MS, Compaction
 from sluice.storage.embedded.dictionaries import TRAIN_ROWS, Compressors, Dictionary, Training
 from sluice.storage.embedded.earlier import UNREADABLE, tell_unreadable
-from sluice.storage.embedded.earlier_changes import change_earlier, delete_earlier, recounted, within
+from sluice.storage.embedded.earlier_changes import (
+    change_earlier,
+    delete_earlier,
+    recounted,
+    wasteful_earlier,
+    within,
+)
 from sluice.storage.embedded.folding import Fold, folded_segments
 from sluice.storage.embedded.housekeeping import Housekeeping, Task
 from sluice.storage.embedded.leftovers import remove_leftovers, remove_segment
@@ -48,6 +55,20 @@ _STEPS: Final = 16
 """A limit on a shard is a limit of so many segments at least, lest its capacity fall by much when one goes."""
 
 
+class Freed(NamedTuple):
+    """What compaction has done."""
+
+    packs: Counter
+    bytes: Counter
+
+    @classmethod
+    def counted(cls, metrics: Metrics) -> Self:
+        return cls(
+            metrics.counter("sluice_packs_compacted_total", "Packs that were copied without their dead bytes."),
+            metrics.counter("sluice_pack_bytes_freed_total", "Bytes of deleted bodies that compaction freed."),
+        )
+
+
 class Tools(NamedTuple):
     """What all shards of a writer share."""
 
@@ -55,8 +76,9 @@ class Tools(NamedTuple):
     housekeeping: Housekeeping
     bounds: Bounds
     clock_ms: Callable[[], int]
-    rollup_metadata: Sequence[str] = ()
+    rollup_metadata: Sequence[str]
     """Metadata keys whose values are counted each by itself."""
+    freed: Freed
 
 
 class Shard:
@@ -143,6 +165,7 @@ class Shard:
                 self.sync()  # the doubt before the deed
                 found |= delete_earlier(self._folder, held, wanted, now_ms)
                 self._recount(held.number)
+                self.compact(held.number, wasteful_earlier(self._folder, held, now_ms - LEAVE_MS))
         gone, packs = self._segment.delete([log_id for log_id in log_ids if log_id not in found], positions, now_ms)
         self._packs.remove(packs)
         if gone:
@@ -186,6 +209,8 @@ class Shard:
                 self.dirty = True
                 self._segment.adopt(made)
             case Compaction():
+                self._tools.freed.packs.add(task.compacted)
+                self._tools.freed.bytes.add(task.freed_bytes)
                 self._take_over(task.number)
 
     def _publish(self, seal: Seal) -> None:
@@ -274,6 +299,7 @@ class Shard:
 
     def _roll(self) -> None:
         """Begins the next segment. The full one is on disk before: a power loss takes nothing from it any more."""
+        self._segment.put_extents(self._packs.end_pack())
         self.sync()
         full, dictionary = self._segment.number, self._segment.dictionary
         self._segment.begin_next(self._packs.total_bytes, self._tools.clock_ms())
