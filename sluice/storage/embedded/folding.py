@@ -33,6 +33,7 @@ from sluice.storage.embedded.rollups import (
     read_series,
     with_sketches,
 )
+from sluice.storage.embedded.sketch import merged
 from sluice.storage.ports import StoreFault
 
 _log = logging.getLogger(__name__)
@@ -130,7 +131,9 @@ class Fold:
                 return hours, -1
             labels = dict(read_series(db))
             for hour, series, *sums in db.execute(_ROWS):
-                hours[hour].append((labels[series], Sums(*sums)))
+                row = Sums(*sums)
+                row = row._replace(duration=merged(row.duration), latency=merged(row.latency))
+                hours[hour].append((labels[series], row))
             last: int = db.execute("SELECT ifnull(max(t), -1) FROM minute").get
         return hours, last
 

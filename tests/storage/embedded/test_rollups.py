@@ -11,14 +11,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sluice.storage.embedded import folding, rollups
+from sluice.storage.embedded import folding, rollups, tally
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.folding import Fold, folded_segments
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.shard import BOUNDS, Shard
 from sluice.storage.embedded.sketch import ERROR
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import Keep, TooFine
+from sluice.storage.ports import Keep, TooFine, TooManyGroups
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.rollup import (
@@ -394,6 +394,33 @@ def test_tests_of_dimensions_choose_what_is_counted(
     assert count(Condition("provider", "in", ("x", "openai"))) == sum(entry.provider == "openai" for entry in entries)
     assert count(Condition("gateway", "neq", ("gw",))) == 0
     assert count(Condition("model", "gt", (5,))) == 0
+
+
+def test_what_is_not_counted_in_time_is_told_as_missing(
+    opened: Writers, root: Path, shard: ShardKey, some_logs: Logs
+) -> None:
+    opened().append(shard, some_logs(2_000, 11, hours=300), AT)
+    query = RollupQuery(0, EVER.to_ms + 1, "minute")
+    with closing(EmbeddedAnalyticsReader(root, query_timeout_s=0)) as hurried:
+        assert hurried.groups({"gw": shard}, query) == ([], 0, EVER.to_ms + 60_000, False)
+    with closing(EmbeddedAnalyticsReader(root, query_timeout_s=0.002)) as hurried:
+        cut = hurried.groups({"one": shard, "two": shard}, query)
+    assert not cut.complete
+    assert sum(group.requests for group in cut.groups) < 4_000
+
+
+def test_more_groups_than_anybody_reads_are_refused(
+    opened: Writers,
+    analytics: EmbeddedAnalyticsReader,
+    shard: ShardKey,
+    some_logs: Logs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tally, "MOST_GROUPS", 9)
+    opened().append(shard, some_logs(30, 12), AT)
+    with pytest.raises(TooManyGroups) as refused:
+        analytics.groups({"gw": shard}, RollupQuery(0, EVER.to_ms, "minute"))
+    assert refused.value.most == 9
 
 
 def test_a_damaged_stats_db_is_set_aside_and_begun_anew(
