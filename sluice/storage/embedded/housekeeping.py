@@ -81,7 +81,8 @@ class Housekeeping:
             self._sealed.remove(found)
         for key in [key for key in list(self._folds) if key[0] == shard]:
             del self._folds[key]
-        self._folded = deque(found for found in self._folded if found[0] != shard)
+        for done in [done for done in tuple(self._folded) if done[0] == shard]:
+            self._folded.remove(done)
 
     def close(self) -> None:
         """Ends what can be done again after the next start."""

@@ -453,3 +453,46 @@ def test_a_shard_that_was_never_written_has_no_groups_and_a_dropped_one_none_any
     writer.drop(shard)
     assert not folder.exists()
     assert analytics.groups({"gw": shard}, EVER).groups == []
+
+
+def test_segments_that_are_gone_leave_one_row_behind(
+    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
+) -> None:
+    writer = opened(bounds=SMALL)
+    logs = some_logs(200, 13)
+    for each in logs:
+        writer.append(shard, [each], AT)
+        writer.trim(shard, Keep(rows=30))
+        settle(writer)
+    assert folded_segments(folder).keys() == {0, 8, 9}
+    assert told(analytics, shard, EVER) == brute_force(logs, EVER)
+    with pytest.raises(TooFine) as refused:
+        analytics.groups({"gw": shard}, RollupQuery(0, EVER.to_ms, "minute"))
+    assert refused.value.since_ms == (logs[159].entry.created_ms // 60_000 + 1) * 60_000
+    writer.close()
+    writer = opened(bounds=SMALL)
+    settle(writer)
+    assert told(analytics, shard, EVER) == brute_force(logs, EVER)
+
+
+def test_segments_of_a_format_without_roll_ups_count_nothing_and_are_left_alone(
+    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
+) -> None:
+    logs = some_logs(50, 14)
+    writer = opened(bounds=SMALL)
+    for each in logs[:30]:
+        writer.append(shard, [each], AT)
+    writer.close()
+    (folder / "stats.db").unlink()
+    for path in folder.glob("0*.db"):
+        with closing(apsw.Connection(str(path))) as db:
+            db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour")
+            db.execute("UPDATE meta SET v = 2 WHERE key = 'format'")
+    assert told(analytics, shard, EVER) == {}
+    writer = opened(bounds=SMALL)
+    for each in logs[30:]:
+        writer.append(shard, [each], AT)
+    settle(writer)
+    assert folded_segments(folder).keys() == {1, 2}
+    assert told(analytics, shard, EVER) == brute_force(logs[30:], EVER)
+    assert writer.rows(shard) == 50
