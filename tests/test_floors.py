@@ -25,6 +25,7 @@ DOORS = {
     "apsw": ("sluice/storage/embedded/",),
     "click": ("sluice/cli/",),
     "genai_prices": ("sluice/console/prices.py",),
+    "graphql": ("sluice/console/graphql/",),
     "httptools": ("sluice/wire/",),
     "setproctitle": ("sluice/supervisor/", "sluice/child.py", "sluice/wiring/prices.py"),
     "starlette": ("sluice/console/",),
@@ -34,7 +35,7 @@ DOORS = {
     "zstandard": ("sluice/formats/encodings.py", "sluice/storage/embedded/"),
 }
 EVERYWHERE = {"msgspec"}
-WORKERS_DO_WITHOUT = {"apsw.ext", "click", "genai_prices", "starlette", "uvicorn"}
+WORKERS_DO_WITHOUT = {"apsw.ext", "click", "genai_prices", "graphql", "starlette", "uvicorn"}
 
 
 class Import(NamedTuple):
@@ -149,6 +150,7 @@ def test_traffic_and_logs_carry_none_of_the_console(role: str):
     assert not libraries & WORKERS_DO_WITHOUT
 
 
-def test_the_console_leaves_the_price_list_to_a_process_of_its_own():
+def test_the_console_starts_without_the_price_list_and_graphql():
     assert "genai_prices" not in {name.split(".")[0] for name in modules_reached_from("sluice.wiring.console")}
+    assert "graphql" not in {name.split(".")[0] for name in modules_reached_from("sluice.wiring.console")}
     assert "genai_prices" in {name.split(".")[0] for name in modules_reached_from("sluice.wiring.prices")}

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "run": ("Send a universal request from a file.", "sluice.cli.run"),
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow logs, and show one with its bodies.", "sluice.cli.logs"),
+    "analytics": ("Count requests, errors, tokens, cost and speed.", "sluice.cli.analytics"),
 }
 """By name: the line in the overview, and the module whose attribute `command` it is."""
 

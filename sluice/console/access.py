@@ -6,8 +6,9 @@ from typing import Final, Literal
 from sluice.console.envelope import forbidden
 from sluice.values.tenancy import Permission, Token
 
-Need = Literal["nothing", "metadata_read", "read", "edit", "operator"]
-"""What a path asks of its caller. `operator`: the socket that only the operator can open."""
+Need = Literal["nothing", "token", "metadata_read", "read", "edit", "operator"]
+"""What a path asks of its caller. `operator`: the socket that only the operator can open. `token`: a valid one, of
+whatever account, where the body names what is asked for: its handler sees to the rest."""
 
 _IMPLIED: Final[Mapping[Permission, frozenset[Permission]]] = {
     "edit": frozenset({"edit", "read", "metadata_read"}),
@@ -25,9 +26,17 @@ class Caller:
     def may(self, need: Permission) -> bool:
         return self.holds is None or need in self.holds
 
+    def may_in(self, account: str, need: Permission) -> bool:
+        """Whether they may so in the account, or in that gateway of it which `reaches` tells."""
+        return self._token is None or (account == self._token.account and self.may(need))
+
+    def reaches(self, gateway: str) -> bool:
+        """Whether they are not kept to another gateway of their account."""
+        return self._token is None or self._token.gateway in (None, gateway)
+
     def require(self, need: Need, account: str | None, gateway: str | None) -> None:
         """Raises 403 where the token is of another account or gateway, or lacks the permission."""
-        if self._token is None or need == "nothing":
+        if self._token is None or need == "nothing" or need == "token":
             return
         if need == "operator" or account != self._token.account or not self.may(need):
             raise forbidden()

@@ -22,7 +22,7 @@ from sluice.console.envelope import (
     refusal,
     unauthenticated,
 )
-from sluice.console.rest import accounts, analytics, gateways, internal, log_changes, logs, plain, tokens
+from sluice.console.rest import accounts, analytics, gateways, graphql, internal, log_changes, logs, plain, tokens
 from sluice.journal import fields
 from sluice.storage.ports import StoreFault
 from sluice.values.ids import wall_ms
@@ -54,6 +54,7 @@ PATHS: Final = (
     Path("GET", f"{_ACCOUNT}/usage", accounts.usage, "read"),
     Path("GET", f"{_GATEWAY}/analytics", analytics.of_gateway, "metadata_read"),
     Path("GET", f"{_ACCOUNT}/analytics", analytics.of_account, "metadata_read"),
+    Path("POST", "/client/v4/graphql", graphql.query, "token", graphql.refusal),
     Path("GET", "/internal/accounts", accounts.listing, "operator"),
     Path("POST", "/internal/accounts", accounts.create, "operator"),
     Path("GET", "/internal/accounts/{account}", accounts.get, "operator"),
@@ -99,13 +100,13 @@ class _Resource:
         try:
             return await path.handler(Call(request, self._desk, await self._admit(request, path)))
         except ApiError as error:
-            return refusal(error)
+            return path.refuse(error)
         except StoreFault as fault:
             _log.error("store fault", extra=fields(fault=str(fault), path=request.url.path))
-            return refusal(internal_error())
+            return path.refuse(internal_error())
         except Exception:
             _log.exception("management request failed", extra=fields(path=request.url.path))
-            return refusal(internal_error())
+            return path.refuse(internal_error())
 
     async def _admit(self, request: Request, path: Path) -> Caller:
         account, gateway = request.path_params.get("account"), request.path_params.get("gateway")

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from sluice.console.access import Caller, Need
 from sluice.console.desk import Desk
+from sluice.console.envelope import ApiError, refusal
 from sluice.console.parsing import read_body
 
 
@@ -35,6 +36,7 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+Refuse = Callable[[ApiError], Response]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -46,3 +48,5 @@ class Path:
     pattern: str
     handler: Handler
     need: Need
+    refuse: Refuse = refusal
+    """How its errors are told."""

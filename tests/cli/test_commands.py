@@ -2,8 +2,11 @@
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,7 +14,10 @@ from click.testing import CliRunner, Result
 from sluice import __version__
 from sluice.cli.main import COMMANDS, main
 from sluice.storage.embedded.bootstrap import bootstrap
+from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.supervisor import lock
+from sluice.values.ids import Mint
+from sluice.values.log import LogEntry, NewLog, ShardKey
 
 
 @pytest.fixture
@@ -195,3 +201,24 @@ def test_every_command_has_help_and_takes_the_folder_and_json(name: str):
 def test_the_overview_names_every_command():
     text = CliRunner().invoke(main, ["--help"]).stdout
     assert all(f"\n  {name}" in text for name in COMMANDS)
+
+
+def test_what_went_through_is_counted(data: Path):
+    assert told(data, "analytics", "--by", "provider,cached", "--since", "30d")["groups"] == []
+    assert told(data, "analytics", "--gateway", "default", "--since", "999999d")["groups"] == []
+    done = sluice(data, "analytics")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No requests in this time.\n")
+    assert "group_by: There is no dimension colour" in refused(data, "analytics", "--by", "colour")
+    assert "There is no gateway none" in refused(data, "analytics", "--gateway", "none")
+    assert "There is no account none" in refused(data, "analytics", "--account", "none")
+    assert "as 90m, 24h or 30d" in sluice(data, "analytics", "--since", "soon").stderr
+
+
+def test_what_went_through_is_printed_as_a_table(data: Path, entry_of: Callable[..., LogEntry]):
+    gateway = told(data, "gateway", "get", "default")["internal_id"]
+    entry = entry_of(Mint(1).mint(), model="a\x1b[31m", duration_ms=100, cost_nano=2_500_000_000)
+    with closing(EmbeddedLogWriter.open(data / "shards")) as writer:
+        writer.append(ShardKey("local", UUID(gateway).hex), [NewLog(entry, None, None)], {})
+    header, row = sluice(data, "analytics", "--by", "model,status_code").stdout.splitlines()
+    assert " ".join(header.split()) == "MODEL STATUS CODE REQUESTS ERRORS CACHED TOKENS IN TOKENS OUT COST P50 P95 P99"
+    assert row.split()[:8] == ["a\ufffd[31m", "200", "1", "0", "0", "12", "34", "$2.500000"]

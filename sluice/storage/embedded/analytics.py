@@ -43,6 +43,9 @@ class EmbeddedAnalyticsReader:
         deadline_s = time.monotonic() + self._timeout_s
         whole, edges, complete = Tally(query), spans_of("none", query.from_ms, query.to_ms, 0).edges, True
         for name, shard in shards.items():
+            if time.monotonic() > deadline_s:
+                complete = False
+                break
             counting = self._count(name, shard, query, deadline_s)
             whole.add_all(counting.tally)
             edges = min(edges[0], counting.edges[0]), max(edges[1], counting.edges[1])
@@ -68,6 +71,11 @@ class EmbeddedAnalyticsReader:
                 return counting
             except SegmentGone:
                 continue
+            except StoreFault as fault:
+                if not isinstance(fault.__cause__, apsw.InterruptError):
+                    raise
+                counting.complete = False
+                return counting
         raise StoreFault(f"a segment of {folder.name} is missing")
 
 

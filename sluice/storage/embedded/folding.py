@@ -5,6 +5,8 @@ roll-ups never change, so it does not matter when it is folded.
 """
 
 import logging
+import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,12 +35,18 @@ from sluice.storage.embedded.rollups import (
     read_series,
     with_sketches,
 )
+from sluice.storage.embedded.sketch import merged
 from sluice.storage.ports import StoreFault
 
 _log = logging.getLogger(__name__)
 
 EDITION: Final = 1
 _ROWS: Final = "SELECT t, series, n, tin, tout, cost, duration, latency FROM hour ORDER BY t, n DESC"
+_DATABASE: Final = re.compile(r"(\d{8})(?:\.sealed)?\.db")
+_SHARE_ROW: Final = (
+    "INSERT INTO folded SELECT 0, max(last) FROM folded WHERE segment < ? HAVING count(*) > 0"
+    " ON CONFLICT (segment) DO UPDATE SET last = excluded.last"
+)
 _DAMAGED: Final = (apsw.CorruptError, apsw.NotADBError)
 
 Hour = list[tuple[Labels, Sums]]
@@ -59,7 +67,10 @@ def open_stats_readonly(folder: Path) -> apsw.Connection | None:
 
 
 def folded_segments(folder: Path) -> dict[int, int]:
-    """Every segment ever folded, with its last minute. A damaged stats.db tells of none; the next fold replaces it."""
+    """The folded segments, with their last minutes; those that are gone as number 0.
+
+    A damaged stats.db tells of none; the next fold replaces it.
+    """
     try:
         db = open_stats_readonly(folder)
         if db is None:
@@ -105,6 +116,7 @@ class Fold:
             if db.execute("SELECT 1 FROM folded WHERE segment = ?", (self.number,)).get is None:
                 last = self._add(db)
                 db.execute("INSERT INTO folded VALUES (?, ?)", (self.number, last))
+                _forget_gone(db, self._folder)
 
     def _add(self, db: apsw.Connection) -> int:
         """Adds the segment's hours; returns its last minute. One that cannot be read has none."""
@@ -133,9 +145,19 @@ class Fold:
                 return hours, -1
             labels = dict(read_series(db))
             for hour, series, *sums in db.execute(_ROWS):
-                hours[hour].append((labels[series], Sums(*sums)))
+                row = Sums(*sums)
+                row = row._replace(duration=merged(row.duration), latency=merged(row.latency))
+                hours[hour].append((labels[series], row))
             last: int = db.execute("SELECT ifnull(max(t), -1) FROM minute").get
         return hours, last
+
+
+def _forget_gone(db: apsw.Connection, folder: Path) -> None:
+    """Segments below all that there are share one row, number 0, with the last minute of them all."""
+    numbers = [int(found[1]) for name in os.listdir(folder) if (found := _DATABASE.fullmatch(name))]
+    lowest = min(numbers, default=0)
+    db.execute(_SHARE_ROW, (lowest,))
+    db.execute("DELETE FROM folded WHERE segment > 0 AND segment < ?", (lowest,))
 
 
 def _open_stats(path: Path) -> apsw.Connection:

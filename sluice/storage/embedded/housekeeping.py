@@ -85,7 +85,8 @@ class Housekeeping:
                 task.stop()
                 del self._tasks[name]
         wait([job for of, job in self._jobs if of == shard and not job.cancel()])
-        self._finished = deque(found for found in self._finished if found[0] != shard)
+        for found in [found for found in tuple(self._finished) if found[0] == shard]:
+            self._finished.remove(found)  # the thread adds others meanwhile
 
     def close(self) -> None:
         """Ends what can be done again after the next start."""

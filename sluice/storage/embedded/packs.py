@@ -26,8 +26,8 @@ _LONGEST_HEADER: Final = 18
 """Of a zstd frame (RFC 8878, 3.1.1)."""
 
 FILLING, FULL, ALONE, REMOVED, MAKING = 0, 1, 2, 3, 4
-"""States of a pack. A removed one keeps its number: whoever still has a place in it must not read another's bodies. Into
-one in the making, a compacted copy, no row points yet."""
+"""States of a pack. A removed one keeps its number: whoever still has a place in it must not read another's bodies. One
+in the making is a compacted copy, into which no row points yet."""
 
 
 COPIES_FROM: Final = 10_000_000

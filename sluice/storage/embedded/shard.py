@@ -319,6 +319,7 @@ class Shard:
         for held in going:
             remove = partial(remove_segment, self._folder, held.number)
             self._tools.housekeeping.remove(self._key, self._wal, remove)
+            self._folded.discard(held.number)
 
     def tidy_full(self) -> None:
         """Has full segments folded, then sealed. Not before leftovers are removed: a seal looks like one."""

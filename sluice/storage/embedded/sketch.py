@@ -6,7 +6,8 @@ where it is rounded, however many sketches were merged: merging adds counts and 
 DDSketch's: Masson, Rim and Lee, 2019.)
 
 As bytes: for each bucket that holds any, in rising order, two unsigned LEB128 numbers: how far its index lies above
-the one before (the first: above 0), and its count. Nothing at all is no bytes.
+the one before (the first: above 0), and its count. Nothing at all is no bytes. Two zero bytes, which no bucket has,
+begin at 0 again: so two sketches with those between them are a sketch of both, made without looking into either.
 """
 
 import math
@@ -56,18 +57,18 @@ def add_sketch(buckets: Buckets, sketch: bytes) -> None:
             shift += 7
             continue
         number |= byte << shift
-        if is_count:
+        if not is_count:
+            bucket += number
+        elif number:
             buckets[bucket] = buckets.get(bucket, 0) + number
         else:
-            bucket += number
+            bucket = 0
         is_count = not is_count
         number = shift = 0
 
 
-def merged(one: bytes, other: bytes) -> bytes:
-    """The sketch of all that two are of."""
-    if not one or not other:
-        return one or other
+def merged(one: bytes, other: bytes = b"") -> bytes:
+    """The shortest sketch of all that two are of."""
     buckets: Buckets = {}
     add_sketch(buckets, one)
     add_sketch(buckets, other)

@@ -1,4 +1,4 @@
-"""The hourly look through all shards, open or not, for packs to be compacted: nobody else remembers what was deleted."""
+"""The hourly look through all shards, open or not, for packs to be compacted: nobody else knows what was deleted."""
 
 import logging
 import os

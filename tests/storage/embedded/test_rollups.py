@@ -11,14 +11,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sluice.storage.embedded import folding, rollups
+from sluice.storage.embedded import folding, rollups, tally
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.folding import Fold, folded_segments
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.shard import BOUNDS, Shard
 from sluice.storage.embedded.sketch import ERROR
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import Keep, TooFine
+from sluice.storage.ports import Keep, TooFine, TooManyGroups
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.rollup import (
@@ -396,6 +396,33 @@ def test_tests_of_dimensions_choose_what_is_counted(
     assert count(Condition("model", "gt", (5,))) == 0
 
 
+def test_what_is_not_counted_in_time_is_told_as_missing(
+    opened: Writers, root: Path, shard: ShardKey, some_logs: Logs
+) -> None:
+    opened().append(shard, some_logs(2_000, 11, hours=300), AT)
+    query = RollupQuery(0, EVER.to_ms + 1, "minute")
+    with closing(EmbeddedAnalyticsReader(root, query_timeout_s=0)) as hurried:
+        assert hurried.groups({"gw": shard}, query) == ([], 0, EVER.to_ms + 60_000, False)
+    with closing(EmbeddedAnalyticsReader(root, query_timeout_s=0.002)) as hurried:
+        cut = hurried.groups({"one": shard, "two": shard}, query)
+    assert not cut.complete
+    assert sum(group.requests for group in cut.groups) < 4_000
+
+
+def test_more_groups_than_anybody_reads_are_refused(
+    opened: Writers,
+    analytics: EmbeddedAnalyticsReader,
+    shard: ShardKey,
+    some_logs: Logs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tally, "MOST_GROUPS", 9)
+    opened().append(shard, some_logs(30, 12), AT)
+    with pytest.raises(TooManyGroups) as refused:
+        analytics.groups({"gw": shard}, RollupQuery(0, EVER.to_ms, "minute"))
+    assert refused.value.most == 9
+
+
 def test_a_damaged_stats_db_is_set_aside_and_begun_anew(
     opened: Writers, shard: ShardKey, folder: Path, some_logs: Logs
 ) -> None:
@@ -426,3 +453,46 @@ def test_a_shard_that_was_never_written_has_no_groups_and_a_dropped_one_none_any
     writer.drop(shard)
     assert not folder.exists()
     assert analytics.groups({"gw": shard}, EVER).groups == []
+
+
+def test_segments_that_are_gone_leave_one_row_behind(
+    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
+) -> None:
+    writer = opened(bounds=SMALL)
+    logs = some_logs(200, 13)
+    for each in logs:
+        writer.append(shard, [each], AT)
+        writer.trim(shard, Keep(rows=30))
+        settle(writer)
+    assert folded_segments(folder).keys() == {0, 8, 9}
+    assert told(analytics, shard, EVER) == brute_force(logs, EVER)
+    with pytest.raises(TooFine) as refused:
+        analytics.groups({"gw": shard}, RollupQuery(0, EVER.to_ms, "minute"))
+    assert refused.value.since_ms == (logs[159].entry.created_ms // 60_000 + 1) * 60_000
+    writer.close()
+    writer = opened(bounds=SMALL)
+    settle(writer)
+    assert told(analytics, shard, EVER) == brute_force(logs, EVER)
+
+
+def test_segments_of_a_format_without_roll_ups_count_nothing_and_are_left_alone(
+    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
+) -> None:
+    logs = some_logs(50, 14)
+    writer = opened(bounds=SMALL)
+    for each in logs[:30]:
+        writer.append(shard, [each], AT)
+    writer.close()
+    (folder / "stats.db").unlink()
+    for path in folder.glob("0*.db"):
+        with closing(apsw.Connection(str(path))) as db:
+            db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour")
+            db.execute("UPDATE meta SET v = 2 WHERE key = 'format'")
+    assert told(analytics, shard, EVER) == {}
+    writer = opened(bounds=SMALL)
+    for each in logs[30:]:
+        writer.append(shard, [each], AT)
+    settle(writer)
+    assert folded_segments(folder).keys() == {1, 2}
+    assert told(analytics, shard, EVER) == brute_force(logs[30:], EVER)
+    assert writer.rows(shard) == 50

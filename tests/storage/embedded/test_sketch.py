@@ -42,7 +42,9 @@ def test_sketches_of_parts_make_the_sketch_of_the_whole(one: list[int], two: lis
     whole = sketch_of(one + two + three)
     assert merged(merged(sketch_of(one), sketch_of(two)), sketch_of(three)) == whole
     assert merged(sketch_of(three), merged(sketch_of(two), sketch_of(one))) == whole
-    assert merged(whole, b"") == merged(b"", whole) == whole
+    assert merged(whole) == merged(b"", whole) == whole
+    strung = b"\0\0".join(part for part in (sketch_of(two), sketch_of(three), sketch_of(one)) if part)
+    assert merged(strung) == whole
     assert write_sketch(buckets_of(whole)) == whole
 
 

@@ -36,7 +36,7 @@ CREATE TABLE day (
   PRIMARY KEY (t, series)
 ) STRICT, WITHOUT ROWID;
 
--- Segments whose hours are in here, whether they still exist or not; last: the last Unix minute in them, -1 of none.
+-- Segments whose hours are in here; last: the last Unix minute in them, -1 of none. Those that are gone are number 0.
 CREATE TABLE folded (segment INTEGER PRIMARY KEY, last INTEGER NOT NULL) STRICT;
 
 PRAGMA user_version = 1;
