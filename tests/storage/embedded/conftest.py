@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -38,6 +39,22 @@ def opened(root: Path) -> Iterator[Callable[..., EmbeddedLogWriter]]:
 def reader(root: Path) -> Iterator[EmbeddedLogReader]:
     with closing(EmbeddedLogReader(root)) as reader:
         yield reader
+
+
+@pytest.fixture
+def made_older() -> Callable[..., None]:
+    """`made_older(path, 1)`: turns a segment into one of an earlier format."""
+
+    def make(path: Path, to: int) -> None:
+        with closing(apsw.Connection(str(path))) as db:
+            db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour; DROP TABLE zdict")
+            db.execute("DROP INDEX i_failed; DROP INDEX i_cached; ALTER TABLE pack DROP COLUMN since")
+            if to == 1:
+                db.execute("ALTER TABLE pack DROP COLUMN dead; DROP TABLE earlier")
+                db.execute("DELETE FROM meta WHERE key IN ('floor', 'gone', 'created')")
+            db.execute("UPDATE meta SET v = ? WHERE key = 'format'", (to,))
+
+    return make
 
 
 @pytest.fixture

@@ -143,18 +143,18 @@ def test_a_change_that_fails_changes_nothing_and_the_next_one_holds(
 
 
 def test_a_shard_of_the_first_format_takes_changes(
-    opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs
+    opened: Writers,
+    reader: EmbeddedLogReader,
+    shard: ShardKey,
+    folder: Path,
+    log: Logs,
+    made_older: Callable[..., None],
 ) -> None:
     writer = opened()
     made, other = log(b"q", b"r"), log(b"q", b"r")
     writer.append(shard, [made, other], AT)
     writer.close()
-    with closing(apsw.Connection(str(folder / f"{SEGMENT}.db"))) as db:
-        db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour; DROP TABLE zdict")
-        db.execute("DROP INDEX i_failed; DROP INDEX i_cached")
-        db.execute("ALTER TABLE pack DROP COLUMN since; ALTER TABLE pack DROP COLUMN dead; DROP TABLE earlier")
-        db.execute("DELETE FROM meta WHERE key IN ('floor', 'gone', 'created')")
-        db.execute("UPDATE meta SET v = 1 WHERE key = 'format'")
+    made_older(folder / f"{SEGMENT}.db", 1)
     assert reader.page(shard, LogQuery()).total == 2
     writer = opened()
     assert writer.delete(shard, [made.entry.id], {}) == {made.entry.id}

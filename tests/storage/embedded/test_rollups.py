@@ -477,6 +477,7 @@ def test_segments_that_are_gone_leave_one_row_behind(
 
 def test_segments_of_a_format_without_roll_ups_count_nothing_and_are_left_alone(
     opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
+    made_older: Callable[..., None],
 ) -> None:
     logs = some_logs(50, 14)
     writer = opened(bounds=SMALL)
@@ -485,9 +486,7 @@ def test_segments_of_a_format_without_roll_ups_count_nothing_and_are_left_alone(
     writer.close()
     (folder / "stats.db").unlink()
     for path in folder.glob("0*.db"):
-        with closing(apsw.Connection(str(path))) as db:
-            db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour")
-            db.execute("UPDATE meta SET v = 2 WHERE key = 'format'")
+        made_older(path, 2)
     assert told(analytics, shard, EVER) == {}
     writer = opened(bounds=SMALL)
     for each in logs[30:]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import apsw
 import msgspec
 import pytest
 
@@ -211,18 +210,18 @@ def test_a_cursor_passes_each_log_once_whatever_is_stored_meanwhile(
 
 
 def test_a_shard_of_the_first_format_is_read_as_it_is_and_becomes_the_first_segment(
-    opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs
+    opened: Writers,
+    reader: EmbeddedLogReader,
+    shard: ShardKey,
+    folder: Path,
+    log: Logs,
+    made_older: Callable[..., None],
 ) -> None:
     logs = [log(b"%d" % number) for number in range(5)]
     writer = opened()
     writer.append(shard, logs[:4], AT)
     writer.close()
-    with closing(apsw.Connection(str(folder / "00000001.db"))) as db:
-        db.execute("ALTER TABLE pack DROP COLUMN since; ALTER TABLE pack DROP COLUMN dead")
-        db.execute("DROP TABLE series; DROP TABLE minute; DROP TABLE hour; DROP TABLE zdict")
-        db.execute("DROP INDEX i_failed; DROP INDEX i_cached")
-        db.execute("DROP TABLE earlier; DELETE FROM meta WHERE key IN ('floor', 'gone', 'created')")
-        db.execute("UPDATE meta SET v = 1 WHERE key = 'format'")
+    made_older(folder / "00000001.db", 1)
     assert reader.page(shard, LogQuery()).total == 4
     writer = opened(bounds=THREE_ROWS)
     assert writer.positions(shard) == AT
