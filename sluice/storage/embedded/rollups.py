@@ -20,7 +20,7 @@ MOST_VALUE_SERIES: Final = 1_000
 _LARGEST: Final = 1 << 60
 _CEILING: Final = 1 << 62
 """Sums end there: SQLite makes a float of what is past 64 bits, which the columns refuse."""
-_IDS_KEPT: Final = 4_096
+_IDS_KEPT: Final = 1_024
 _LONGEST_STRING: Final = 512
 
 _LABELS: Final = "key, provider, model, value, status, cached, error"
