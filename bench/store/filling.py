@@ -29,8 +29,10 @@ from sluice.values.tenancy import Gateway
 
 NUMBERS: Final = range(100, 120)
 """Spools that no worker of the measured server takes."""
-AHEAD_BYTES: Final = 256 * MB
-"""The spool is kept under it: what is measured is the keeper, not the disk."""
+AHEAD_BYTES: Final = 512 * MB
+LEFT_BYTES: Final = 128 * MB
+"""The spool is filled up to the first, then left alone until the keeper has come down to the second: for most of the time
+nothing else runs."""
 _LOOK_EVERY: Final = 2_000
 
 
@@ -67,9 +69,13 @@ class Filler:
             if rate:
                 await asyncio.sleep(max(0.0, started_s + number / rate - time.monotonic()))
             elif number % _LOOK_EVERY == 0:
-                while spool_bytes(self._root) > AHEAD_BYTES:  # noqa: ASYNC110 another process empties it
-                    await asyncio.sleep(0.02)
+                await self._leave_alone()
         self._spool.close()
+
+    async def _leave_alone(self) -> None:
+        if spool_bytes(self._root) > AHEAD_BYTES:
+            while spool_bytes(self._root) > LEFT_BYTES:  # noqa: ASYNC110 another process empties it
+                await asyncio.sleep(0.05)
 
     def _append(self, number: int, pair: Pair) -> None:
         exchange = self._exchange(number, pair)

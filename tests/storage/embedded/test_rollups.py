@@ -476,7 +476,11 @@ def test_segments_that_are_gone_leave_one_row_behind(
 
 
 def test_segments_of_a_format_without_roll_ups_count_nothing_and_are_left_alone(
-    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
+    opened: Writers,
+    analytics: EmbeddedAnalyticsReader,
+    shard: ShardKey,
+    folder: Path,
+    some_logs: Logs,
     made_older: Callable[..., None],
 ) -> None:
     logs = some_logs(50, 14)
