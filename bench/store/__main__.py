@@ -19,6 +19,8 @@ from bench.store.queries import COLD_MS, Asked, measure
 
 WRITING: int = 1_000
 """Logs a second that are written while the store is asked."""
+WHOLE_SEGMENTS = 4_000_000
+"""A gateway of fewer logs has a limit on them from the start: then its segments are small enough to be removed whole."""
 INGEST = 12_000
 FLAT = 0.8
 
@@ -55,6 +57,8 @@ def run(asked: argparse.Namespace, folder: Path, raw: dict[str, object], stack: 
     names = [f"bench-{number}" for number in range(asked.gateways)]
     for name in names:
         console.create_gateway(name)
+        if asked.store < WHOLE_SEGMENTS:
+            console.put_gateway(name, log_management=max(10_000, asked.store), log_management_strategy="DELETE_OLDEST")
     options = ["--index-only"] if asked.index_only else []
     print(f"## {asked.store:,} logs in {asked.gateways} gateways\n", flush=True)
     filled = ingest(server, console, names, asked.store, data, cores, *options)

@@ -1,6 +1,6 @@
 """A process in the worker's place: it appends log frames to a spool of its own, as fast as the keeper stores them.
 
-    python -m bench.store.filling DATA GATEWAY,... LOGS [--days N] [--rate N] [--index-only]
+    python -m bench.store.filling DATA GATEWAY,... LOGS [--rate N] [--index-only]
 
 Prints a line of JSON when it is done: what it appended. The times of its logs are spread evenly over the days before
 now; with a rate they are the present ones, so many a second.
@@ -31,8 +31,10 @@ NUMBERS: Final = range(100, 120)
 """Spools that no worker of the measured server takes."""
 AHEAD_BYTES: Final = 512 * MB
 LEFT_BYTES: Final = 128 * MB
-"""The spool is filled up to the first, then left alone until the keeper has come down to the second: for most of the time
+"""The spool is filled up to the first, then left alone until the keeper has come down to the second: most of the time
 nothing else runs."""
+LOGS_A_DAY: Final = 10 * 86_400
+"""Ten a second: so many share a minute that roll-ups are what they are on a busy gateway."""
 _LOOK_EVERY: Final = 2_000
 
 
@@ -59,9 +61,9 @@ class Filler:
         self._mint = Mint(self._spool.number, 0, lambda: self._now_ms)
         self.filled = Filled()
 
-    async def fill(self, logs: int, days: float, rate: float) -> None:
+    async def fill(self, logs: int, rate: float) -> None:
         end_ms = wall_ms()
-        begin_ms = end_ms - days * 86_400_000
+        begin_ms = end_ms - logs / LOGS_A_DAY * 86_400_000
         started_s = time.monotonic()
         for number, pair in zip(range(logs), self._corpus.endless(), strict=False):
             self._now_ms = wall_ms() if rate else int(begin_ms + (end_ms - begin_ms) * number / logs)
@@ -126,13 +128,12 @@ def main() -> int:
     parser.add_argument("gateways", type=lambda text: [bytes.fromhex(each) for each in text.split(",")])
     parser.add_argument("logs", type=int)
     parser.add_argument("--account", default="local")
-    parser.add_argument("--days", type=float, default=30)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--index-only", action="store_true")
     asked = parser.parse_args()
     filler = Filler(asked.data, asked.gateways, asked.account, payload=not asked.index_only)
     print("ready", flush=True)
-    asyncio.run(filler.fill(asked.logs, asked.days, asked.rate))
+    asyncio.run(filler.fill(asked.logs, asked.rate))
     print(json.dumps(asdict(filler.filled)), flush=True)
     return 0
 
