@@ -20,7 +20,7 @@ from bench.store.queries import COLD_MS, Asked, measure
 WRITING: int = 1_000
 """Logs a second that are written while the store is asked."""
 WHOLE_SEGMENTS = 4_000_000
-"""A gateway of fewer logs has a limit on them from the start: then its segments are small enough to be removed whole."""
+"""A gateway of fewer logs has a limit on them from the start, so that its segments are small enough to go whole."""
 INGEST = 12_000
 FLAT = 0.8
 
