@@ -113,11 +113,19 @@ class Gateway:
 
     def cli(self, *words: str) -> dict[str, Any]:
         """What `sluice ... --json` prints."""
-        command = [*SLUICE, *words, "--data", str(self.data), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._env, timeout=60, check=False)
+        done = self.run_cli(*words, "--json")
         assert done.returncode == 0, f"sluice {' '.join(words)}:\n{done.stdout}{done.stderr}"
         printed: dict[str, Any] = json.loads(done.stdout)
         return printed
+
+    def run_cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What became of `sluice ...` on its data folder."""
+        command = [*SLUICE, *words, "--data", str(self.data)]
+        return subprocess.run(command, capture_output=True, text=True, env=self._env, timeout=60, check=False)
+
+    def start_cli(self, *words: str) -> subprocess.Popen[bytes]:
+        """`sluice ...` on its data folder, begun."""
+        return subprocess.Popen([*SLUICE, *words, "--data", str(self.data)], env=self._env)
 
     def processes(self) -> dict[str, int]:
         """Process id by title, as `sluice: worker 1`."""

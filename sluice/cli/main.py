@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
     "run": ("Send a universal request from a file.", "sluice.cli.run"),
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
-    "logs": ("Follow logs, and show one with its bodies.", "sluice.cli.logs"),
+    "logs": ("Follow, search, show, export and import logs.", "sluice.cli.logs"),
     "analytics": ("Count requests, errors, tokens, cost and speed.", "sluice.cli.analytics"),
 }
 """By name: the line in the overview, and the module whose attribute `command` it is."""

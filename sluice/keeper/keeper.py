@@ -23,11 +23,20 @@ from sluice.keeper.rate_book import PricePending
 from sluice.keeper.retention import Retention
 from sluice.keeper.unfinished import Unfinished
 from sluice.metrics import Metrics
-from sluice.spool.frames import FrameError, LogFrame, decode_log_frame, tells_of_opening
+from sluice.spool.frames import (
+    FrameError,
+    ImportedFrame,
+    LogFrame,
+    decode_imported_frame,
+    decode_log_frame,
+    is_imported,
+    tells_of_opening,
+)
 from sluice.spool.layout import Side, side_path, spool_bytes
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.marks import Marks
 from sluice.storage.ports import LogWriter, StoreFault
+from sluice.values.exchange import Exchange
 from sluice.values.ids import wall_ms
 from sluice.values.log import Blob, NewLog, Position, ShardKey, SideFile
 from sluice.values.settings import LogSettings
@@ -52,6 +61,8 @@ SWEEP_S: Final = 10.0
 DEAF_S: Final = 0.25
 """How long the keeper may not look whether it is to stop."""
 LAG_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+
+Frame = LogFrame | ImportedFrame
 
 
 class Keeper:
@@ -243,7 +254,7 @@ class Keeper:
         if not frames:
             return
         _, first = frames[0]
-        shard = line.shard = self._addresses.shard(line.gateway_id, first.exchange.account)
+        shard = line.shard = self._addresses.shard(line.gateway_id, first.account)
         for work, frame in frames:
             work.side_files = _side_files(work, frame)
         if shard is None:
@@ -257,13 +268,13 @@ class Keeper:
             logs = self._all_metered(fresh[:admitted])
             self._note.storing()
             ended = fresh[:admitted]
-            ends = [frame.exchange.started_ms + frame.exchange.duration_us // 1000 for _, frame in ended]
+            ends = [_end_ms(frame.exchange) for _, frame in ended if isinstance(frame, LogFrame)]
             self._append(shard, logs, {work.spool: work.span[1] for work, _ in fresh}, ends)
             if admitted < len(fresh):
                 self._count_dropped(first, len(fresh) - admitted, "quota")
         self._unfinished.end(frames)
 
-    def _all_metered(self, frames: list[tuple[Work, LogFrame]]) -> list[NewLog]:
+    def _all_metered(self, frames: list[tuple[Work, Frame]]) -> list[NewLog]:
         """Raises PricePending when the last has been looked at, so that all missing prices are asked for at once."""
         logs = []
         for work, frame in frames:
@@ -283,7 +294,7 @@ class Keeper:
         for end_ms in ends:
             observe((now_ms - end_ms) / 1000)
 
-    def _decoded(self, works: list[Work]) -> Iterator[tuple[Work, LogFrame]]:
+    def _decoded(self, works: list[Work]) -> Iterator[tuple[Work, Frame]]:
         for work in works:
             if work.done:
                 continue  # put aside before the store failed
@@ -291,12 +302,16 @@ class Keeper:
                 data = work.frame()
                 if tells_of_opening(data):
                     self._unfinished.begin(work.spool, data)
+                elif is_imported(data):
+                    yield work, decode_imported_frame(data)
                 else:
                     yield work, decode_log_frame(data)
             except FrameError as error:
                 self._put_aside(work, str(error))
 
-    def _metered(self, work: Work, frame: LogFrame) -> NewLog:
+    def _metered(self, work: Work, frame: Frame) -> NewLog:
+        if isinstance(frame, ImportedFrame):
+            return frame.log
         exchange = frame.exchange
         request = self._body(work, exchange.id, "request", frame.request)
         response = self._body(work, exchange.id, "response", frame.response)
@@ -329,11 +344,11 @@ class Keeper:
         _log.error("frame put aside", extra=about)
         self._intake.put_aside(work)
 
-    def _count_dropped(self, frame: LogFrame, count: int, reason: str) -> None:
+    def _count_dropped(self, frame: Frame, count: int, reason: str) -> None:
         self._metrics.counter(
             "sluice_logs_dropped_total",
             "Logs that were lost, by gateway and reason.",
-            account=frame.exchange.account,
+            account=frame.account,
             gateway=frame.gateway_id.hex(),
             reason=reason,
         ).add(count)
@@ -431,7 +446,13 @@ def _is_stored(work: Work, known: Mapping[str, Position]) -> bool:
     return already is not None and work.span[1] <= already
 
 
-def _side_files(work: Work, frame: LogFrame) -> tuple[Path, ...]:
+def _end_ms(exchange: Exchange) -> int:
+    return exchange.started_ms + exchange.duration_us // 1000
+
+
+def _side_files(work: Work, frame: Frame) -> tuple[Path, ...]:
+    if isinstance(frame, ImportedFrame):
+        return ()
     sides: tuple[tuple[Side, bytes | int], ...] = (("request", frame.request), ("response", frame.response))
     return tuple(
         side_path(work.tail.folder, frame.exchange.id, side) for side, section in sides if isinstance(section, int)

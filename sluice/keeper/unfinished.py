@@ -8,7 +8,7 @@ import msgspec
 
 from sluice.journal import fields
 from sluice.keeper.intake import Work
-from sluice.spool.frames import FrameError, LogFrame, decode_log_frame, decode_meta, meta_of
+from sluice.spool.frames import FrameError, ImportedFrame, LogFrame, decode_log_frame, decode_meta, meta_of
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.marks import Marks, OpenExchange
 from sluice.values.errors import InternalFault
@@ -41,10 +41,10 @@ class Unfinished:
         self._known.setdefault(spool, {})[log_id] = self._opened[log_id] = exchange
         self._ended.discard(log_id)
 
-    def end(self, frames: Iterable[tuple[Work, LogFrame]]) -> None:
+    def end(self, frames: Iterable[tuple[Work, LogFrame | ImportedFrame]]) -> None:
         """The logs of these frames are stored, or their gateway is deleted."""
         for work, frame in frames:
-            if known := self._known.get(work.spool):
+            if isinstance(frame, LogFrame) and (known := self._known.get(work.spool)):
                 self._end(known, frame.exchange.id)
 
     def forget(self, frames: Iterable[LogFrame]) -> None:

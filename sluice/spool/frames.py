@@ -17,6 +17,7 @@ import msgspec
 
 from sluice.values.command import Command
 from sluice.values.exchange import Exchange, ExchangeId
+from sluice.values.log import Blob, Imported, NewLog
 
 LOG: Final = 1
 """The kind of a frame that ends an exchange."""
@@ -24,10 +25,15 @@ OPENED: Final = 2
 """The kind that tells of one that goes on for long. It has no bodies; a later one of the same id counts instead."""
 COMMAND: Final = 3
 """The kind that changes stored logs. Its meta is a Command, and it has no bodies."""
+IMPORTED: Final = 4
+"""The kind that holds a log as it is to be stored. Its meta is an Imported, and its bodies are in it."""
 
 REQUEST_ASIDE: Final = 1
 RESPONSE_ASIDE: Final = 2
 NO_PAYLOAD: Final = 4
+HAS_REQUEST: Final = 8
+"""Of an imported log, whose bodies may be empty, or not kept; likewise HAS_RESPONSE."""
+HAS_RESPONSE: Final = 16
 
 MAGIC: Final = b"SLU1"
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
@@ -48,6 +54,7 @@ FILE_HEADER_BYTES: Final = _FILE_HEADER.size
 
 _encode_meta: Final = msgspec.msgpack.Encoder().encode
 _decode_exchange: Final = msgspec.msgpack.Decoder(Exchange).decode
+_decode_imported: Final = msgspec.msgpack.Decoder(Imported).decode
 _decode_command: Final = msgspec.msgpack.Decoder(Command).decode
 
 _decode_named: Final = msgspec.msgpack.Decoder(ExchangeId).decode
@@ -129,6 +136,24 @@ def encode_command_frame(gateway_id: bytes, command: Command, *, seed: int) -> l
     return _encode_bare(COMMAND, gateway_id, _encode_meta(command), seed)
 
 
+def encode_imported_frame(gateway_id: bytes, account: str, log: NewLog, *, seed: int) -> list[bytes]:
+    """The frame of a log from elsewhere, with bodies in memory, as parts for one writev. Raises FrameError."""
+    meta = _encode_meta(Imported(log.entry.id, account, log.entry))
+    request, response = _kept(log.request), _kept(log.response)
+    flags = (0 if log.request is None else HAS_REQUEST) | (0 if log.response is None else HAS_RESPONSE)
+    fixed = _FIXED.pack(IMPORTED, flags, _VERSION, gateway_id, len(meta), len(request))
+    covered = b"".join((fixed, meta, request, response))
+    if len(covered) > MAX_FRAME_BYTES:
+        raise FrameError(f"a frame of {len(covered)} bytes is too long")
+    return [_PREFIX.pack(MAGIC, len(covered), zlib.crc32(covered, seed)), covered]
+
+
+def _kept(body: Blob) -> bytes:
+    if body is None or isinstance(body, bytes):
+        return body or b""
+    raise FrameError("a body in a file cannot be imported")
+
+
 def _encode_bare(kind: int, gateway_id: bytes, meta: bytes, seed: int) -> list[bytes]:
     """A frame without bodies."""
     covered = _FIXED.pack(kind, NO_PAYLOAD, _VERSION, gateway_id, len(meta), 0) + meta
@@ -179,6 +204,10 @@ class LogFrame(NamedTuple):
     request: bytes | int
     response: bytes | int
 
+    @property
+    def account(self) -> str:
+        return self.exchange.account
+
 
 def decode_log_frame(frame: bytes) -> LogFrame:
     """Decodes a frame whose crc was checked when its span was found; one of an opening has no bodies.
@@ -203,6 +232,35 @@ def decode_log_frame(frame: bytes) -> LogFrame:
 def tells_of_opening(frame: bytes) -> bool:
     """Whether the exchange of this frame goes on."""
     return frame[_KIND_AT] == OPENED
+
+
+class ImportedFrame(NamedTuple):
+    """A decoded frame with a log from elsewhere."""
+
+    gateway_id: bytes
+    account: str
+    log: NewLog
+
+
+def is_imported(frame: bytes) -> bool:
+    """Whether it holds a log from elsewhere."""
+    return frame[_KIND_AT] == IMPORTED
+
+
+def decode_imported_frame(frame: bytes) -> ImportedFrame:
+    """Raises FrameError."""
+    _, _, _, _, flags, version, gateway_id, meta_bytes, request_bytes = _HEAD.unpack_from(frame)
+    if version != _VERSION:
+        raise FrameError(f"frames of version {version} are not known here")
+    try:
+        imported = _decode_imported(meta_of(frame))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise FrameError(f"the log cannot be read: {error}") from error
+    request_at = HEAD_BYTES + meta_bytes
+    response_at = request_at + request_bytes
+    request = frame[request_at:response_at] if flags & HAS_REQUEST else None
+    response = frame[response_at:] if flags & HAS_RESPONSE else None
+    return ImportedFrame(gateway_id, imported.account, NewLog(imported.entry, request, response))
 
 
 def is_command(frame: bytes) -> bool:

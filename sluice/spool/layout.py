@@ -11,6 +11,8 @@ from sluice.values.ids import WORKERS
 
 CONSOLES: Final = range(WORKERS, WORKERS + 8)
 """Numbers of the spools that consoles write commands to; a reload has two consoles for a while."""
+IMPORTS: Final = range(CONSOLES.stop, CONSOLES.stop + 8)
+"""Numbers of the spools through which logs are imported."""
 
 Side = Literal["request", "response"]
 

@@ -24,6 +24,7 @@ from sluice.spool.frames import (
     FrameError,
     encode_command_frame,
     encode_file_header,
+    encode_imported_frame,
     encode_log_frame,
     encode_opened_frame,
     side_length,
@@ -47,6 +48,7 @@ from sluice.spool.tape import Desk, Recording, Tape
 from sluice.values.command import Command
 from sluice.values.exchange import Exchange
 from sluice.values.ids import WORKERS, Mint
+from sluice.values.log import NewLog
 from sluice.values.settings import MB, SpoolSettings
 from sluice.values.tenancy import Gateway
 
@@ -182,6 +184,23 @@ class SpoolWriter:
         if self._broken and not self._mend():
             raise SpoolRefuses("the spool cannot be written")
         if not self._put(encode_command_frame(gateway_id, command, seed=self._seed)):
+            raise SpoolRefuses("the spool cannot be written")
+        self._turn()
+
+    def bring(self, gateway_id: bytes, account: str, log: NewLog) -> None:
+        """Appends a log from elsewhere. When it returns the frame survives this process.
+
+        Raises SpoolRefuses, and FrameError for one that no frame can hold.
+        """
+        if self._appended > self._bound:
+            raise SpoolRefuses("the spool is full")
+        if self._broken and not self._mend():
+            raise SpoolRefuses("the spool cannot be written")
+        try:
+            parts = encode_imported_frame(gateway_id, account, log, seed=self._seed)
+        except (ValueError, OverflowError) as error:
+            raise FrameError(f"the log cannot be written: {error}") from error
+        if not self._put(parts):
             raise SpoolRefuses("the spool cannot be written")
         self._turn()
 

@@ -112,6 +112,8 @@ class LogQuery(msgspec.Struct, frozen=True):
     """An id, a metadata value, or a part of the metadata."""
     cursor: int | None = None
     """Pages count from the log behind this one, in the order of `created_at`. Other orders have no cursors."""
+    count: bool = True
+    """Whether `total` is wanted, which may take longer than the page."""
 
 
 class LogPage(NamedTuple):

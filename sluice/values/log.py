@@ -125,3 +125,11 @@ def kept_metadata(entries: Mapping[str, Scalar]) -> dict[str, Scalar]:
 def _stored(value: Scalar) -> Scalar:
     """Integers past 64 bits become floats, as in JavaScript: no store has room for them."""
     return float(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
+
+
+class Imported(msgspec.Struct, frozen=True, array_like=True):
+    """The meta of a frame with a log from elsewhere, msgpack in array form: new fields go to the end, defaulted."""
+
+    id: str
+    account: str
+    entry: LogEntry

@@ -105,6 +105,43 @@ def test_lists_longer_than_a_page_are_whole(data: Path):
     assert len(told(data, "token", "list")) == 52
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["search", "--filter", "colour", "eq", "red"], "There is no filter key 'colour'"),
+        (["search", "--filter", "cost", "gt", "much"], "cost is a number"),
+        (["export", "--filter", "cost", "contains", "1"], "cost cannot be compared by contains"),
+        (["export", "--after", "yesterday"], "yesterday is no log's id"),
+        (["import", "nowhere.jsonl"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_searched_or_moved_is_refused_with_the_reason(data: Path, words: list[str], why: str):
+    done = sluice(data, "logs", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert why in " ".join(done.stderr.split())
+
+
+def test_logs_are_searched_and_exported_where_no_server_runs(data: Path, entry_of: Callable[..., LogEntry]):
+    gateway, mint = told(data, "gateway", "get", "default")["internal_id"], Mint(1)
+    entries = [entry_of(mint.mint(), model=model, cost_nano=cost) for model, cost in (("a", 5), ("b", 9), ("a", None))]
+    with closing(EmbeddedLogWriter.open(data / "shards")) as writer:
+        writer.append(ShardKey("local", UUID(gateway).hex), [NewLog(entry, b"?", None) for entry in entries], {})
+
+    def found(*words: str) -> list[str]:
+        return [json.loads(line)["id"] for line in sluice(data, "logs", "search", "--json", *words).stdout.splitlines()]
+
+    ids = [entry.id for entry in entries]
+    assert found() == ids[::-1]
+    assert found("--order-by", "cost", "-n", "2") == [ids[1], ids[0]]
+    assert found("--filter", "model", "eq", '["a", "x"]', "--asc") == [ids[0], ids[2]]
+    assert found("--search", ids[1].lower()) == [ids[1]]
+    done = sluice(data, "logs", "search", "--search", "nothing like it")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No log fits.\n")
+    lines = sluice(data, "logs", "export", "--filter", "model", "eq", "b").stdout.splitlines()
+    assert [(json.loads(line)["entry"]["id"], json.loads(line)["request"]) for line in lines] == [(ids[1], "?")]
+    assert "request" not in json.loads(sluice(data, "logs", "export", "--no-bodies").stdout.splitlines()[0])
+
+
 def test_a_folder_without_logs_has_an_empty_tail(data: Path):
     done = sluice(data, "logs", "tail", "--no-follow")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No logs yet.\n")
@@ -125,6 +162,8 @@ def test_a_folder_without_logs_has_an_empty_tail(data: Path):
         (["account", "delete", "none", "--yes"], "Error: There is no account none: `sluice account list`"),
         (["logs", "show", "01ARZ3NDEKTSV4RRFFQ69G5FAV"], "Error: There is no log 01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         (["logs", "tail", "--gateway", "none"], "Error: There is no gateway none in account local"),
+        (["logs", "search", "--gateway", "none"], "Error: There is no gateway none in account local"),
+        (["logs", "export", "--account", "none"], "Error: There is no gateway default in account none"),
     ],
 )
 def test_a_refusal_says_why_and_ends_with_status_one(data: Path, words: list[str], message: str):

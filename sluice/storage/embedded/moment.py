@@ -71,11 +71,11 @@ class ShardMoment:
         parts = self._parts(query)
         offset = (query.page - 1) * query.per_page
         if not 0 <= offset < sum(part.contents.live for part in parts):
-            return LogPage([], *self._total(parts))
+            return LogPage([], *self._total(parts, query))
         found, complete = self._found(parts, query, offset)
         entries = [entry for key, part in found if (entry := part.reader().entry(key))]
         goes_on = query.order_by == "created_at" and (len(found) == query.per_page or (bool(found) and not complete))
-        return LogPage(entries, *self._total(parts), found[-1][0] if goes_on else None, complete)
+        return LogPage(entries, *self._total(parts, query), found[-1][0] if goes_on else None, complete)
 
     def ids(self, query: LogQuery) -> list[str]:
         """All of the page, or apsw.InterruptError."""
@@ -120,9 +120,11 @@ class ShardMoment:
             return found, False
         return found, True
 
-    def _total(self, parts: Sequence[Part]) -> tuple[int, bool]:
+    def _total(self, parts: Sequence[Part], query: LogQuery) -> tuple[int, bool]:
         """How many there are in all; where the time is up, how many were found by then."""
         total = 0
+        if not query.count:
+            return total, False
         self._extend()
         try:
             for part in parts:

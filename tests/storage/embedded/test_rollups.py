@@ -498,4 +498,3 @@ def test_segments_of_a_format_without_roll_ups_count_nothing_and_are_left_alone(
     settle(writer)
     assert folded_segments(folder).keys() == {1, 2}
     assert told(analytics, shard, EVER) == brute_force(logs[30:], EVER)
-    assert writer.rows(shard) == 50
