@@ -177,9 +177,10 @@ class Conversation:
         self._send(self._socket.message(message.encode()))
 
     def _read_lines(self, loop: asyncio.AbstractEventLoop) -> None:
-        for line in sys.stdin:
-            loop.call_soon_threadsafe(self._lines.put_nowait, line)
-        loop.call_soon_threadsafe(self._lines.put_nowait, None)
+        with suppress(RuntimeError):  # the loop is closed: the conversation has ended before the input
+            for line in sys.stdin:
+                loop.call_soon_threadsafe(self._lines.put_nowait, line)
+            loop.call_soon_threadsafe(self._lines.put_nowait, None)
 
     def _leave_if_done(self) -> None:
         if self._no_more and self._awaited <= 0 and not self._unanswered:
