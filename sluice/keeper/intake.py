@@ -50,7 +50,7 @@ class Work:
         return self.data if self.data is not None else self.tail.read(*self.span)
 
     def put_aside(self) -> None:
-        """Keeps its bytes as `.bad`: it cannot be stored."""
+        """Keeps its bytes in `bad/`: it cannot be stored."""
         self.tail.quarantine(self.span[0], self.frame())
 
 

@@ -33,11 +33,6 @@ def file_seqs(folder: Path) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def bad_path(folder: Path, seq: int, offset: int) -> Path:
-    """Where the damaged span of file `seq` that begins at `offset` is kept for people to look at."""
-    return folder / f"{seq:010d}-{offset}.bad"
-
-
 def side_folder(folder: Path) -> Path:
     return folder / "big"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sluice.journal import Field, fields
+from sluice.spool.bad import keep_file, keep_span
 from sluice.spool.frames import (
     FILE_HEADER_BYTES,
     MAGIC,
@@ -18,7 +19,7 @@ from sluice.spool.frames import (
     frame_bytes,
     log_id_of,
 )
-from sluice.spool.layout import bad_path, file_path, file_seqs, side_files, spool_names, touched_s, unowned
+from sluice.spool.layout import file_path, file_seqs, side_files, spool_names, touched_s, unowned
 from sluice.values.ids import key_of
 from sluice.values.log import Position
 
@@ -42,7 +43,7 @@ class SpoolTail:
 
     An unfinished frame at the end of the newest file is waited for. A file that has a successor is never written
     again: an unfinished frame at its end is a torn tail, which nobody was told of, and is skipped. Damage is skipped
-    up to the next valid frame, copied to `.bad` and counted in `bad` (with `set_aside` off only skipped).
+    up to the next valid frame, kept in `bad/` and counted in `bad` (with `set_aside` off only skipped).
     """
 
     def __init__(self, folder: Path, position: Position = BEGINNING, *, set_aside: bool = True) -> None:
@@ -89,7 +90,7 @@ class SpoolTail:
         """Keeps bytes that cannot be used for people to look at, and counts them."""
         self.bad += 1
         try:
-            bad_path(self.folder, start.seq, start.offset).write_bytes(data)
+            keep_span(self.folder, start.seq, start.offset, data)
         except OSError as error:
             _log.error("bad frame not copied", extra=self._about(start, error=str(error)))
 
@@ -199,8 +200,10 @@ class SpoolTail:
         _log.error("spool file put aside", extra=self._about(Position(seq, 0), error=str(error)))
         if self._keeps_bad:
             self.bad += 1
-            bad_path(self.folder, seq, 0).unlink(missing_ok=True)
-            os.link(file_path(self.folder, seq), bad_path(self.folder, seq, 0))
+            try:
+                keep_file(self.folder, seq)
+            except OSError as failed:
+                _log.error("spool file not kept", extra=self._about(Position(seq, 0), error=str(failed)))
 
     def _about(self, place: Position, **more: str) -> dict[str, Mapping[str, Field]]:
         return fields(spool=self.name, file=place.seq, offset=place.offset, **more)

@@ -188,7 +188,7 @@ def test_a_command_that_cannot_be_run_is_put_aside_and_the_next_one_is_run(house
     keeper.run(lambda wait_s: True)
     assert [entry.score for entry in house.logs()] == [None]
     assert feedback(house) == {log_id: 1}
-    (kept,) = console_spool(house).glob("*.bad")
+    (kept,) = console_spool(house).glob("bad/*.bad")
     assert poison.encode() in kept.read_bytes()
     assert order.encode() not in kept.read_bytes()
 

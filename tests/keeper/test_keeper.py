@@ -204,7 +204,7 @@ def test_a_log_that_no_store_can_take_is_put_aside_and_costs_no_other(house):
     house.keep()
     assert house.ids() == ids
     assert house.bad == 1
-    assert b"not a ULID" in next(house.spool.glob("*.bad")).read_bytes()
+    assert b"not a ULID" in next(house.spool.glob("bad/*.bad")).read_bytes()
 
 
 def test_a_damaged_frame_is_counted_once_and_the_others_are_stored(house):
@@ -331,7 +331,7 @@ def test_a_log_that_kills_the_keeper_is_put_aside_and_costs_no_other(house):
     house.keep()
     assert house.ids() == ids
     assert deaths <= 3  # in the batch, then twice alone
-    assert b"poison" in next(house.spool.glob("*.bad")).read_bytes()
+    assert b"poison" in next(house.spool.glob("bad/*.bad")).read_bytes()
 
 
 def test_every_log_is_stored_once_however_often_the_keeper_is_killed(house):

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sluice.metrics import Metrics
+from sluice.spool.bad import bad_files, bad_path
 from sluice.spool.frames import (
     FILE_HEADER_BYTES,
     FileHeader,
@@ -19,7 +20,7 @@ from sluice.spool.frames import (
     encode_log_frame,
     log_id_of,
 )
-from sluice.spool.layout import bad_path, file_path, file_seqs, make_folder
+from sluice.spool.layout import file_path, file_seqs, make_folder
 from sluice.spool.reader import SpoolReader, SpoolTail
 from sluice.spool.writer import SpoolWriter
 from sluice.values.exchange import Exchange
@@ -127,7 +128,7 @@ def test_a_torn_tail_is_skipped_once_there_is_a_newer_file(files: Files):
     files.write(2, after)
     assert everything(tail) == [after]
     assert tail.bad == 0
-    assert not list(files.folder.glob("*.bad"))
+    assert bad_files(files.folder) == []
 
 
 def test_what_was_written_between_the_last_look_and_the_rotation_is_read(files: Files):
@@ -334,3 +335,28 @@ def test_keys_are_past_once_their_holder_is_gone_and_all_it_wrote_is_behind_the_
     assert last_key <= reader.past("0", tail.position) < own_key
     seen = [seen_s for key, seen_s in reader.deaths("0") if key >= last_key]
     assert (seen[0], len(seen)) == (1_750_000_000, 2)
+
+
+def test_so_much_damage_is_kept_and_no_more(files: Files, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sluice.spool.bad.MOST_FILES", 3)
+    frames = [files.frame(bytes([number]) * 300) for number in range(12)]
+    hit = [bytes([*frame[:-1], frame[-1] ^ 1]) if number % 2 else frame for number, frame in enumerate(frames)]
+    files.write(1, *hit)
+    files.write(2)
+    tail = SpoolTail(files.folder)
+    assert everything(tail) == frames[::2]
+    assert tail.bad == 6
+    kept = bad_files(files.folder)
+    assert [path.read_bytes() for path in kept] == hit[1:6:2]
+    assert os.stat(files.folder / "bad").st_mode & 0o777 == 0o700
+
+
+def test_a_span_past_the_bytes_that_are_kept_is_counted_alone(files: Files, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sluice.spool.bad.MOST_BYTES", 5_000)
+    files.write(1, files.frame(), bytes(5_001))
+    files.write(2, bytes(1_000))
+    files.write(3)
+    tail = SpoolTail(files.folder)
+    assert len(everything(tail)) == 1
+    assert tail.bad == 2
+    assert [path.stat().st_size for path in bad_files(files.folder)] == [1_000]

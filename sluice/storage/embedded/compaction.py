@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import apsw
 
-from sluice.storage.embedded.open import datasync, open_segment, segment_name, sync_path
+from sluice.storage.embedded.open import datasync, empty_wal, open_segment, segment_name, sync_path, writing
 from sluice.storage.embedded.packs import COPIES_FROM, FULL, MAKING, MB, REMOVED, pack_path
 
 WASTE: Final = 0.3
@@ -63,7 +63,7 @@ class Compaction:
                 if self._stopped:
                     raise apsw.InterruptError
                 self._compact(db, pack)
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)  # the log of changes tells of what is gone
+            empty_wal(db)  # it tells of what is gone
 
     def stop(self) -> None:
         self._stopped = True
@@ -79,7 +79,7 @@ class Compaction:
         copy = self._copied(db, pack, moves) if moves else None
         if copy is not None:
             self._repoint(db, pack, copy, moves)
-        with db:
+        with writing(db):
             db.execute("UPDATE pack SET state = ?, bytes = 0, dead = 0, since = NULL WHERE id = ?", (REMOVED, pack))
         sync_path(Path(f"{self._database}-wal"))
         self._path(pack).unlink(missing_ok=True)
@@ -88,7 +88,7 @@ class Compaction:
 
     def _copied(self, db: apsw.Connection, pack: int, moves: Sequence[_Move]) -> int:
         """A new pack with these bodies alone, on disk."""
-        with db:
+        with writing(db):
             copy: int = db.execute("SELECT max(id, ?) + 1 FROM (SELECT max(id) AS id FROM pack)", (COPIES_FROM,)).get
             db.execute("INSERT INTO pack (id, bytes, state) VALUES (?, 0, ?)", (copy, MAKING))
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -99,7 +99,7 @@ class Compaction:
             datasync(target.fileno())
         sync_path(self._folder)
         size = moves[-1].new + moves[-1].stored
-        with db:
+        with writing(db):
             db.execute("UPDATE pack SET bytes = ?, state = ? WHERE id = ?", (size, FULL, copy))
         return copy
 
@@ -107,7 +107,7 @@ class Compaction:
         """Bodies that were deleted since they were copied are dead in the copy too."""
         left = iter(moves)
         while some := list(islice(left, _ROWS_AT_ONCE)):
-            with db:
+            with writing(db):
                 dead = 0
                 for move in some:
                     db.execute(_MOVE.format(move.side), (copy, move.new, move.key, pack, move.old))

@@ -10,7 +10,7 @@ from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import change_logs, delete_logs
 from sluice.storage.embedded.compaction import wasteful_packs
 from sluice.storage.embedded.earlier import PROBES
-from sluice.storage.embedded.open import open_segment, segment_name
+from sluice.storage.embedded.open import empty_wal, open_segment, segment_name, sync_path, writing
 from sluice.storage.embedded.packs import pack_path
 from sluice.values.command import Change
 
@@ -54,9 +54,10 @@ def recounted(folder: Path, held: Contents) -> Contents:
 def _opened(folder: Path, held: Contents) -> Iterator[apsw.Connection]:
     """One transaction, which survives a power loss: nobody syncs this segment later."""
     with closing(open_segment(held.path(folder))) as db:
-        with db:
+        with writing(db):
             yield db
-        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if not empty_wal(db):
+            sync_path(Path(f"{held.path(folder)}-wal"))
 
 
 def _name(db: apsw.Connection, kind: int, text: str) -> int:

@@ -17,6 +17,8 @@ from sluice.values.log import ShardKey
 
 FORMAT: Final = 3
 BUSY_MS: Final = 5_000
+_CHECKPOINT_TRIES: Final = 3
+"""Each waits for readers up to BUSY_MS."""
 
 _WRITER: Final[dict[str, int | str]] = {
     "journal_mode": "wal",
@@ -101,6 +103,28 @@ def create_database(path: Path, schema: str, fill: Callable[[apsw.Connection], o
     making.rename(path)
 
 
+@contextmanager
+def writing(db: apsw.Connection) -> Iterator[None]:
+    """One transaction, for which another writer is waited from its beginning: later SQLite would refuse at once."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def empty_wal(db: apsw.Connection) -> bool:
+    """Writes the WAL into the database and cuts it to nothing; false where readers did not let go of it in time."""
+    for _ in range(_CHECKPOINT_TRIES):
+        with suppress(apsw.BusyError):
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            return True
+    return False
+
+
 def remove_database(path: Path) -> None:
     """Removes a database with what SQLite keeps beside it."""
     for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
@@ -137,7 +161,7 @@ def _tuned(db: apsw.Connection, pragmas: dict[str, int | str], *, upgrade: bool)
         if found not in range(1, FORMAT + 1):
             raise StoreFault(f"{db.filename}: format {found} is not {FORMAT}")
         if found != FORMAT and upgrade:
-            with db:
+            with writing(db):
                 for step in range(found, FORMAT):
                     db.execute(_schema(f"segment-{step}-to-{step + 1}.sql"))
     except BaseException:

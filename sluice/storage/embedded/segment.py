@@ -11,7 +11,7 @@ from sluice.storage.embedded.changes import change_logs, delete_logs
 from sluice.storage.embedded.compaction import wasteful_packs
 from sluice.storage.embedded.dictionaries import Dictionary, newest_dictionary, put_dictionary
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
-from sluice.storage.embedded.open import create_segment, database_path, open_segment
+from sluice.storage.embedded.open import create_segment, database_path, open_segment, writing
 from sluice.storage.embedded.packs import Extent
 from sluice.storage.embedded.rollups import Rollups
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
@@ -83,7 +83,7 @@ class Segment:
         return [Extent(*row) for row in self._db.execute("SELECT id, bytes, state FROM pack ORDER BY id")]
 
     def put_extents(self, packs: Sequence[Extent]) -> None:
-        with self._db:
+        with writing(self._db):
             self._db.executemany(_PUT_PACK, packs)
 
     def wasteful_packs(self, before_ms: int) -> list[int]:
@@ -121,7 +121,7 @@ class Segment:
 
     def revise(self, earlier: list[Contents], active: Contents | None = None) -> None:
         """Writes the catalogue anew, and how much of this segment itself is removed."""
-        with self._db:
+        with writing(self._db):
             self._db.execute("DELETE FROM earlier")
             self._db.execute("DELETE FROM meta WHERE key = 'doubted'")
             write_earlier(self._db, earlier)
@@ -135,19 +135,19 @@ class Segment:
 
     def doubt(self, number: int) -> None:
         """Logs are about to be deleted from an earlier segment; `revise` ends the doubt."""
-        with self._db:
+        with writing(self._db):
             self._db.execute("INSERT OR REPLACE INTO meta (key, v) VALUES ('doubted', ?)", (number,))
         self.doubted = number
 
     def adopt(self, dictionary: Dictionary) -> None:
         """Stores a dictionary before any body is compressed with it."""
-        with self._db:
+        with writing(self._db):
             put_dictionary(self._db, dictionary)
         self.dictionary = dictionary
 
     def change(self, log_ids: Sequence[str], change: Change, positions: Mapping[str, Position]) -> set[str]:
         """Changes these logs and, where all of them are here, moves the positions; returns which of them are."""
-        with self._db:
+        with writing(self._db):
             found = change_logs(self._db, self.name, self._floor, log_ids, change)
             self._db.executemany(_INSERT_NAME, self._new_names)
             moved = self._move(positions if len(found) == len(log_ids) else {})
@@ -159,7 +159,7 @@ class Segment:
         self, log_ids: Sequence[str], positions: Mapping[str, Position], now_ms: int
     ) -> tuple[set[str], list[int]]:
         """Deletes these logs likewise; returns which of them there were, and packs of which nothing lives any more."""
-        with self._db:
+        with writing(self._db):
             found, packs = delete_logs(self._db, self._floor, log_ids, now_ms)
             moved = self._move(positions if len(found) == len(log_ids) else {})
         self.rows -= len(found)
@@ -172,7 +172,7 @@ class Segment:
         The positions are forgotten, so that the keeper's replay brings the bodies again where the spools still
         have them.
         """
-        with self._db:
+        with writing(self._db):
             for side in _SIDES:
                 self._db.execute(_LOSE.format(side), (pack, size))
             self._db.execute("UPDATE pack SET bytes = ? WHERE id = ?", (size, pack))
