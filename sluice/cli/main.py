@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow, search, show, export and import logs.", "sluice.cli.logs"),
     "analytics": ("Count requests, errors, tokens, cost and speed.", "sluice.cli.analytics"),
+    "doctor": ("Look through a data folder for damage, and mend it.", "sluice.cli.doctor"),
 }
 """By name: the line in the overview, and the module whose attribute `command` it is."""
 

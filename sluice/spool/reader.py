@@ -43,7 +43,7 @@ class SpoolTail:
 
     An unfinished frame at the end of the newest file is waited for. A file that has a successor is never written
     again: an unfinished frame at its end is a torn tail, which nobody was told of, and is skipped. Damage is skipped
-    up to the next valid frame, kept in `bad/` and counted in `bad` (with `set_aside` off only skipped).
+    up to the next valid frame, kept in `bad/` and counted in `bad` (with `set_aside` off only counted).
     """
 
     def __init__(self, folder: Path, position: Position = BEGINNING, *, set_aside: bool = True) -> None:
@@ -186,20 +186,22 @@ class SpoolTail:
         if next_at is None and not final:
             return False
         if next_at is not None or not torn:
-            _log.error("spool file damaged", extra=self._about(self.position))
             self._keep(rest[:next_at])
         self._offset += len(rest) if next_at is None else next_at
         return True
 
     def _keep(self, data: bytes) -> None:
         if self._keeps_bad:
+            _log.error("spool file damaged", extra=self._about(self.position))
             self.quarantine(self.position, data)
+        else:
+            self.bad += 1
 
     def _quarantine_file(self, seq: int, error: FrameError) -> None:
         """A whole file without a readable header: a second name keeps it when the first is removed."""
-        _log.error("spool file put aside", extra=self._about(Position(seq, 0), error=str(error)))
+        self.bad += 1
         if self._keeps_bad:
-            self.bad += 1
+            _log.error("spool file put aside", extra=self._about(Position(seq, 0), error=str(error)))
             try:
                 keep_file(self.folder, seq)
             except OSError as failed:
