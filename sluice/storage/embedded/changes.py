@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from sluice.storage.embedded.earlier import PROBES
 from sluice.storage.embedded.packs import FILLING, REMOVED
 from sluice.storage.embedded.rows import METADATA_KEY, NameId, metadata_of, metadata_text, terms_of, value_terms
+from sluice.storage.embedded.value_counts import drop_counts
 from sluice.values.command import Change
 from sluice.values.ids import number_of
 from sluice.values.log import Scalar
@@ -74,6 +75,8 @@ def delete_logs(db: apsw.Connection, above: int, log_ids: Sequence[str], now_ms:
     db.executemany("DELETE FROM log WHERE k = ?", keys)
     db.executemany("DELETE FROM det WHERE k = ?", keys)
     db.execute("UPDATE meta SET v = v - ? WHERE key = 'rows'", (len(found),))
+    if found:
+        drop_counts(db)
     return {log.log_id for log in found}, _bury(db, found, now_ms)
 
 

@@ -114,8 +114,6 @@ class ShardMoment:
             for each in page_of(parts, query, offset):
                 found.append(each)
         except apsw.InterruptError:
-            if not query.filters and not query.search:
-                raise
             self._extend()
             return found, False
         return found, True

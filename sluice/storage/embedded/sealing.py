@@ -8,6 +8,7 @@ from typing import Final
 import apsw
 
 from sluice.storage.embedded.open import FORMAT, database_path, segment_name, sync_path
+from sluice.storage.embedded.value_counts import keep_counts
 
 _STEPS_PER_LOOK: Final = 20_000
 
@@ -31,6 +32,9 @@ class Seal:
             db.set_progress_handler(lambda: self._stopped, _STEPS_PER_LOOK)
             db.execute("VACUUM INTO ?", (str(self.made),))
         with closing(apsw.Connection(str(self.made), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
+            db.set_progress_handler(lambda: self._stopped, _STEPS_PER_LOOK)
+            with db:
+                keep_counts(db)
             db.pragma("journal_mode", "wal")  # it is changed in place later, beside readers
             if db.execute("SELECT v FROM meta WHERE key = 'format'").get not in range(1, FORMAT + 1):
                 raise apsw.CorruptError(f"{self.made} is not what it was made from")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 
@@ -15,7 +15,8 @@ from sluice.storage.embedded.filtering import ALL, TOKENS, Only
 from sluice.storage.embedded.open import open_segment_readonly
 from sluice.storage.embedded.packs import Place
 from sluice.storage.embedded.rollups import ROLLUPS_SINCE
-from sluice.storage.embedded.rows import MODEL, MODEL_TYPE, PROVIDER, SELECT_ENTRY, entry_of
+from sluice.storage.embedded.rows import SELECT_ENTRY, entry_of
+from sluice.storage.embedded.value_counts import COLUMNS, SortValue, count_values
 from sluice.storage.ports import NumberOrder, OrderBy, Side
 from sluice.values.ids import number_of, text_of
 from sluice.values.log import LogEntry
@@ -31,7 +32,6 @@ _PLACE: Final[dict[Side, str]] = {
     "request": "SELECT req_pack, req_off, req_z, req_len FROM det WHERE k = ?",
     "response": "SELECT res_pack, res_off, res_z, res_len FROM det WHERE k = ?",
 }
-SortValue = int | str | None
 EXTREMES: Final[dict[str, str]] = {
     "cost": "cost",
     "duration": "duration",
@@ -41,21 +41,6 @@ EXTREMES: Final[dict[str, str]] = {
 }
 """Of which least and most are told, with their columns."""
 
-
-class _Column(NamedTuple):
-    """What lists are ordered by: the number of a word, or a flag."""
-
-    sql: str
-    kind: int | None = None
-
-
-_COLUMNS: Final[dict[OrderBy, _Column]] = {
-    "provider": _Column("provider", PROVIDER),
-    "model": _Column("model", MODEL),
-    "model_type": _Column("mtype", MODEL_TYPE),
-    "success": _Column("flags & 1"),
-    "cached": _Column("flags >> 1 & 1"),
-}
 
 _NUMBERS: Final[dict[NumberOrder, str]] = {
     "cost": "cost",
@@ -68,7 +53,7 @@ _NUMBERS: Final[dict[NumberOrder, str]] = {
 
 def only(order_by: OrderBy, value: SortValue) -> Only:
     """The logs that have this value in the column."""
-    column = _COLUMNS[order_by]
+    column = COLUMNS[order_by]
     if value is None:
         return Only(f" AND {column.sql} IS NULL")
     if column.kind is None:
@@ -137,7 +122,7 @@ class SegmentReader:
 
     def words(self, order_by: OrderBy) -> list[SortValue]:
         """All values that the column may have here; some may have no log."""
-        column = _COLUMNS[order_by]
+        column = COLUMNS[order_by]
         if column.kind is None:
             return [0, 1]
         return [None, *(word for (word,) in self._db.execute("SELECT v FROM name WHERE kind = ?", (column.kind,)))]
@@ -153,21 +138,15 @@ class SegmentReader:
     def counts(self, order_by: OrderBy, above: int, only: Only) -> dict[SortValue, int]:
         """How many logs past `above` have each value of the column; of all logs remembered while nothing changes."""
         if only is not ALL:
-            return self._count_values(order_by, above, only)
+            return count_values(self._db, order_by, above, only)
         version = int(self._db.pragma("data_version"))
         if version != self._counted:
             self._counted = version
             self._counts.clear()
         found = self._counts.get((order_by, above))
         if found is None:
-            found = self._counts[order_by, above] = self._count_values(order_by, above, ALL)
+            found = self._counts[order_by, above] = count_values(self._db, order_by, above, ALL)
         return found
-
-    def _count_values(self, order_by: OrderBy, above: int, only: Only) -> dict[SortValue, int]:
-        column = _COLUMNS[order_by]
-        value = "value" if column.kind is None else "(SELECT v FROM name WHERE id = value)"
-        groups = f"SELECT {column.sql} AS value, count(*) AS n FROM {only.source} WHERE k > ?{only.sql} GROUP BY 1"
-        return dict(iter(self._db.execute(f"SELECT {value}, n FROM ({groups})", (*only.bound, above, *only.values))))
 
     def find(self, log_id: str, above: int) -> int | None:
         """The key of a log: the one inside its id, or a little above where another log had that one."""

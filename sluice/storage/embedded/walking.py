@@ -12,7 +12,8 @@ from typing import Final, cast, get_args
 
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.filtering import ALL, Only, both
-from sluice.storage.embedded.segment_reader import SegmentReader, SortValue, only
+from sluice.storage.embedded.segment_reader import SegmentReader, only
+from sluice.storage.embedded.value_counts import SortValue
 from sluice.storage.ports import LogQuery, NumberOrder
 
 NEAR: Final = 1_000

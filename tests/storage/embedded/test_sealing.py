@@ -7,14 +7,15 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import pytest
 
 from sluice.storage.embedded.open import open_segment
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import LogQuery
+from sluice.storage.ports import Keep, LogQuery, OrderBy
 from sluice.values.ids import key_of
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log import LogEntry, NewLog, Position, ShardKey
 
 AT = {"0": Position(1, 100)}
 THREE_ROWS = BOUNDS._replace(rows=3)
@@ -201,3 +202,52 @@ def test_a_segment_that_cannot_be_sealed_stays_as_it_is(
     settle(writer)
     assert everything(reader, shard, logs)
     assert (folder / "00000001.db").exists()
+
+
+def test_a_sealed_segment_knows_how_many_logs_have_a_value_whatever_is_removed_of_it(
+    opened: Writers,
+    reader: EmbeddedLogReader,
+    shard: ShardKey,
+    folder: Path,
+    log: Logs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sluice.storage.embedded.walking.NEAR", 0)
+    words = ("b", "a", None)
+    logs = [log(model_type=words[number % 3], success=number % 4 > 0, model=f"m{number % 5}") for number in range(60)]
+    writer = opened(bounds=BOUNDS._replace(rows=20))
+    for start in range(0, 60, 20):
+        writer.append(shard, logs[start : start + 20], AT)
+    settle(writer)
+    assert counted(folder) == [True, True]
+
+    def check(left: list[NewLog]) -> None:
+        for order_by, value_of in BY:
+            expected = sorted((each.entry for each in reversed(left)), key=value_of, reverse=True)
+            for page in range(1, len(left) // 7 + 2):
+                found = reader.page(shard, LogQuery(page, 7, order_by)).entries
+                assert found == expected[(page - 1) * 7 : page * 7]
+
+    check(logs)
+    writer.trim(shard, Keep(rows=52))
+    check(logs[8:])
+    writer.delete(shard, [logs[9].entry.id], AT)
+    assert counted(folder) == [False, True]
+    check([logs[8], *logs[10:]])
+
+
+BY: list[tuple[OrderBy, Callable[[LogEntry], tuple[bool, str]]]] = [
+    ("model", lambda entry: (True, entry.model)),
+    ("model_type", lambda entry: (entry.model_type is not None, entry.model_type or "")),
+    ("success", lambda entry: (True, str(int(entry.success)))),
+]
+
+
+def counted(folder: Path) -> list[bool]:
+    """Of each sealed segment whether it holds its counts."""
+    has = "SELECT count(*) FROM sqlite_schema WHERE name = 'counted'"
+    found = []
+    for path in sorted(folder.glob("*.sealed.db")):
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            found.append(bool(db.execute(has).get))
+    return found
