@@ -3,6 +3,7 @@
 scripts/soak kill --rounds 20 --rate 500    kill -9 of a worker and of the keeper in turn
 scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
+scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
 from bench.machine import BenchFault, Program, free_port
+from bench.store.killing import kill as kill_keepers
 from bench.traffic import Account, Broken, Load, stored_logs, stored_number, upstream
 
 VICTIMS = ("sluice: worker 1", "sluice: keeper", "sluice: worker 2", "sluice: keeper")
@@ -139,12 +141,18 @@ def main() -> int:
     ending.add_argument("--signal", choices=SIGNALS, default="TERM")
     reloading = ways.add_parser("reload", help="every process, by its successor")
     reloading.add_argument("--rounds", type=int, default=5)
+    storing = ways.add_parser("store", help="the keeper alone, in the middle of all it does")
+    storing.add_argument("--rounds", type=int, default=50)
+    storing.add_argument("--power", action="store_true", help="the power fails each time")
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder:
         data = Path(folder) / "data"
         try:
+            if asked.way == "store":
+                print(kill_keepers(data, asked.rounds, power=asked.power))
+                return 0
             if asked.way == "kill":
                 account = asyncio.run(kill(data, asked.rounds, asked.rate))
             elif asked.way == "reload":

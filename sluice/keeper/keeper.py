@@ -33,7 +33,7 @@ from sluice.spool.frames import (
     tells_of_opening,
 )
 from sluice.spool.layout import Side, side_path, spool_bytes
-from sluice.spool.reader import SpoolReader
+from sluice.spool.reader import BEGINNING, SpoolReader
 from sluice.storage.embedded.marks import Marks
 from sluice.storage.ports import LogWriter, StoreFault
 from sluice.values.exchange import Exchange
@@ -261,15 +261,16 @@ class Keeper:
             self._count_dropped(first, len(frames), "gateway_deleted")
             self._unfinished.end(frames)
             return
-        known = self._writer.positions(shard)
-        if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known)]:
+        known, wanted = self._writer.positions(shard), self._writer.wanted(shard)
+        if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known) or frame.log_id in wanted]:
             admitted = self._accounts.admitted(shard, len(fresh), time.monotonic())
             self._note.metering()
             logs = self._all_metered(fresh[:admitted])
             self._note.storing()
             ended = fresh[:admitted]
             ends = [_end_ms(frame.exchange) for _, frame in ended if isinstance(frame, LogFrame)]
-            self._append(shard, logs, {work.spool: work.span[1] for work, _ in fresh}, ends)
+            reached = {work.spool: max(work.span[1], known.get(work.spool, BEGINNING)) for work, _ in fresh}
+            self._append(shard, logs, reached, ends)
             if admitted < len(fresh):
                 self._count_dropped(first, len(fresh) - admitted, "quota")
         self._unfinished.end(frames)

@@ -208,6 +208,10 @@ class LogFrame(NamedTuple):
     def account(self) -> str:
         return self.exchange.account
 
+    @property
+    def log_id(self) -> str:
+        return self.exchange.id
+
 
 def decode_log_frame(frame: bytes) -> LogFrame:
     """Decodes a frame whose crc was checked when its span was found; one of an opening has no bodies.
@@ -240,6 +244,10 @@ class ImportedFrame(NamedTuple):
     gateway_id: bytes
     account: str
     log: NewLog
+
+    @property
+    def log_id(self) -> str:
+        return self.log.entry.id
 
 
 def is_imported(frame: bytes) -> bool:

@@ -1,6 +1,6 @@
 """What each store promises, once, for every backend."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -40,12 +40,16 @@ class LogWriter(Protocol):
         """How far each spool (by its folder's name) is stored in this shard; empty for a new one."""
         ...
 
+    def wanted(self, shard: ShardKey) -> Set[str]:
+        """Stored logs whose bodies a power loss took: whoever still has them appends them again. Mostly none."""
+        ...
+
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         """Stores the logs and moves the positions in one transaction; returns how many were new.
 
-        A log whose id is stored already is skipped. Raises StoreFault with nothing stored, where a later try may
-        succeed, and ValueError, nothing stored either, for a log that no store can take (no ULID, a number past
-        64 bits, text that is no Unicode).
+        A log whose id is stored already is skipped, but for bodies that it has lost. Raises StoreFault with nothing
+        stored, where a later try may succeed, and ValueError, nothing stored either, for a log that no store can take
+        (no ULID, a number past 64 bits, text that is no Unicode).
         """
         ...
 

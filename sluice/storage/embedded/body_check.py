@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +18,10 @@ from sluice.storage.embedded.packs import PIECE_BYTES, STREAM_BYTES, pack_path
 SIDES: Final = ("req", "res")
 _BODIES: Final = (
     "SELECT k, {0}_off, {0}_z, {0}_len FROM det WHERE {0}_pack = ? AND {0}_z > 0 AND k > ? ORDER BY k LIMIT ?"
+)
+_SINCE: Final = (
+    "SELECT {0}_pack, k, {0}_off, {0}_z, {0}_len, id FROM arrival JOIN det USING (k)"
+    " WHERE n > ? AND {0}_z > 0 ORDER BY {0}_pack"
 )
 _PLACE: Final = "SELECT {0}_pack = ? AND {0}_off = ? FROM det WHERE k = ?"
 _ROWS_AT_ONCE: Final = 2_000
@@ -46,32 +53,43 @@ def unsound_bodies(folder: Path, db: apsw.Connection, number: int) -> Iterator[U
             yield from check.pack(pack, side)
 
 
+def unsound_since(folder: Path, db: apsw.Connection, number: int, arrived: int) -> Iterator[Unsound]:
+    """The same of those that were stored past this place in the ingest sequence, for the only writer."""
+    check = _Check(folder, db, number)
+    for side in SIDES:
+        for pack, rows in groupby(db.execute(_SINCE.format(side), (arrived,)), itemgetter(0)):
+            with check.opened(pack) as file:
+                for _, *body, log_id in rows:
+                    if not check.is_sound(file, _Body(*body)):
+                        yield Unsound(pack, side, body[0], log_id)
+
+
 class _Check:
     def __init__(self, folder: Path, db: apsw.Connection, number: int) -> None:
         self._folder, self._db, self._number = folder, db, number
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {}
 
     def pack(self, pack: int, side: str) -> Iterator[Unsound]:
+        with self.opened(pack) as file:
+            for body in self._bodies(pack, side):
+                if not self.is_sound(file, body) and self._lies_there(pack, side, body):
+                    log_id: bytes = self._db.execute("SELECT id FROM det WHERE k = ?", (body.key,)).get
+                    yield Unsound(pack, side, body.key, log_id)
+
+    @contextmanager
+    def opened(self, pack: int) -> Iterator[int]:
+        """Its descriptor; -1 where there is no such file."""
         try:
             file = os.open(pack_path(self._folder, segment_name(self._number), pack), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            file = -1
+            yield -1
+            return
         try:
-            for body in self._bodies(pack, side):
-                if not self._sound(file, body) and self._lies_there(pack, side, body):
-                    log_id: bytes = self._db.execute("SELECT id FROM det WHERE k = ?", (body.key,)).get
-                    yield Unsound(pack, side, body.key, log_id)
+            yield file
         finally:
-            if file >= 0:
-                os.close(file)
+            os.close(file)
 
-    def _bodies(self, pack: int, side: str) -> Iterator[_Body]:
-        after = -1
-        while rows := [_Body(*row) for row in self._db.execute(_BODIES.format(side), (pack, after, _ROWS_AT_ONCE))]:
-            after = rows[-1].key
-            yield from rows
-
-    def _sound(self, file: int, body: _Body) -> bool:
+    def is_sound(self, file: int, body: _Body) -> bool:
         if file < 0:
             return False
         try:
@@ -81,6 +99,12 @@ class _Check:
             return self._streamed(file, body) == body.length
         except (zstandard.ZstdError, OSError):
             return False
+
+    def _bodies(self, pack: int, side: str) -> Iterator[_Body]:
+        after = -1
+        while rows := [_Body(*row) for row in self._db.execute(_BODIES.format(side), (pack, after, _ROWS_AT_ONCE))]:
+            after = rows[-1].key
+            yield from rows
 
     def _streamed(self, file: int, body: _Body) -> int:
         """The length of a large body, read piece by piece."""

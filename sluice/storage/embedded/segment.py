@@ -1,11 +1,12 @@
 """The active segment's index, for its single writer: rows, terms, names, packs and positions in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
 import apsw
 
+from sluice.storage.embedded.body_check import SIDES, Unsound, unsound_since
 from sluice.storage.embedded.catalogue import NOTHING, Contents, read_active, read_earlier, read_meta, write_earlier
 from sluice.storage.embedded.changes import change_logs, delete_logs
 from sluice.storage.embedded.compaction import wasteful_packs
@@ -16,6 +17,7 @@ from sluice.storage.embedded.packs import Extent
 from sluice.storage.embedded.rollups import Rollups
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
 from sluice.values.command import Change
+from sluice.values.ids import text_of
 from sluice.values.log import Position
 
 _NAMES_KEPT: Final = 2_048
@@ -33,13 +35,19 @@ _INSERT_DET: Final = _insert("det", DET_COLUMNS)
 _FILL_LOST: Final = (
     "UPDATE det SET {0}_pack = ?1, {0}_off = ?2, {0}_z = ?3, {0}_len = ?4 WHERE k = ?5 AND {0}_z IS NULL AND ?3 NOTNULL"
 )
-_LOSE: Final = "UPDATE det SET {0}_pack = NULL, {0}_off = NULL, {0}_z = NULL WHERE {0}_pack = ? AND {0}_off + {0}_z > ?"
-_SIDES: Final = ("req", "res")
+_LOST: Final = "UPDATE det SET {0}_pack = NULL, {0}_off = NULL, {0}_z = NULL"
+_LOST_SINCE: Final = (
+    "SELECT id FROM arrival JOIN det USING (k)"
+    " WHERE n > ? AND (req_z IS NULL AND req_len NOTNULL OR res_z IS NULL AND res_len NOTNULL)"
+)
+_LOSE: Final = f"{_LOST} WHERE k = ?"
+_LOSE_PAST: Final = f"{_LOST} WHERE {{0}}_pack = ? AND {{0}}_off + {{0}}_z > ?"
 _INSERT_NAME: Final = "INSERT INTO name (id, kind, v) VALUES (?, ?, ?)"
 _PUT_PACK: Final = (
     "INSERT INTO pack (id, bytes, state) VALUES (?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, state = excluded.state"
 )
+_PUT_SYNCED: Final = "INSERT OR REPLACE INTO meta (key, v) VALUES ('synced', ?)"
 _PUT_POSITION: Final = "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?, ?, ?)"
 
 
@@ -54,6 +62,7 @@ class Segment:
             """How many of them are removed."""
             self.created_ms = meta["created"]
             self._arrived = meta["arrived"]
+            self._synced = self._known_synced = meta.get("synced", self._arrived)
             self._floor = meta["floor"]
             self.doubted = meta.get("doubted")
             """An earlier segment from which logs are being deleted: what the catalogue tells of it may be too much."""
@@ -71,6 +80,9 @@ class Segment:
         self._folder = folder
         self._keys = EarlierKeys(folder, self.earlier)
         self._closed = False
+        self.wanted: Set[str] = frozenset()
+        """Logs that have lost a body to a power loss; likewise `_filled`, those that the present commit brings it."""
+        self._filled: set[str] = set()
         self.in_doubt = False
         """A commit failed and left no transaction behind: only opening anew tells whether it counts."""
 
@@ -102,6 +114,8 @@ class Segment:
             if packs:
                 db.executemany(_PUT_PACK, packs)
             moved = self._move(positions)
+            if self._known_synced != self._synced:
+                db.execute(_PUT_SYNCED, (self._synced,))
             db.execute("COMMIT")
         except BaseException:
             self.in_doubt = not db.in_transaction
@@ -110,6 +124,9 @@ class Segment:
             raise
         finally:
             self._keys.release()
+            filled, self._filled = self._filled, set()
+        self.wanted -= filled
+        self._known_synced = self._synced
         self._arrived += len(fresh)
         self.rows += len(fresh)
         self.gone += gone
@@ -163,21 +180,33 @@ class Segment:
             found, packs = delete_logs(self._db, self._floor, log_ids, now_ms)
             moved = self._move(positions if len(found) == len(log_ids) else {})
         self.rows -= len(found)
+        self.wanted -= found
         self.positions = moved
         return found, packs
 
-    def lose_past(self, pack: int, size: int) -> None:
-        """The pack ends before its rows do, which only a power loss can bring about: says so in the rows.
+    def synced(self) -> None:
+        """All that is stored here survives a power loss, with its bodies; the next commit writes that down."""
+        if not self.wanted:
+            self._synced = self._arrived
 
-        The positions are forgotten, so that the keeper's replay brings the bodies again where the spools still
-        have them.
-        """
+    def unsound(self) -> list[Unsound]:
+        """Bodies that are not what their rows say, of the logs that a power loss could hit."""
+        return list(unsound_since(self._folder, self._db, self.number, self._synced))
+
+    def lose(self, bodies: Sequence[Unsound], lengths: Mapping[int, int]) -> None:
+        """Says of these bodies that they are lost, and of these packs how long they are."""
         with writing(self._db):
-            for side in _SIDES:
-                self._db.execute(_LOSE.format(side), (pack, size))
-            self._db.execute("UPDATE pack SET bytes = ? WHERE id = ?", (size, pack))
-            self._db.execute("DELETE FROM ckpt")
-        self.positions = {}
+            for side in SIDES:
+                self._db.executemany(_LOSE.format(side), [(body.key,) for body in bodies if body.side == side])
+            for pack, size in lengths.items():
+                for side in SIDES:
+                    self._db.execute(_LOSE_PAST.format(side), (pack, size))
+                self._db.execute("UPDATE pack SET bytes = ? WHERE id = ?", (size, pack))
+
+    def want_lost(self) -> None:
+        """Logs that a power loss could hit and that have lost a body are wanted again: the spools still have them."""
+        lost = self._db.execute(_LOST_SINCE, (self._synced,))
+        self.wanted = frozenset(text_of(int.from_bytes(log_id, "big")) for (log_id,) in lost)
 
     def contents(self, pack_bytes: int) -> Contents:
         """What the catalogue says of it once it takes no more."""
@@ -193,6 +222,7 @@ class Segment:
             names = self._db.execute("SELECT id, kind, v FROM name ORDER BY id LIMIT ?", (_NAMES_COPIED,))
             db.executemany("INSERT INTO name VALUES (?, ?, ?)", names)
             db.execute("UPDATE meta SET v = ? WHERE key = 'arrived'", (held.arrived,))
+            db.execute(_PUT_SYNCED, (held.arrived,))
             db.execute("UPDATE meta SET v = ? WHERE key = 'created'", (now_ms,))
             if self.dictionary is not None:
                 put_dictionary(db, self.dictionary)
@@ -256,6 +286,7 @@ class Segment:
         for taken_key, log_id in taken.items():
             if log_id == row.id:
                 self._fill_lost(taken_key, row.det)
+                self._filled.add(row.entry.id)
                 return None
         taken |= earlier
         key = next((key for key in range(row.key, row.key + PROBES) if key not in taken), None)
@@ -268,7 +299,7 @@ class Segment:
 
     def _fill_lost(self, key: int, det: tuple[Value, ...]) -> None:
         """A replay after a power loss brings the bodies that the rows have lost."""
-        for side, place in zip(_SIDES, (det[-8:-4], det[-4:]), strict=True):
+        for side, place in zip(SIDES, (det[-8:-4], det[-4:]), strict=True):
             self._db.execute(_FILL_LOST.format(side), (*place, key))
 
     def _follow(self, fresh: Sequence[Rows]) -> None:

@@ -1,6 +1,6 @@
 """A shard: the folder of one gateway's logs, in segments of an index database and packs that move together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -89,12 +89,13 @@ class Shard:
     _trained: bool
     """Whether a dictionary was asked for, and may be worth none."""
 
-    def __init__(self, key: ShardKey, folder: Path, tools: Tools, *, new: bool = False) -> None:
+    def __init__(self, key: ShardKey, folder: Path, tools: Tools, *, new: bool = False, doubtful: bool = False) -> None:
+        """Whoever opens it for the first time is `doubtful`: a power loss may have been before."""
         self._key, self._folder, self._tools = key, folder, tools
         self._bounds = tools.bounds
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
         self.dirty = True  # a predecessor may have stored and died before its sync
-        self._open(newest_segment(folder))
+        self._open(newest_segment(folder), doubtful=doubtful)
         self._folded = set(folded_segments(folder)) if self._segment.earlier else set()
         self._settle_doubt()
 
@@ -110,6 +111,10 @@ class Shard:
     @property
     def positions(self) -> Mapping[str, Position]:
         return self._segment.positions
+
+    @property
+    def wanted(self) -> Set[str]:
+        return self._segment.wanted
 
     @property
     def rows(self) -> int:
@@ -196,6 +201,7 @@ class Shard:
             sync_path(folder)
         self._unsynced_folders = []
         self._packs.folder_changed = False
+        self._segment.synced()
         self.dirty = False
 
     def settle(self, task: Task) -> None:
@@ -259,11 +265,11 @@ class Shard:
     def _wal(self) -> Path:
         return Path(f"{database_path(self._folder, self._segment.number)}-wal")
 
-    def _open(self, number: int) -> None:
+    def _open(self, number: int, *, doubtful: bool = False) -> None:
         self._segment = Segment(self._folder, number, self._tools.rollup_metadata)
         self._trained = False
         try:
-            self._find_losses()
+            self._find_losses(doubtful=doubtful)
             extents = self._segment.extents()
             self._packs = PackWriter(self._folder, segment_name(number), extents, self._compressor)
         except BaseException:
@@ -348,12 +354,18 @@ class Shard:
         if any(not held.live and held.number in self._folded for held in self._segment.earlier):
             self._keep(self.contents())
 
-    def _find_losses(self) -> None:
+    def _find_losses(self, *, doubtful: bool) -> None:
+        """What a power loss has taken from packs. They are synced before rows: it can be only the newest of it."""
+        shortened: dict[int, int] = {}
         for pack, size, _ in self._segment.extents():
             path = pack_path(self._folder, segment_name(self._segment.number), pack)
             found = path.stat().st_size if path.exists() else 0
             if found < size:
-                self._segment.lose_past(pack, found)
+                shortened[pack] = found
+        unsound = self._segment.unsound() if doubtful else []
+        if shortened or unsound:
+            self._segment.lose(unsound, shortened)
+        self._segment.want_lost()
 
 
 def _bounds_for(keep: Keep, bounds: Bounds, now_ms: int) -> Bounds:

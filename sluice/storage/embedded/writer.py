@@ -4,7 +4,7 @@ import resource
 import secrets
 import shutil
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +86,11 @@ class EmbeddedLogWriter:
         with store_faults(f"opening the logs of {shard.gateway}"):
             found = self._existing(shard)
             return {} if found is None else found.positions
+
+    def wanted(self, shard: ShardKey) -> Set[str]:
+        with store_faults(f"opening the logs of {shard.gateway}"):
+            found = self._existing(shard)
+            return frozenset() if found is None else found.wanted
 
     def append(self, shard: ShardKey, logs: Sequence[NewLog], positions: Mapping[str, Position]) -> int:
         with store_faults(f"storing logs of {shard.gateway}"):
@@ -207,7 +212,9 @@ class EmbeddedLogWriter:
             self._open.move_to_end(key)
             return found
         folder = shard_folder(self._root, key)
-        return self._opened(key, Shard(key, folder, self._tools)) if newest_segment(folder) else None
+        if not newest_segment(folder):
+            return None
+        return self._opened(key, Shard(key, folder, self._tools, doubtful=key not in self._cleared))
 
     def _created(self, key: ShardKey) -> Shard:
         return self._opened(key, Shard.create(key, shard_folder(self._root, key), self._tools))

@@ -135,11 +135,12 @@ def test_bodies_lost_with_the_power_are_never_another_logs_and_a_replay_brings_t
     assert body(reader, shard, lost) is None
     later = log(b"more" * 10, b"more too")
     writer = opened()
-    assert writer.positions(shard) == {}
+    assert (writer.positions(shard), writer.wanted(shard)) == (AT, {lost.entry.id})
     writer.append(shard, [later], AT)
     assert (body(reader, shard, lost), body(reader, shard, lost, "response")) == (None, None)
     assert reader.get(shard, lost.entry.id) == lost.entry
     assert writer.append(shard, [kept, lost], AT) == 0
+    assert writer.wanted(shard) == set()
     for found in (kept, lost, later):
         assert (body(reader, shard, found), body(reader, shard, found, "response")) == found[1:]
 

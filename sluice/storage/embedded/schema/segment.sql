@@ -135,9 +135,9 @@ CREATE TABLE hour (
 ) STRICT, WITHOUT ROWID;
 
 -- format: version of this schema; rows: of log; arrived: the last ingest sequence given; floor, gone: as in `earlier`;
--- created: when this segment was begun, Unix ms.
+-- created: when this segment was begun, Unix ms; synced: up to where in the ingest sequence all is on disk, at least.
 CREATE TABLE meta (key TEXT PRIMARY KEY, v INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('format', 3), ('rows', 0), ('arrived', 0), ('floor', -1), ('gone', 0), ('created', 0);
+INSERT INTO meta VALUES ('format', 3), ('rows', 0), ('arrived', 0), ('floor', -1), ('gone', 0), ('created', 0), ('synced', 0);
 
 CREATE INDEX i_model ON log (model);
 CREATE INDEX i_err ON log (status) WHERE status >= 400;
