@@ -212,7 +212,10 @@ def _cpuinfo() -> list[str]:
 
 
 def _version(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "none"
     return (done.stderr + done.stdout).strip().splitlines()[0].removeprefix("nginx version: ")
 
 

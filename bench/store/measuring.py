@@ -166,7 +166,7 @@ def retain(console: Management, gateway: str, left: int, shards: Path) -> Retain
             counted_s = now
         if room(shards).total <= goal and not freed_s:
             freed_s = now
-        if now > 60:
-            break
+        if now > (10 if counted_s else 60):
+            break  # of a small store the last segment is most of what goes
         time.sleep(0.02)
     return Retained(total, counted_s, freed_s, 1 - room(shards).total / before)

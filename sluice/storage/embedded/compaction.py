@@ -24,6 +24,7 @@ LEAVE_MS: Final = 22 * 3_600_000
 """Dead bytes older than this do not stay, however few they are: with the hour between two sweeps and the work itself a
 deleted body is off the disk within a day."""
 _ROWS_AT_ONCE: Final = 1_000
+_WAL_TRIES: Final = 100
 _COPY_BYTES: Final = 1024 * 1024
 
 _BODIES: Final = "SELECT k, {0}_off, {0}_z FROM det WHERE {0}_pack = ? AND {0}_z > 0"
@@ -63,7 +64,7 @@ class Compaction:
                 if self._stopped:
                     raise apsw.InterruptError
                 self._compact(db, pack)
-            empty_wal(db)  # it tells of what is gone
+            empty_wal(db, _WAL_TRIES)  # it tells of what is gone
 
     def stop(self) -> None:
         self._stopped = True

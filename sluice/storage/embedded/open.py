@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -17,8 +18,7 @@ from sluice.values.log import ShardKey
 
 FORMAT: Final = 3
 BUSY_MS: Final = 5_000
-_CHECKPOINT_TRIES: Final = 3
-"""Each waits for readers up to BUSY_MS."""
+_CHECKPOINT_MS: Final = 30
 
 _WRITER: Final[dict[str, int | str]] = {
     "journal_mode": "wal",
@@ -116,12 +116,20 @@ def writing(db: apsw.Connection) -> Iterator[None]:
         raise
 
 
-def empty_wal(db: apsw.Connection) -> bool:
-    """Writes the WAL into the database and cuts it to nothing; false where readers did not let go of it in time."""
-    for _ in range(_CHECKPOINT_TRIES):
-        with suppress(apsw.BusyError):
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            return True
+def empty_wal(db: apsw.Connection, tries: int = 3) -> bool:
+    """Writes the WAL into the database and cuts it to nothing; false where readers did not let go of it in time.
+
+    While it waits for readers it keeps writers out: so it waits a little, and rather comes again.
+    """
+    db.set_busy_timeout(_CHECKPOINT_MS)
+    try:
+        for _ in range(tries):
+            with suppress(apsw.BusyError):
+                db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                return True
+            time.sleep(_CHECKPOINT_MS / 1000)
+    finally:
+        db.set_busy_timeout(BUSY_MS)
     return False
 
 
