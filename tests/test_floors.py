@@ -24,9 +24,11 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 DOORS = {
     "apsw": ("sluice/storage/embedded/",),
     "click": ("sluice/cli/",),
+    "cryptography": ("sluice/insight/",),
     "genai_prices": ("sluice/console/prices.py",),
     "graphql": ("sluice/console/graphql/",),
     "httptools": ("sluice/wire/",),
+    "obstore": ("sluice/storage/objects.py",),
     "setproctitle": ("sluice/supervisor/", "sluice/child.py", "sluice/wiring/prices.py"),
     "starlette": ("sluice/console/",),
     "uvicorn": ("sluice/console/",),
