@@ -12,10 +12,11 @@ import msgspec
 
 from sluice.providers.registry import PROVIDERS
 from sluice.values.rollup import LONGEST_LABEL, MOST_METADATA_KEYS
-from sluice.values.settings import GB, MB, Settings
+from sluice.values.secret import Secret
+from sluice.values.settings import GB, MB, ObjectSettings, Settings
 from sluice.values.tenancy import NAME_PATTERN
 
-Given = str | int | float | bool | Path | list[str]
+Given = str | int | float | bool | Path | Secret | list[str]
 Tree = dict[str, "Given | Tree"]
 
 PREFIX: Final = "SLUICE_"
@@ -83,7 +84,7 @@ def load_settings(file: Path | None, environment: Mapping[str, str], flags: Tree
     for over in (read_environment(environment), flags):
         _lay_over(tree, over)
     try:
-        settings = msgspec.convert(tree, Settings, dec_hook=_path)
+        settings = msgspec.convert(tree, Settings, dec_hook=_rich)
     except msgspec.ValidationError as error:
         raise ConfigError(_plain(str(error))) from error
     _check(settings)
@@ -178,9 +179,10 @@ def _place(tree: Tree, keys: list[str], text: str, variable: str) -> None:
             value = msgspec.json.decode(text, type=dict)
             _know(value, kind, variable, path)
         else:
-            value = msgspec.convert(text, kind, strict=False, dec_hook=_path)
+            value = msgspec.convert(text, kind, strict=False, dec_hook=_rich)
     except msgspec.MsgspecError as error:
         plain = _plain(str(error), kind).removesuffix(", got str")
+        text = "this" if kind is Secret else text
         raise ConfigError(f"{variable}: {plain}, got {text!r}") from error
     for key in reversed(keys[1:]):
         value = {key: value}
@@ -196,10 +198,12 @@ def _lay_over(tree: Tree, over: Tree) -> None:
             tree[key] = value
 
 
-def _path(kind: type, value: object) -> Path:
+def _rich(kind: type, value: object) -> Path | Secret:
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
-    raise ValueError(f"expected {kind.__name__}")
+    if kind is Secret and isinstance(value, str | Secret):
+        return value if isinstance(value, Secret) else Secret(value)
+    raise ValueError("expected text")
 
 
 def _plain(message: str, kind: object = Settings) -> str:
@@ -237,8 +241,28 @@ def _check(settings: Settings) -> None:
         account, _, gateway = target.partition("/")
         if not (NAME.fullmatch(account) and NAME.fullmatch(gateway)):
             raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
+    _check_objects("packs", settings.packs)
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
+
+
+def _check_objects(name: str, place: ObjectSettings) -> None:
+    """Credentials are tried when the store is opened."""
+    if place.url:
+        parts = urlsplit(place.url)
+        good = bool(parts.netloc) if parts.scheme == "s3" else parts.scheme == "file" and parts.path.startswith("/")
+        if (
+            not good
+            or (parts.scheme == "file" and parts.netloc)
+            or parts.query
+            or parts.fragment
+            or "@" in parts.netloc
+        ):
+            raise ConfigError(f"{name}.url will not do: write s3://bucket/prefix or file:///folder")
+    if place.endpoint:
+        _check_url(f"{name}.endpoint", place.endpoint, origin=True)
+    if bool(place.access_key_id) != bool(place.secret_access_key):
+        raise ConfigError(f"{name}.access_key_id and {name}.secret_access_key go together: give both or none")
 
 
 def _check_metadata_keys(keys: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """What each store promises, once, for every backend."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -401,3 +402,39 @@ class Generations(Protocol):
     def bump(self, account: str) -> None: ...
 
     def bump_all(self) -> None: ...
+
+
+class ObjectFault(Exception):
+    """The store of objects cannot be reached, or refuses."""
+
+
+class ObjectMissing(ObjectFault):
+    """It has no such object."""
+
+
+class Objects(Protocol):
+    """A store of objects, by names that are paths. Threads may share it. All raise ObjectFault."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Stores it whole or not at all, in place of one that is there."""
+        ...
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Likewise, of any length in little memory."""
+        ...
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        """These bytes of it, fewer at its end. Raises ObjectMissing."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """In bytes; None where there is none of this name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Where there is none, nothing."""
+        ...
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """All below this path."""
+        ...

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from sluice.values.secret import Secret
 from sluice.values.settings import Settings
 
 READY: Final = b"ready\n"
@@ -31,23 +32,26 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 def encode(orders: Orders) -> bytes:
-    return msgspec.json.encode(orders, enc_hook=_from_path) + b"\n"
+    return msgspec.json.encode(orders, enc_hook=_plain) + b"\n"
 
 
 def decode(line: bytes) -> Orders:
-    return msgspec.json.decode(line, type=Orders, dec_hook=_to_path)
+    return msgspec.json.decode(line, type=Orders, dec_hook=_rich)
 
 
 # What msgspec asks of its hooks for a type that they do not know is a NotImplementedError.
 
 
-def _from_path(value: object) -> str:
+def _plain(value: object) -> str:
+    """Orders alone carry secrets, over a socketpair."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Secret):
+        return value.reveal()
     raise NotImplementedError(f"orders cannot carry a {type(value).__name__}")
 
 
-def _to_path(kind: type, value: object) -> Path:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
+def _rich(kind: type, value: object) -> Path | Secret:
+    if kind in (Path, Secret) and isinstance(value, str):
+        return Path(value) if kind is Path else Secret(value)
     raise NotImplementedError(f"orders cannot carry a {kind.__name__}")

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from sluice.values.secret import Secret
+
 MB = 1024 * 1024
 GB = 1024 * MB
 
@@ -105,6 +107,18 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Metadata keys by whose values analytics can group, at most five. In force for logs stored from then on."""
 
 
+class ObjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A store of objects. What is empty is taken from where Amazon's tools have it: AWS_ACCESS_KEY_ID and the like."""
+
+    url: str = ""
+    """`s3://bucket/prefix`, or `file:///folder`; empty is none."""
+    endpoint: str = ""
+    """The server's address; empty is Amazon's for the region."""
+    region: str = "us-east-1"
+    access_key_id: str = ""
+    secret_access_key: Secret = Secret("")
+
+
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_timeout_s: float = 1.0
     request_timeout_s: float = 15.0
@@ -125,4 +139,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hostname to `account/gateway` (contract 0.2)."""
     spool: SpoolSettings = SpoolSettings()
     logs: LogSettings = LogSettings()
+    packs: ObjectSettings = ObjectSettings()
+    """Where packs of full segments go; they stay in the data folder without."""
     console: ConsoleSettings = ConsoleSettings()
