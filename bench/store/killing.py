@@ -34,7 +34,7 @@ from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.inspection import inspect_shards
+from sluice.storage.embedded.inspection import Look, inspect_shards
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.ports import LogQuery
 from sluice.values.command import Command
@@ -113,7 +113,7 @@ class Killing:
         self._drain()
         for told in self.told.values():
             self._check(told)
-        findings = [*inspect_spools(self._data / "spool"), *inspect_shards(self._data / "shards", bodies=True)]
+        findings = [*inspect_spools(self._data / "spool"), *inspect_shards(self._data / "shards", Look(bodies=True))]
         if findings:
             raise BenchFault(f"damage was found, as {findings[0]}")
         gone = sum(len(told.deleted) for told in self.told.values())

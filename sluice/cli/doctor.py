@@ -10,11 +10,12 @@ import click
 from sluice.cli.options import common, folder_settings, print_json
 from sluice.spool.inspection import inspect_spools
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.inspection import UNSOUND, database_problem, inspect_shards
+from sluice.storage.embedded.inspection import UNSOUND, Look, database_problem, inspect_shards
 from sluice.storage.embedded.repair import repair_shards, set_aside
 from sluice.storage.ports import StoreFault
 from sluice.supervisor import lock
 from sluice.values.finding import Finding
+from sluice.wiring.stores import pack_objects
 
 _REMADE: Final = "it is set aside, and another is made"
 _RESTORE: Final = "restore it from a backup"
@@ -32,14 +33,15 @@ def command(repair: bool, quick: bool, data: Path | None, as_json: bool) -> None
     not disturbed. What is wrong is a line each, and makes the exit status 1. With --repair, nothing is deleted: what is
     damaged is moved to a folder `damaged` beside it.
     """
-    folder = folder_settings(data).data.absolute()
+    settings = folder_settings(data)
+    folder = settings.data.absolute()
     if not (folder / "control.db").exists() and not (folder / "shards").exists():
         raise click.ClickException(f"{folder} is no data folder of Sluice: name one with --data.")
     told = _progress()
     mended: list[Finding] = []
     if repair:
         mended = _repair(folder, told)
-    found = list(inspect(folder, bodies=not quick, told=told))
+    found = list(inspect(folder, Look(not quick, told, pack_objects(settings))))
     told("")
     if as_json:
         print_json({"mended": mended, "found": found})
@@ -48,13 +50,13 @@ def command(repair: bool, quick: bool, data: Path | None, as_json: bool) -> None
     sys.exit(1 if found else 0)
 
 
-def inspect(folder: Path, *, bodies: bool, told: Callable[[str], None]) -> Iterator[Finding]:
+def inspect(folder: Path, look: Look) -> Iterator[Finding]:
     """All that is wrong in a data folder."""
-    told("databases")
+    look.told("databases")
     yield from inspect_top(folder)
-    told("spools")
+    look.told("spools")
     yield from inspect_spools(folder / "spool")
-    yield from inspect_shards(folder / "shards", bodies=bodies, told=told)
+    yield from inspect_shards(folder / "shards", look)
 
 
 def inspect_top(folder: Path) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from sluice.values.ids import key_of
 from sluice.values.log import LogEntry, NewLog, ShardKey
 from sluice.values.log_filter import KEYS, OPERATORS, Filter, FilterValue, WrongFilter, filter_of
 from sluice.values.settings import Settings
+from sluice.wiring.stores import log_reader
 
 READERS: Final[dict[str, Callable[[bytes], NewLog]]] = {"sluice": portable.read, "litellm": litellm.read}
 _PAGE: Final = 200
@@ -263,7 +264,7 @@ class _Reading(closing[EmbeddedLogReader]):
 
 
 def _reading(settings: Settings) -> _Reading:
-    return _Reading(EmbeddedLogReader(settings.data / "shards", query_timeout_s=_SEARCH_S))
+    return _Reading(log_reader(settings, _SEARCH_S))
 
 
 @contextmanager

@@ -404,7 +404,7 @@ class Generations(Protocol):
     def bump_all(self) -> None: ...
 
 
-class ObjectFault(Exception):
+class ObjectFault(StoreFault):
     """The store of objects cannot be reached, or refuses."""
 
 

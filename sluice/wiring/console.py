@@ -20,9 +20,9 @@ from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.values.settings import Settings
+from sluice.wiring.stores import log_reader
 from sluice.wiring.workers_gone import draining_after_workers
 
 PRICES: Final = (
@@ -42,7 +42,7 @@ async def run_console(child: Child) -> None:
     with (
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
-        closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
+        closing(log_reader(settings)) as logs,
         closing(
             EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
         ) as analytics,

@@ -26,6 +26,7 @@ from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.supervisor.lock import held_spools, is_held
 from sluice.values.ids import wall_ms
+from sluice.wiring.stores import pack_objects
 from sluice.wiring.unix_http import UnixConnection
 
 WORKERS_DRAIN_S: Final = 60.0
@@ -62,7 +63,10 @@ def run_keeper(child: Child) -> None:
 def _log_writer(child: Child) -> EmbeddedLogWriter:
     rollup_metadata = child.settings.logs.rollup_metadata
     return EmbeddedLogWriter.open(
-        child.settings.data / "shards", rollup_metadata=rollup_metadata, metrics=child.metrics
+        child.settings.data / "shards",
+        rollup_metadata=rollup_metadata,
+        metrics=child.metrics,
+        objects=pack_objects(child.settings),
     )
 
 

@@ -12,11 +12,11 @@ from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
+from sluice.wiring.stores import log_reader
 
 Message = MutableMapping[str, Any]
 
@@ -33,7 +33,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
     with (
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
-        closing(EmbeddedLogReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)) as logs,
+        closing(log_reader(settings)) as logs,
         closing(
             EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
         ) as analytics,

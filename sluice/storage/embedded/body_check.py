@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import apsw
 import zstandard
 
+from sluice.storage.embedded.away import away_packs
 from sluice.storage.embedded.dictionaries import read_dictionary
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.packs import PIECE_BYTES, STREAM_BYTES, pack_path
@@ -45,9 +46,10 @@ class _Body(NamedTuple):
 
 
 def unsound_bodies(folder: Path, db: apsw.Connection, number: int) -> Iterator[Unsound]:
-    """Bodies of this segment that are damaged, or gone without their row saying so."""
+    """Bodies of this segment that are damaged, or gone without their row saying so; of packs that are not away."""
     check = _Check(folder, db, number)
-    packs = [pack for (pack,) in db.execute("SELECT id FROM pack")]
+    away = away_packs(db)
+    packs = [pack for (pack,) in db.execute("SELECT id FROM pack") if pack not in away]
     for pack in packs:
         for side in SIDES:
             yield from check.pack(pack, side)

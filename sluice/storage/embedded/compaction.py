@@ -14,8 +14,10 @@ from typing import BinaryIO, Final, NamedTuple
 
 import apsw
 
+from sluice.storage.embedded.away import away_packs, bring_home
 from sluice.storage.embedded.open import datasync, empty_wal, open_segment, segment_name, sync_path, writing
 from sluice.storage.embedded.packs import COPIES_FROM, FULL, MAKING, MB, REMOVED, pack_path
+from sluice.storage.ports import Objects
 
 WASTE: Final = 0.3
 WASTE_BYTES: Final = 4 * MB
@@ -50,11 +52,14 @@ class _Move(NamedTuple):
 class Compaction:
     """Compacts some packs of one segment, none of which takes bodies any more; for the housekeeping's thread."""
 
-    def __init__(self, folder: Path, number: int, database: Path, packs: Sequence[int]) -> None:
+    def __init__(
+        self, folder: Path, number: int, database: Path, packs: Sequence[int], objects: Objects | None = None
+    ) -> None:
+        """`objects` is where some of the packs may lie; they come back, and what is copied is sent away later."""
         self.number = number
         self.freed_bytes = 0
         self.compacted = 0
-        self._folder, self._database, self._packs = folder, database, packs
+        self._folder, self._database, self._packs, self._objects = folder, database, packs, objects
         self._stopped = False
 
     def run(self) -> None:
@@ -77,6 +82,8 @@ class Compaction:
         if row is None or row[1] == REMOVED:
             return
         moves = _placed(_bodies(db, pack))
+        if moves and self._objects and pack in away_packs(db):
+            bring_home(self._objects, self._folder, self.number, db, pack)
         copy = self._copied(db, pack, moves) if moves else None
         if copy is not None:
             self._repoint(db, pack, copy, moves)

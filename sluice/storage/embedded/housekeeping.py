@@ -53,12 +53,18 @@ class Housekeeping:
         self._jobs: list[tuple[ShardKey, Future[None]]] = []
         self._finished: deque[tuple[ShardKey, Task]] = deque()
 
-    def begin(self, shard: ShardKey, task: Task, *, apart: tuple[type[Task], ...] = ()) -> None:
+    def begin(self, shard: ShardKey, task: Task, *, apart: tuple[type[Task], ...] = ()) -> bool:
         """Begins a task, unless one of its kind, or of those to be kept apart, is under way for this segment."""
         name = shard, type(task), task.number
-        if not any((shard, kind, task.number) in self._tasks for kind in (type(task), *apart)):
-            self._tasks[name] = task
-            self._submit(shard, lambda: self._run(name, task))
+        if any((shard, kind, task.number) in self._tasks for kind in (type(task), *apart)):
+            return False
+        self._tasks[name] = task
+        self._submit(shard, lambda: self._run(name, task))
+        return True
+
+    def do(self, shard: ShardKey, job: Callable[[], None]) -> None:
+        """Does something that nobody settles."""
+        self._submit(shard, job)
 
     def finished(self) -> tuple[ShardKey, Task] | None:
         """A task that has run, to be settled by the writer of its shard."""

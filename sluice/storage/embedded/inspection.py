@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 
 import apsw
 
+from sluice.storage.embedded.away import away_packs, object_name
 from sluice.storage.embedded.body_check import Unsound, unsound_bodies
 from sluice.storage.embedded.catalogue import read_earlier
 from sluice.storage.embedded.folding import stats_path
 from sluice.storage.embedded.open import database_path, newest_segment, open_segment_readonly, segment_name
 from sluice.storage.embedded.packs import MAKING, REMOVED, pack_path
-from sluice.storage.ports import StoreFault
+from sluice.storage.ports import ObjectFault, Objects, StoreFault
 from sluice.values.finding import Finding
 from sluice.values.ids import text_of
 
@@ -37,15 +38,25 @@ class Patient(NamedTuple):
     active: bool
 
 
-def inspect_shards(root: Path, *, bodies: bool, told: Callable[[str], None] = lambda said: None) -> Iterator[Finding]:
-    """All that is wrong with the shards below `root`. `told` hears what is looked at."""
+class Look(NamedTuple):
+    """How to look."""
+
+    bodies: bool
+    """Whether to decompress every stored body and compare its checksum."""
+    told: Callable[[str], None] = lambda said: None
+    """Hears what is looked at."""
+    objects: Objects | None = None
+    """Where packs may lie that are away."""
+
+
+def inspect_shards(root: Path, look: Look) -> Iterator[Finding]:
+    """All that is wrong with the shards below `root`."""
     for folder in sorted(root.glob("[!.]*/*")):
-        told(f"{folder.parent.name}/{folder.name}")
-        yield from inspect_shard(folder, bodies=bodies, told=told)
+        look.told(f"{folder.parent.name}/{folder.name}")
+        yield from inspect_shard(folder, look)
 
 
-def inspect_shard(folder: Path, *, bodies: bool, told: Callable[[str], None] = lambda said: None) -> Iterator[Finding]:
-    """With `bodies` every stored body is decompressed and its checksum compared."""
+def inspect_shard(folder: Path, look: Look) -> Iterator[Finding]:
     if not newest_segment(folder):
         if any(folder.glob("*.pack")) or any(folder.glob("*.db")):
             yield Finding(str(folder), "has no segment that takes logs", _RESTORE)
@@ -55,8 +66,8 @@ def inspect_shard(folder: Path, *, bodies: bool, told: Callable[[str], None] = l
         yield Finding(str(patients[0].path), why, "its readable part is kept, and the catalogue made anew", True)
     for patient in patients:
         if not (why and patient.active):
-            told(f"{folder.name} {patient.path.name}")
-            yield from _inspect_segment(folder, patient, bodies=bodies)
+            look.told(f"{folder.name} {patient.path.name}")
+            yield from _inspect_segment(folder, patient, look)
     if problem := database_problem(stats_path(folder)):
         yield Finding(str(stats_path(folder)), problem, "it is made anew of the segments there are", True)
 
@@ -91,7 +102,7 @@ def database_problem(path: Path) -> str:
     return "" if found == ["ok"] else "is damaged: " + "; ".join(found)
 
 
-def _inspect_segment(folder: Path, patient: Patient, *, bodies: bool) -> Iterator[Finding]:
+def _inspect_segment(folder: Path, patient: Patient, look: Look) -> Iterator[Finding]:
     path = str(patient.path)
     try:
         problem = database_problem(patient.path)
@@ -100,21 +111,21 @@ def _inspect_segment(folder: Path, patient: Patient, *, bodies: bool) -> Iterato
         elif patient.path.exists():
             with closing(open_segment_readonly(patient.path)) as db:
                 yield from _inspect_counts(db, patient)
-                yield from _inspect_packs(folder, db, patient)
-                if bodies:
+                yield from _inspect_packs(folder, db, patient, look.objects)
+                if look.bodies:
                     yield from _inspect_bodies(folder, db, patient)
     except UNSOUND as error:
         if patient.path.exists():
             yield Finding(path, f"cannot be read: {error}", "its readable part is kept", True)
     if not patient.path.exists():
-        yield from _inspect_missing(folder, patient, bodies=bodies)
+        yield from _inspect_missing(folder, patient, look)
 
 
-def _inspect_missing(folder: Path, patient: Patient, *, bodies: bool) -> Iterator[Finding]:
+def _inspect_missing(folder: Path, patient: Patient, look: Look) -> Iterator[Finding]:
     """It may have been sealed or removed a moment ago: then the catalogue names another file, or none."""
     named = next((each for each in patients_of(folder)[0] if each.number == patient.number), None)
     if named is not None and named.path != patient.path:
-        yield from _inspect_segment(folder, named, bodies=bodies)
+        yield from _inspect_segment(folder, named, look)
     elif named is not None:
         what, remedy = "is missing, with its logs", f"{_RESTORE}, or have it struck from the catalogue"
         yield Finding(str(patient.path), what, remedy, True)
@@ -128,14 +139,29 @@ def _inspect_counts(db: apsw.Connection, patient: Patient) -> Iterator[Finding]:
             yield Finding(str(patient.path), f"{one} {what}, {other} are there", "they are counted anew", True)
 
 
-def _inspect_packs(folder: Path, db: apsw.Connection, patient: Patient) -> Iterator[Finding]:
+def _inspect_packs(folder: Path, db: apsw.Connection, patient: Patient, objects: Objects | None) -> Iterator[Finding]:
+    away = away_packs(db)
     for pack, size in list(db.execute("SELECT id, bytes FROM pack WHERE state NOT IN (?, ?)", (REMOVED, MAKING))):
         path = pack_path(folder, segment_name(patient.number), pack)
+        if pack in away and not path.exists():
+            yield from _inspect_object(object_name(folder, segment_name(patient.number), pack), size, objects)
+            continue
         found = path.stat().st_size if path.exists() else 0
         if found >= size or not db.execute("SELECT 1 FROM pack WHERE id = ? AND state <> ?", (pack, REMOVED)).get:
             continue
         what = f"ends at {found} of {size} bytes" if path.exists() else "is missing"
         yield Finding(str(path), what, "bodies that are gone are marked as lost; their logs stay", True)
+
+
+def _inspect_object(name: str, size: int, objects: Objects | None) -> Iterator[Finding]:
+    """What is in it is not looked at."""
+    try:
+        found = size if objects is None else objects.size(name) or 0
+    except ObjectFault as error:
+        yield Finding(name, f"cannot be looked at: {error}", "see to the store of objects")
+        return
+    if found < size:
+        yield Finding(name, f"has {found} of {size} bytes in the store of objects", _RESTORE)
 
 
 def _inspect_bodies(folder: Path, db: apsw.Connection, patient: Patient) -> Iterator[Finding]:

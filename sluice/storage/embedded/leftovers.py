@@ -12,7 +12,7 @@ from sluice.storage.embedded.open import database_path, remove_database, segment
 
 _log = logging.getLogger(__name__)
 
-_UNFINISHED: Final = re.compile(r"\.\d{8}\.(?:db|sealed)\.tmp(?:-wal|-shm|-journal)?")
+_UNFINISHED: Final = re.compile(r"\.\d{8}(?:\.(?:db|sealed)\.tmp(?:-wal|-shm|-journal)?|-\d+\.pack\.tmp)")
 _OF_SEGMENT: Final = re.compile(r"(\d{8})(\.sealed)?(?:\.db(?:-wal|-shm)?|-\d+\.pack)")
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple, Protocol, cast
 
 import zstandard
 
@@ -316,14 +316,40 @@ def dictionary_of(folder: Path, segment: str, place: Place) -> int:
     try:
         with pack_path(folder, segment, place.pack).open("rb", buffering=0) as file:
             file.seek(place.offset)
-            return zstandard.get_frame_parameters(file.read(_LONGEST_HEADER)).dict_id
-    except (OSError, zstandard.ZstdError):
+            return dictionary_in(file.read(_LONGEST_HEADER))
+    except OSError:
         return 0
 
 
-def read_body(folder: Path, segment: str, place: Place, dictionary: bytes | None = None) -> Iterator[bytes] | None:
+def dictionary_in(frame: bytes) -> int:
+    """The number of the dictionary that the beginning of a frame names; 0 for none, and where it is no frame."""
+    try:
+        return zstandard.get_frame_parameters(frame).dict_id
+    except zstandard.ZstdError:
+        return 0
+
+
+class Window(Protocol):
+    """The bytes of one frame, read once from its beginning."""
+
+    left: int
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many, empty at the end. Raises OSError where they are gone."""
+        ...
+
+    def close(self) -> None: ...
+
+
+OpenAway = Callable[[Path, str, Place], Window | None]
+"""Opens a frame of a pack that lies elsewhere."""
+
+
+def read_body(
+    folder: Path, segment: str, place: Place, dictionary: bytes | None = None, away: OpenAway | None = None
+) -> Iterator[bytes] | None:
     """The body in pieces; None where it is not kept, was lost, or cannot be read from its very beginning."""
-    frame = _open_frame(folder, segment, place, dictionary)
+    frame = _open_frame(folder, segment, place, dictionary, away)
     if frame is None:
         return iter(()) if place == EMPTY else None
     try:
@@ -337,9 +363,16 @@ def read_body(folder: Path, segment: str, place: Place, dictionary: bytes | None
     return iter((first,)) if len(first) == frame.length else None
 
 
-def read_head(folder: Path, segment: str, place: Place, limit: int, dictionary: bytes | None = None) -> bytes | None:
+def read_head(
+    folder: Path,
+    segment: str,
+    place: Place,
+    limit: int,
+    dictionary: bytes | None = None,
+    away: OpenAway | None = None,
+) -> bytes | None:
     """The first `limit` bytes of a body without reading the rest; None as for `read_body`."""
-    frame = _open_frame(folder, segment, place, dictionary)
+    frame = _open_frame(folder, segment, place, dictionary, away)
     if frame is None:
         return b"" if place == EMPTY else None
     try:
@@ -365,7 +398,9 @@ def _rest(frame: "_Frame", piece: bytes) -> Iterator[bytes]:
             raise StoreFault(f"a stored body is damaged: it ends at {seen} of {frame.length} bytes")
 
 
-def _open_frame(folder: Path, segment: str, place: Place, dictionary: bytes | None) -> "_Frame | None":
+def _open_frame(
+    folder: Path, segment: str, place: Place, dictionary: bytes | None, away: OpenAway | None
+) -> "_Frame | None":
     """None where the bytes are not there: a row never gets what lies past the end it was written with."""
     pack, offset, stored, length = place
     if pack is None or offset is None or not stored or length is None:
@@ -373,7 +408,8 @@ def _open_frame(folder: Path, segment: str, place: Place, dictionary: bytes | No
     try:
         window = _Window(pack_path(folder, segment, pack), offset, stored)
     except FileNotFoundError:
-        return None
+        elsewhere = away(folder, segment, place) if away else None
+        return _Frame(elsewhere, length, dictionary) if elsewhere else None
     if os.fstat(window.fileno()).st_size < offset + stored:
         window.close()
         return None
@@ -383,12 +419,13 @@ def _open_frame(folder: Path, segment: str, place: Place, dictionary: bytes | No
 class _Frame:
     """One zstd frame inside a pack, decompressed as it is read: a body of any length in little memory."""
 
-    def __init__(self, window: "_Window", length: int, dictionary: bytes | None) -> None:
+    def __init__(self, window: Window, length: int, dictionary: bytes | None) -> None:
         self.length = length
         self._window = window
         data = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
         read_size = min(window.left, PIECE_BYTES)
-        self._reader = zstandard.ZstdDecompressor(dict_data=data).stream_reader(window, read_size=read_size)
+        source = cast("IO[bytes]", window)  # no more of it is used than a window has
+        self._reader = zstandard.ZstdDecompressor(dict_data=data).stream_reader(source, read_size=read_size)
 
     def read(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end, where the frame's checksum has been compared."""

@@ -7,11 +7,12 @@ from typing import Final, NamedTuple, TypeVar
 
 import apsw
 
+from sluice.storage.embedded.away import AwayBodies
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
-from sluice.storage.embedded.packs import NOWHERE, Place, dictionary_of, read_body, read_head
-from sluice.storage.ports import Extremes, LogPage, LogQuery, Side, StoreFault
+from sluice.storage.embedded.packs import NOWHERE, Place, Window, dictionary_of, pack_path, read_body, read_head
+from sluice.storage.ports import Extremes, LogPage, LogQuery, Objects, Side, StoreFault
 from sluice.values.log import LogEntry, ShardKey
 
 _TRIES: Final = 10
@@ -32,9 +33,11 @@ _NOT_STORED: Final = _Stored("", NOWHERE)
 class EmbeddedLogReader:
     """Reads the shards below `root`. Threads may share it."""
 
-    def __init__(self, root: Path, *, query_timeout_s: float = 1.0) -> None:
+    def __init__(self, root: Path, *, query_timeout_s: float = 1.0, objects: Objects | None = None) -> None:
+        """`objects` is where packs of full segments may lie."""
         self._root = root
         self._timeout_s = query_timeout_s
+        self._away = AwayBodies(objects) if objects else None
         self._idle = IdleReaders()
 
     def page(self, shard: ShardKey, query: LogQuery) -> LogPage:
@@ -52,13 +55,13 @@ class EmbeddedLogReader:
 
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
         def read(folder: Path, stored: _Stored) -> Iterator[bytes] | None:
-            return read_body(folder, stored.segment, stored.place, stored.dictionary)
+            return read_body(folder, stored.segment, stored.place, stored.dictionary, self._open_away)
 
         return self._read(shard, log_id, side, read)
 
     def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:
         def read(folder: Path, stored: _Stored) -> bytes | None:
-            return read_head(folder, stored.segment, stored.place, limit, stored.dictionary)
+            return read_head(folder, stored.segment, stored.place, limit, stored.dictionary, self._open_away)
 
         return self._read(shard, log_id, side, read)
 
@@ -83,17 +86,32 @@ class EmbeddedLogReader:
     def _stored(self, shard: ShardKey, log_id: str, side: Side) -> _Stored:
         folder = shard_folder(self._root, shard)
 
-        def place(moment: ShardMoment) -> _Stored:
+        def find(moment: ShardMoment) -> _Stored:
             found = moment.find(log_id)
             if found is None:
                 return _NOT_STORED
             key, part = found
-            segment, reader = segment_name(part.contents.number), part.reader()
-            place = reader.place(key, side)
+            segment, place = segment_name(part.contents.number), part.reader().place(key, side)
             number = dictionary_of(folder, segment, place)
-            return _Stored(segment, place, reader.dictionary(number) if number else None)
+            return _Stored(segment, place, part.reader().dictionary(number) if number else None)
 
-        return self._ask(shard, place, _NOT_STORED)
+        stored = self._ask(shard, find, _NOT_STORED)
+        if self._away and stored.place.pack and not pack_path(folder, stored.segment, stored.place.pack).exists():
+            return self._stored_away(shard, folder, stored, log_id, self._away)
+        return stored
+
+    def _stored_away(self, shard: ShardKey, folder: Path, stored: _Stored, log_id: str, away: AwayBodies) -> _Stored:
+        """With the dictionary that the object names; it is asked while no segment is held."""
+        number = away.dictionary_of(folder, stored.segment, stored.place)
+
+        def dictionary(moment: ShardMoment) -> bytes | None:
+            found = moment.find(log_id)
+            return found[1].reader().dictionary(number) if found else None
+
+        return stored._replace(dictionary=self._ask(shard, dictionary, None)) if number else stored
+
+    def _open_away(self, folder: Path, segment: str, place: Place) -> Window | None:
+        return self._away.window(folder, segment, place) if self._away else None
 
     def _ask(
         self, shard: ShardKey, question: Callable[[ShardMoment], T], nothing: T, timeout_s: float | None = None

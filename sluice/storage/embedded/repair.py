@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from sluice.storage.embedded.away import away_packs
 from sluice.storage.embedded.body_check import SIDES, unsound_bodies
 from sluice.storage.embedded.catalogue import NOTHING, Contents, read_earlier, write_earlier
 from sluice.storage.embedded.folding import stats_path
@@ -123,7 +124,8 @@ def _mend_bodies(folder: Path, patient: Patient) -> Iterator[Finding]:
         with writing(db):
             for side in SIDES:
                 db.executemany(_LOSE.format(side), [(each.key,) for each in lost if each.side == side])
-            for pack, size in list(db.execute(_PACKS, (REMOVED, MAKING))):
+            away = away_packs(db)
+            for pack, size in [row for row in db.execute(_PACKS, (REMOVED, MAKING)) if row[0] not in away]:
                 path = pack_path(folder, segment_name(patient.number), pack)
                 found = path.stat().st_size if path.exists() else 0
                 if found < size:

@@ -11,6 +11,7 @@ from typing import Final
 
 import apsw
 
+from sluice.storage.embedded.away import create_away
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.open import create_segment
 from sluice.storage.embedded.packs import FULL
@@ -38,6 +39,7 @@ _TABLES: Final = (
     ("hour", "t"),
     ("ckpt", "spool"),
     ("earlier", "number"),
+    ("away", "pack"),
 )
 """With the column by which their rows lie."""
 _LARGEST: Final = (1 << 63) - 1
@@ -86,6 +88,8 @@ def salvage(damaged: Path, to: Path, packs: Mapping[int, int], known: Contents |
     def fill(db: apsw.Connection) -> None:
         nonlocal rows
         with suppress(apsw.Error), closing(_opened(damaged)) as source:
+            if _columns(source, "away"):
+                create_away(db)
             for table, by in _TABLES:
                 _copy(source, db, table, by)
             meta = [(value, key) for key, value in _walk(source, "meta", ["key", "v"], "key") if key != "format"]

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Self
 import zstandard
 
 from sluice.metrics import Counter, Metrics
+from sluice.storage.embedded.away import RETRY_MS, Moving
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.changes import keys_of
 from sluice.storage.embedded.compaction import LEAVE_MS, Compaction
@@ -36,7 +37,7 @@ from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
 from sluice.storage.embedded.trimming import Trimming
-from sluice.storage.ports import Keep
+from sluice.storage.ports import Keep, Objects
 from sluice.values.command import Change
 from sluice.values.log import NewLog, Position, ShardKey
 
@@ -56,16 +57,18 @@ _STEPS: Final = 16
 
 
 class Freed(NamedTuple):
-    """What compaction has done."""
+    """What was done with packs."""
 
     packs: Counter
     bytes: Counter
+    sent: Counter
 
     @classmethod
     def counted(cls, metrics: Metrics) -> Self:
         return cls(
             metrics.counter("sluice_packs_compacted_total", "Packs that were copied without their dead bytes."),
             metrics.counter("sluice_pack_bytes_freed_total", "Bytes of deleted bodies that compaction freed."),
+            metrics.counter("sluice_packs_sent_total", "Packs that were sent to the store of objects."),
         )
 
 
@@ -79,6 +82,8 @@ class Tools(NamedTuple):
     rollup_metadata: Sequence[str]
     """Metadata keys whose values are counted each by itself."""
     freed: Freed
+    objects: Objects | None = None
+    """Where packs of sealed segments go, if they do."""
 
 
 class Shard:
@@ -95,6 +100,8 @@ class Shard:
         self._bounds = tools.bounds
         self._unsynced_folders = [folder, folder.parent, folder.parent.parent] if new else [folder]
         self.dirty = True  # a predecessor may have stored and died before its sync
+        self._move_ms: int | None = None
+        """When packs are to be sent away again: something changed while they were, or it failed."""
         self._open(newest_segment(folder), doubtful=doubtful)
         self._folded = set(folded_segments(folder)) if self._segment.earlier else set()
         self._settle_doubt()
@@ -171,6 +178,7 @@ class Shard:
                 found |= delete_earlier(self._folder, held, wanted, now_ms)
                 self._recount(held.number)
                 self.compact(held.number, wasteful_earlier(self._folder, held, now_ms - LEAVE_MS))
+                self.move_away()
         gone, packs = self._segment.delete([log_id for log_id in log_ids if log_id not in found], positions, now_ms)
         self._packs.remove(packs)
         if gone:
@@ -185,7 +193,7 @@ class Shard:
         if number == self._segment.number:
             self.dirty = True
             self._segment.put_extents(self._packs.end_pack())
-        task = Compaction(self._folder, number, held.path(self._folder), packs)
+        task = Compaction(self._folder, number, held.path(self._folder), packs, self._tools.objects)
         self._tools.housekeeping.begin(self._key, task, apart=(Seal,))
 
     def sync(self) -> None:
@@ -218,6 +226,10 @@ class Shard:
                 self._tools.freed.packs.add(task.compacted)
                 self._tools.freed.bytes.add(task.freed_bytes)
                 self._take_over(task.number)
+            case Moving():
+                self._tools.freed.sent.add(task.sent)
+                if task.failed:
+                    self._move_ms = self._tools.clock_ms() + RETRY_MS
 
     def _publish(self, seal: Seal) -> None:
         """Lets the sealed copy of a segment take its place, unless that has been changed or removed since."""
@@ -233,6 +245,18 @@ class Shard:
         earlier = [sealed if held.number == seal.number else held for held in self._segment.earlier]
         self._segment.revise(earlier)
         self._tools.housekeeping.remove(self._key, self._wal, partial(remove_database, old))
+        self.move_away()
+
+    def move_away(self) -> None:
+        """Has packs of sealed segments sent to the store of objects, and what is no more removed from there."""
+        if self._tools.objects and any(held.sealed for held in self._segment.earlier):
+            begun = self._tools.housekeeping.begin(self._key, Moving(self._folder, self._tools.objects))
+            self._move_ms = None if begun else self._tools.clock_ms()
+
+    def tend(self, now_ms: int) -> None:
+        """What is to be tried again."""
+        if self._move_ms is not None and now_ms >= self._move_ms:
+            self.move_away()
 
     def remove_leftovers(self) -> None:
         remove_leftovers(self._folder, self._segment.number, self._segment.earlier)
@@ -326,6 +350,8 @@ class Shard:
             remove = partial(remove_segment, self._folder, held.number)
             self._tools.housekeeping.remove(self._key, self._wal, remove)
             self._folded.discard(held.number)
+        if going:
+            self.move_away()
 
     def tidy_full(self) -> None:
         """Has full segments folded, then sealed. Not before leftovers are removed: a seal looks like one."""
@@ -335,6 +361,7 @@ class Shard:
             if held.live and not held.sealed:
                 self._tools.housekeeping.begin(self._key, Seal(self._folder, held.number), apart=(Compaction,))
         self._drop_folded()
+        self.move_away()
 
     def _take_over(self, number: int) -> None:
         """A segment's packs are others now, and take less."""

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from sluice.metrics import Metrics
+from sluice.storage.embedded.away import object_prefix
 from sluice.storage.embedded.compaction import LEAVE_MS
 from sluice.storage.embedded.dictionaries import Compressors
 from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Freed, Shard, Tools
 from sluice.storage.embedded.sweeping import SWEEP_MS, Due, Sweep
-from sluice.storage.ports import Keep
+from sluice.storage.ports import Keep, Objects
 from sluice.values.command import Change
 from sluice.values.ids import wall_ms
 from sluice.values.log import NewLog, Position, ShardKey
@@ -57,6 +58,7 @@ class EmbeddedLogWriter:
         clock_ms: Callable[[], int] = wall_ms,
         rollup_metadata: Sequence[str] = (),
         metrics: Metrics | None = None,
+        objects: Objects | None = None,
     ) -> Self:
         """Opens the folder of all shards, makes it where it is missing, and clears away what a drop left behind.
 
@@ -67,8 +69,9 @@ class EmbeddedLogWriter:
             open_shards = max(1, min(open_shards, (soft - _FILES_ELSEWHERE) // _FILES_EACH))
         with store_faults(f"opening {root}"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for trash in root.glob(f"{_TRASH}*"):
-                shutil.rmtree(trash)
+            if objects is None:
+                for trash in root.glob(f"{_TRASH}*"):
+                    shutil.rmtree(trash)
         return cls(
             root,
             open_shards,
@@ -79,6 +82,7 @@ class EmbeddedLogWriter:
                 clock_ms,
                 rollup_metadata,
                 Freed.counted(metrics or Metrics.unseen()),
+                objects,
             ),
         )
 
@@ -151,13 +155,27 @@ class EmbeddedLogWriter:
         self._forget(shard)
         self._failed.discard(shard)
         with store_faults(f"removing the logs of {shard.gateway}"):
-            trash = self._root / f"{_TRASH}{shard.gateway}-{secrets.token_hex(8)}"
+            trash = self._root / f"{_TRASH}{folder.parent.name}-{shard.gateway}-{secrets.token_hex(8)}"
             try:
                 folder.rename(trash)
             except FileNotFoundError:
                 return
             sync_path(folder.parent)
-            shutil.rmtree(trash)
+            if self._tools.objects is None:
+                shutil.rmtree(trash)
+            else:
+                self._empty_trash(trash, self._tools.objects)
+
+    def _empty_trash(self, trash: Path, objects: Objects) -> None:
+        """The folder goes last: while it is there, so may be its objects. What fails is done within the hour."""
+        account, gateway, _ = trash.name.removeprefix(_TRASH).rsplit("-", 2)
+
+        def empty() -> None:
+            for name in list(objects.names(object_prefix(self._root / account / gateway))):
+                objects.delete(name)
+            shutil.rmtree(trash, ignore_errors=True)
+
+        self._tools.housekeeping.do(_EVERYBODY, empty)
 
     def tend(self) -> None:
         while found := self._tools.housekeeping.finished():
@@ -171,6 +189,9 @@ class EmbeddedLogWriter:
                     task.discard()
                 else:
                     shard.settle(task)
+        now_ms = self._tools.clock_ms()
+        for shard in self._open.values():
+            shard.tend(now_ms)
         self._compact()
 
     def close(self) -> None:
@@ -191,6 +212,9 @@ class EmbeddedLogWriter:
         if now_ms >= self._sweep_ms:
             self._sweep_ms = now_ms + SWEEP_MS
             self._tools.housekeeping.begin(_EVERYBODY, Sweep(self._root, now_ms - LEAVE_MS))
+            if self._tools.objects:
+                for trash in self._root.glob(f"{_TRASH}*"):
+                    self._empty_trash(trash, self._tools.objects)
         for _ in range(min(_DUE_AT_ONCE, len(self._due))):
             key, number, packs = self._due.popleft()
             with store_faults(f"compacting logs of {key.gateway}"), self._trusted(key):

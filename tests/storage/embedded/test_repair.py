@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sluice.storage.embedded.inspection import inspect_shard
+from sluice.storage.embedded.inspection import Look, inspect_shard
 from sluice.storage.embedded.open import database_path
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.repair import repair_shard
@@ -40,7 +40,7 @@ def stored(opened: Open, shard: ShardKey, log: Callable[..., NewLog]) -> dict[st
 
 
 def found_in(folder: Path) -> list[Finding]:
-    return list(inspect_shard(folder, bodies=True))
+    return list(inspect_shard(folder, Look(bodies=True)))
 
 
 def read(shard: ShardKey, root: Path) -> dict[str, bytes | None]:

@@ -1,0 +1,24 @@
+"""Opens what more than one program reads logs with, as the settings say."""
+
+import importlib
+from typing import Final
+
+from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.ports import Objects
+from sluice.values.settings import Settings
+
+_OBSTORE: Final = "sluice.storage.objects"
+"""Loaded where it is needed."""
+
+
+def pack_objects(settings: Settings) -> Objects | None:
+    """Where packs of full segments go. Raises ObjectFault where there can be no such store."""
+    if not settings.packs.url:
+        return None
+    found: Objects = importlib.import_module(_OBSTORE).ObstoreObjects.open(settings.packs)
+    return found
+
+
+def log_reader(settings: Settings, query_timeout_s: float | None = None) -> EmbeddedLogReader:
+    timeout_s = settings.console.query_timeout_s if query_timeout_s is None else query_timeout_s
+    return EmbeddedLogReader(settings.data / "shards", query_timeout_s=timeout_s, objects=pack_objects(settings))
