@@ -18,6 +18,8 @@ import pytest
 import sluice
 from sluice.values.ids import key_of
 from sluice.values.log import LogEntry, Usage
+from sluice.values.settings import ObjectSettings
+from tests.s3 import server
 
 SOURCE = str(Path(sluice.__file__).parents[1])
 """Where the tested Sluice lies: this checkout, or the compiled build (`scripts/test --compiled`)."""
@@ -250,6 +252,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     shared = Gateway(tmp_path_factory.mktemp("gateway") / "data", "--simulate", env={})
     yield shared
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSettings]:
+    """A bucket in an S3 server."""
+    with server(tmp_path_factory.mktemp("s3")) as place:
+        yield place
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ class Shard:
 
     def move_away(self) -> None:
         """Has packs of sealed segments sent to the store of objects, and what is no more removed from there."""
-        if self._tools.objects and any(held.sealed for held in self._segment.earlier):
+        if self._tools.objects and self._segment.number > 1:
             begun = self._tools.housekeeping.begin(self._key, Moving(self._folder, self._tools.objects))
             self._move_ms = None if begun else self._tools.clock_ms()
 
@@ -361,7 +361,6 @@ class Shard:
             if held.live and not held.sealed:
                 self._tools.housekeeping.begin(self._key, Seal(self._folder, held.number), apart=(Compaction,))
         self._drop_folded()
-        self.move_away()
 
     def _take_over(self, number: int) -> None:
         """A segment's packs are others now, and take less."""
@@ -371,6 +370,7 @@ class Shard:
         else:
             self._recount(number)
             self.tidy_full()
+            self.move_away()
 
     def _let_go(self, number: int) -> None:
         """The segment's roll-ups are safe: it may go, if all its logs are removed."""

@@ -250,6 +250,7 @@ class EmbeddedLogWriter:
         if key not in self._cleared:
             self._cleared.add(key)
             shard.remove_leftovers()
+            shard.move_away()
         shard.tidy_full()
         return shard
 
