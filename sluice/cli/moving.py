@@ -31,6 +31,8 @@ from sluice.wiring.stores import log_reader
 READERS: Final[dict[str, Callable[[bytes], NewLog]]] = {"sluice": portable.read, "litellm": litellm.read}
 _PAGE: Final = 200
 _SEARCH_S: Final = 30.0
+_LOOK_S: Final = 2.0
+_SHORTEST_TEXT: Final = 3
 _STORED_S: Final = 120.0
 _TOLD_EVERY_S: Final = 1.0
 _ORDERS: Final = [name for group in get_args(OrderBy) for name in get_args(group) or [group]]
@@ -50,6 +52,7 @@ filter_option = click.option(
 @gateway_option
 @filter_option
 @click.option("--search", default="", help="An id, or a part of the metadata.")
+@click.option("--body", default="", help="A text in the request's or the reply's body; of 3 characters at least.")
 @click.option("--order-by", default="created_at", type=click.Choice(_ORDERS), show_default=True, help="The order.")
 @click.option("--asc/--desc", default=False, help="The direction.  [default: desc]")
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
@@ -59,6 +62,7 @@ def search(
     gateway: str,
     filters: tuple[tuple[str, str, str], ...],
     search: str,
+    body: str,
     order_by: str,
     asc: bool,
     lines: int,
@@ -69,14 +73,39 @@ def search(
     settings = folder_settings(data)
     shard = gateway_of(settings, account, gateway)
     query = LogQuery(1, lines, cast(OrderBy, order_by), not asc, _filters(filters), search.strip(), None, count=False)
+    if body:
+        _search_bodies(settings, shard, query, body, as_json=as_json)
+        return
     with _reading(settings) as reader:
         page = reader.page(shard, query)
     for entry in page.entries:
-        click.echo(msgspec.json.encode(log_row(entry)).decode() if as_json else line_of(entry))
+        _print(entry, as_json=as_json)
     if not page.complete:
         click.echo(f"Not all was looked through within {_SEARCH_S:.0f} s.", err=True)
     elif not page.entries:
         click.echo("No log fits.", err=True)
+
+
+def _search_bodies(settings: Settings, shard: ShardKey, query: LogQuery, text: str, *, as_json: bool) -> None:
+    """Prints what is found as it is found, until it is enough, all was looked through, or the person ends it."""
+    if len(text) < _SHORTEST_TEXT or query.order_by != "created_at":
+        raise click.BadParameter("needs 3 characters, and the order of created_at", param_hint="--body")
+    found, looked, progress = 0, 0, _Progress("looked through")
+    with _reading(settings) as reader:
+        while True:
+            some = reader.matching(shard, query, text, _LOOK_S)
+            for entry in some.entries:
+                _print(entry, as_json=as_json)
+            found, looked = found + len(some.entries), looked + some.looked_through
+            if some.cursor is None or len(some.entries) == query.per_page:
+                break
+            progress.tell(looked)
+            query = msgspec.structs.replace(query, cursor=some.cursor, per_page=query.per_page - len(some.entries))
+    progress.end(f"{found} found in {looked} logs" + ("" if some.cursor is None else ", and there are more to look at"))
+
+
+def _print(entry: LogEntry, *, as_json: bool) -> None:
+    click.echo(msgspec.json.encode(log_row(entry)).decode() if as_json else line_of(entry))
 
 
 @click.command("export")

@@ -21,6 +21,9 @@ SEARCH_THREADS: Final = 2
 SEARCH_S: Final = 5.0
 """How long one may look for logs that are not wanted at once, as those of a delete."""
 
+BODY_SEARCH_S: Final = 2.0
+"""How long one call may look through bodies; the next one goes on from there."""
+
 
 class Commands(Protocol):
     """The way to whoever may change stored logs."""

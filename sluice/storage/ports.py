@@ -150,6 +150,16 @@ class Extremes(msgspec.Struct, frozen=True):
 Side = Literal["request", "response"]
 
 
+class Matches(NamedTuple):
+    """Logs with a text in their bodies, as far as the time for looking went."""
+
+    entries: list[LogEntry]
+    cursor: int | None
+    """Behind which to go on; None once all was looked through."""
+    looked_through: int
+    """How many logs' bodies."""
+
+
 class LogReader(Protocol):
     """Reads logs while the writer goes on, from any process. A shard that was never written is an empty one."""
 
@@ -161,6 +171,14 @@ class LogReader(Protocol):
 
     def extremes(self, shard: ShardKey, query: LogQuery) -> Extremes:
         """Of all logs that fit the query, whatever page it asks for."""
+        ...
+
+    def matching(self, shard: ShardKey, query: LogQuery, text: str, timeout_s: float) -> Matches:
+        """Of the logs that fit the query, in the order of `created_at`, up to a page with this text in a body.
+
+        Looks behind the query's cursor for so long; what was found by then is told with where to go on. The case of
+        ASCII letters does not matter.
+        """
         ...
 
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None: ...

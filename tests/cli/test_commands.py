@@ -125,7 +125,11 @@ def test_logs_are_searched_and_exported_where_no_server_runs(data: Path, entry_o
     gateway, mint = told(data, "gateway", "get", "default")["internal_id"], Mint(1)
     entries = [entry_of(mint.mint(), model=model, cost_nano=cost) for model, cost in (("a", 5), ("b", 9), ("a", None))]
     with closing(EmbeddedLogWriter.open(data / "shards")) as writer:
-        writer.append(ShardKey("local", UUID(gateway).hex), [NewLog(entry, b"?", None) for entry in entries], {})
+        writer.append(
+            ShardKey("local", UUID(gateway).hex),
+            [NewLog(entry, f"to {entry.model}?".encode(), b"from") for entry in entries],
+            {},
+        )
 
     def found(*words: str) -> list[str]:
         return [json.loads(line)["id"] for line in sluice(data, "logs", "search", "--json", *words).stdout.splitlines()]
@@ -135,10 +139,14 @@ def test_logs_are_searched_and_exported_where_no_server_runs(data: Path, entry_o
     assert found("--order-by", "cost", "-n", "2") == [ids[1], ids[0]]
     assert found("--filter", "model", "eq", '["a", "x"]', "--asc") == [ids[0], ids[2]]
     assert found("--search", ids[1].lower()) == [ids[1]]
+    assert found("--body", "to b") == [ids[1]]
+    done = sluice(data, "logs", "search", "--body", "from", "-n", "2")
+    assert (len(done.stdout.splitlines()), done.stderr) == (2, "2 found in 2 logs, and there are more to look at.\n")
+    assert sluice(data, "logs", "search", "--body", "nowhere").stderr == "0 found in 3 logs.\n"
     done = sluice(data, "logs", "search", "--search", "nothing like it")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No log fits.\n")
     lines = sluice(data, "logs", "export", "--filter", "model", "eq", "b").stdout.splitlines()
-    assert [(json.loads(line)["entry"]["id"], json.loads(line)["request"]) for line in lines] == [(ids[1], "?")]
+    assert [(json.loads(line)["entry"]["id"], json.loads(line)["request"]) for line in lines] == [(ids[1], "to b?")]
     assert "request" not in json.loads(sluice(data, "logs", "export", "--no-bodies").stdout.splitlines()[0])
 
 

@@ -275,3 +275,21 @@ async def test_a_gateway_of_the_same_name_does_not_inherit_the_logs(console, pro
     await console.operator.put("http://console/internal/accounts/local/default-gateway")
     assert (await console.operator.get(LOGS)).json()["result"] == []
     assert problem(await console.operator.get(f"{LOGS}/{stored.entry.id}"))[:2] == (404, 7002)
+
+
+async def test_text_in_bodies_is_found_by_whoever_may_read_them(console, log, write_logs, problem):
+    stored = [log(b'{"ask": "about my Refund"}'), log(b'{"ask": "x"}', b"refunds are slow"), log(b'{"ask": "y"}')]
+    write_logs(*stored)
+    reply = (await console.operator.get(LOGS, params={"body": "refund", "per_page": 1})).json()
+    assert [row["id"] for row in reply["result"]] == [stored[1].entry.id]
+    info = reply["result_info"]
+    assert (info["count"], info["complete"], info["total_count_exact"]) == (1, False, False)
+    rest = (await console.operator.get(LOGS, params={"body": "refund", "cursor": info["next_cursor"]})).json()
+    assert [row["id"] for row in rest["result"]] == [stored[0].entry.id]
+    assert rest["result_info"]["looked_through"] == 1
+    assert "next_cursor" not in rest["result_info"] or rest["result_info"]["next_cursor"] is None
+
+    async with console.relayed(console.token("metadata_read")) as client:
+        assert problem(await client.get(LOGS, params={"body": "refund"}))[0] == 403
+    for wrong in ({"body": "re"}, {"body": "refund", "page": 2}, {"body": "refund", "order_by": "model"}):
+        assert problem(await console.operator.get(LOGS, params=wrong))[0] == 400

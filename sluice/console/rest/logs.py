@@ -8,7 +8,8 @@ from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
 
 from sluice.console.call import Call
-from sluice.console.envelope import PageInfo, invalid, not_found, reply, reply_page
+from sluice.console.desk import BODY_SEARCH_S
+from sluice.console.envelope import PageInfo, forbidden, invalid, not_found, reply, reply_page
 from sluice.console.filters import parse_deprecated, parse_filters
 from sluice.console.paging import Paging
 from sluice.console.parsing import parse_query
@@ -21,6 +22,7 @@ from sluice.values.log_filter import LONGEST_VALUE, Filter
 
 Direction = Literal["asc", "desc"]
 NUMBER_ORDERS: Final[frozenset[str]] = frozenset(get_args(NumberOrder))
+SHORTEST_BODY_TEXT: Final = 3
 DEEPEST: Final = 10_000
 """No index has the order of a number: a page of it needs all logs before it in memory."""
 
@@ -42,9 +44,13 @@ class LogList(Paging, frozen=True):
     meta_info: bool = False
     cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     """Ours: pages count from the log behind this one; `next_cursor` of the page before tells it."""
+    body: Annotated[str, Meta(min_length=SHORTEST_BODY_TEXT, max_length=LONGEST_VALUE)] | None = None
+    """Ours: a text in one of the bodies."""
 
     def query(self, filters: tuple[Filter, ...]) -> LogQuery:
         direction = self.order_by_direction or self.direction or "desc"
+        if self.body is not None and (self.page != 1 or self.order_by != "created_at"):
+            raise invalid("A body search goes by cursor, in the order of created_at, without pages", "query", "body")
         if self.cursor is not None and self.order_by != "created_at":
             raise invalid("A cursor needs the order of created_at", "query", "cursor")
         if self.order_by in NUMBER_ORDERS and self.page * self.per_page > DEEPEST:
@@ -60,6 +66,12 @@ class LogPageInfo(PageInfo, frozen=True, omit_defaults=True):
     complete: bool = True
     next_cursor: str | None = None
     """Text: JavaScript knows no whole number so large."""
+
+
+class BodySearchInfo(LogPageInfo, frozen=True, kw_only=True):
+    """`total_count` is how many were found; `complete` says that no more logs are to be looked through."""
+
+    looked_through: int
 
 
 class ExtremesInfo(LogPageInfo, frozen=True, kw_only=True):
@@ -82,6 +94,8 @@ async def listing(call: Call) -> Response:
     asked = parse_query(params, LogList)
     query = asked.query((*parse_filters(params.multi_items()), *parse_deprecated(params)))
     shard = await shard_of(call)
+    if asked.body is not None:
+        return await _matching(call, shard, query, asked.body)
     page = await call.desk.read(call.desk.logs.page, shard, query)
     cursor = None if page.cursor is None else str(page.cursor)
     counts = (asked.page, asked.per_page, len(page.entries), page.total)
@@ -89,6 +103,17 @@ async def listing(call: Call) -> Response:
     if asked.meta_info:
         info = _with_extremes(info, await call.desk.read(call.desk.logs.extremes, shard, query))
     return reply_page([log_row(entry) for entry in page.entries], info)
+
+
+async def _matching(call: Call, shard: ShardKey, query: LogQuery, text: str) -> Response:
+    """Logs with a text in a body: only for whoever may read bodies, since to find is to read."""
+    if not call.caller.may("read"):
+        raise forbidden()
+    found = await call.desk.search(call.desk.logs.matching, shard, query, text, BODY_SEARCH_S)
+    count, cursor = len(found.entries), None if found.cursor is None else str(found.cursor)
+    ended = found.cursor is None
+    info = BodySearchInfo(1, query.per_page, count, count, ended, ended, cursor, looked_through=found.looked_through)
+    return reply_page([log_row(entry) for entry in found.entries], info)
 
 
 def _with_extremes(info: LogPageInfo, extremes: Extremes) -> ExtremesInfo:

@@ -1,5 +1,6 @@
 """One moment of a shard: the newest segment's transaction, and the earlier segments that its catalogue names."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import msgspec
 
 from sluice.storage.embedded.catalogue import NOTHING, Contents
 from sluice.storage.embedded.earlier import PROBES
@@ -76,6 +78,10 @@ class ShardMoment:
         entries = [entry for key, part in found if (entry := part.reader().entry(key))]
         goes_on = query.order_by == "created_at" and (len(found) == query.per_page or (bool(found) and not complete))
         return LogPage(entries, *self._total(parts, query), found[-1][0] if goes_on else None, complete)
+
+    def walk(self, query: LogQuery) -> Iterator[Found]:
+        """All that fit behind the query's cursor, in the order of their keys."""
+        return page_of(self._parts(query), msgspec.structs.replace(query, per_page=sys.maxsize), 0)
 
     def ids(self, query: LogQuery) -> list[str]:
         """All of the page, or apsw.InterruptError."""

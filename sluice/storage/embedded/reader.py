@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 import apsw
 
+from sluice.formats.sought import Sought
 from sluice.storage.embedded.away import AwayBodies
+from sluice.storage.embedded.body_search import BodySearch
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
 from sluice.storage.embedded.packs import NOWHERE, Place, Window, dictionary_of, pack_path, read_body, read_head
-from sluice.storage.ports import Extremes, LogPage, LogQuery, Objects, Side, StoreFault
+from sluice.storage.ports import Extremes, LogPage, LogQuery, Matches, Objects, Side, StoreFault
 from sluice.values.log import LogEntry, ShardKey
 
 _TRIES: Final = 10
@@ -49,6 +52,18 @@ class EmbeddedLogReader:
 
     def extremes(self, shard: ShardKey, query: LogQuery) -> Extremes:
         return self._ask(shard, lambda moment: moment.extremes(query), Extremes())
+
+    def matching(self, shard: ShardKey, query: LogQuery, text: str, timeout_s: float) -> Matches:
+        deadline_s, sought = time.monotonic() + timeout_s, Sought(text)
+
+        def fetch(log_id: str, side: Side) -> Iterator[bytes] | None:
+            return self.body(shard, log_id, side)
+
+        def look(moment: ShardMoment) -> Matches:
+            with closing(BodySearch(shard_folder(self._root, shard), sought, fetch, deadline_s)) as search:
+                return search.run(moment, query)
+
+        return self._ask(shard, look, Matches([], None, 0), timeout_s)
 
     def get(self, shard: ShardKey, log_id: str) -> LogEntry | None:
         return self._ask(shard, lambda moment: moment.entry(log_id), None)

@@ -32,6 +32,10 @@ _PLACE: Final[dict[Side, str]] = {
     "request": "SELECT req_pack, req_off, req_z, req_len FROM det WHERE k = ?",
     "response": "SELECT res_pack, res_off, res_z, res_len FROM det WHERE k = ?",
 }
+_BODIES: Final = (
+    "SELECT req_pack, req_off, req_z, req_len, (SELECT v FROM name WHERE id = rqce),"
+    " res_pack, res_off, res_z, res_len, (SELECT v FROM name WHERE id = rsce) FROM det WHERE k = ?"
+)
 EXTREMES: Final[dict[str, str]] = {
     "cost": "cost",
     "duration": "duration",
@@ -173,6 +177,13 @@ class SegmentReader:
     def place(self, key: int, side: Side) -> Place:
         row: tuple[int | None, int | None, int | None, int | None] = self._db.execute(_PLACE[side], (key,)).get
         return Place(*row)
+
+    def bodies(self, key: int) -> tuple[tuple[Side, Place, str | None], ...]:
+        """Where both lie, each with its content encoding."""
+        row = self._db.execute(_BODIES, (key,)).fetchone()
+        if row is None:
+            return ()
+        return ("request", Place(*row[:4]), row[4]), ("response", Place(*row[5:9]), row[9])
 
     def dictionary(self, number: int) -> bytes | None:
         """The one that a body of this segment names."""

@@ -1,0 +1,124 @@
+"""A text looked for in bodies, across segments, packs near and away, and in pieces of time."""
+
+import gzip
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sluice.storage.embedded import body_search
+from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.shard import BOUNDS
+from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.storage.objects import ObstoreObjects
+from sluice.storage.ports import LogQuery, Matches
+from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log_filter import filter_of
+from sluice.values.settings import ObjectSettings
+
+AT = {"0": Position(1, 100)}
+SMALL = BOUNDS._replace(rows=10)
+Logs = Callable[..., NewLog]
+Writers = Callable[..., EmbeddedLogWriter]
+
+
+def found(matches: Matches) -> list[str]:
+    return [entry.id for entry in matches.entries]
+
+
+def wanted(logs: list[NewLog], *numbers: int) -> list[str]:
+    return [logs[number].entry.id for number in numbers]
+
+
+def test_logs_are_found_newest_first_across_segments_by_either_body(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader
+) -> None:
+    writer = opened(bounds=SMALL)
+    logs = [log(b"ask %d" % number, b"tell %d" % number) for number in range(35)]
+    logs[3] = log(b"the Needle", b"tell")
+    logs[17] = log(b"ask", b"a needle of steel")
+    logs[33] = log(b"ask", gzip.compress(b"packed needle"), response_encoding="gzip")
+    for start in range(0, 35, 5):
+        writer.append(shard, logs[start : start + 5], AT)
+    all_found = reader.matching(shard, LogQuery(), "needle", 10)
+    assert found(all_found) == wanted(logs, 33, 17, 3)
+    assert (all_found.cursor, all_found.looked_through) == (None, 35)
+    assert found(reader.matching(shard, LogQuery(descending=False), "NEEDLE", 10)) == wanted(logs, 3, 17, 33)
+    assert found(reader.matching(shard, LogQuery(), "ask 3", 10)) == wanted(logs, 34, 32, 31, 30)
+    assert reader.matching(shard, LogQuery(), "nowhere", 10).entries == []
+
+
+def test_a_page_ends_with_enough_and_goes_on_from_its_cursor(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader
+) -> None:
+    writer = opened(bounds=SMALL)
+    logs = [log(b"needle", b"x") for _ in range(25)]
+    writer.append(shard, logs, AT)
+    query, pages = LogQuery(per_page=10), []
+    while query.cursor is not None or not pages:
+        page = reader.matching(shard, query, "needle", 10)
+        pages.append(found(page))
+        if page.cursor is None:
+            break
+        query = msgspec.structs.replace(query, cursor=page.cursor)
+    assert [len(page) for page in pages] == [10, 10, 5]
+    assert [log_id for page in pages for log_id in page] == wanted(logs, *range(24, -1, -1))
+
+
+def test_without_time_nothing_is_passed_over(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader
+) -> None:
+    opened().append(shard, logs := [log(b"needle", b"x")], AT)
+    page = reader.matching(shard, LogQuery(), "needle", -1)
+    assert (page.entries, page.looked_through) == ([], 0)
+    assert page.cursor is not None
+    assert found(reader.matching(shard, LogQuery(cursor=page.cursor), "needle", 10)) == wanted(logs, 0)
+
+
+def test_filters_go_first(opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader) -> None:
+    logs = [log(b"needle", b"x", model="rare" if number == 5 else "common") for number in range(9)]
+    opened().append(shard, logs, AT)
+    query = LogQuery(filters=(filter_of("model", "eq", ["rare"]),))
+    page = reader.matching(shard, query, "needle", 10)
+    assert (found(page), page.looked_through) == (wanted(logs, 5), 1)
+
+
+def test_a_text_across_the_pieces_of_a_long_body_is_found(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader
+) -> None:
+    filling = os.urandom(256 * 1024 - 3)
+    long = filling + b"needle" + os.urandom(2 * 1024 * 1024)
+    opened().append(shard, logs := [log(long, b"x"), log(b"x", gzip.compress(long), response_encoding="gzip")], AT)
+    assert found(reader.matching(shard, LogQuery(), "needle", 10)) == wanted(logs, 1, 0)
+
+
+def test_a_damaged_body_hides_no_other(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader, root: Path
+) -> None:
+    opened().append(shard, logs := [log(b"needle" * 20, b""), log(b"needle" * 30, b"")], AT)
+    (pack,) = root.glob("*/*/*.pack")
+    pack.write_bytes(b"\0" * 8 + pack.read_bytes()[8:])
+    assert found(reader.matching(shard, LogQuery(), "needle", 10)) == wanted(logs, 1)
+
+
+def test_packs_away_are_read_too_so_many_a_call(
+    opened: Writers, shard: ShardKey, log: Logs, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = ObstoreObjects.open(ObjectSettings(f"file://{tmp_path}/objects"))
+    writer = opened(bounds=SMALL, objects=objects)
+    logs = [log(b"needle %d" % number * 40, b"told" * 40) for number in range(35)]
+    for start in range(0, 35, 5):
+        writer.append(shard, logs[start : start + 5], AT)
+    for _ in range(6):
+        writer.tend()
+        writer._tools.housekeeping._thread.submit(lambda: None).result()
+    assert len(list(root.glob("*/*/*.pack"))) == 1
+    with closing(EmbeddedLogReader(root, objects=objects)) as reader:
+        assert found(reader.matching(shard, LogQuery(per_page=50), "needle", 30)) == wanted(logs, *range(34, -1, -1))
+        monkeypatch.setattr(body_search, "MOST_FETCHED", 4)
+        page = reader.matching(shard, LogQuery(per_page=50), "nowhere", 30)
+        assert page.looked_through == 5 + 2
+        assert page.cursor is not None
