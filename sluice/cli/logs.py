@@ -2,8 +2,9 @@
 
 import click
 
+from sluice.cli.exporting import export
 from sluice.cli.following import show, tail
-from sluice.cli.moving import bring, export, search
+from sluice.cli.moving import bring, search
 
 
 @click.group("logs")

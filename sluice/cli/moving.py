@@ -1,10 +1,10 @@
-"""`sluice logs search`, `export` and `import`: logs found, taken out and brought in."""
+"""`sluice logs search` and `import`: logs found and brought in, and what an export reads by too."""
 
 import gzip
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Final, cast, get_args
 
@@ -22,14 +22,12 @@ from sluice.spool.layout import IMPORTS
 from sluice.spool.writer import SpoolRefuses, SpoolTaken, SpoolWriter
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.ports import LogQuery, OrderBy, StoreFault
-from sluice.values.ids import key_of
-from sluice.values.log import LogEntry, NewLog, ShardKey
+from sluice.values.log import NewLog, ShardKey
 from sluice.values.log_filter import KEYS, OPERATORS, Filter, FilterValue, WrongFilter, filter_of
 from sluice.values.settings import Settings
 from sluice.wiring.stores import log_reader
 
 READERS: Final[dict[str, Callable[[bytes], NewLog]]] = {"sluice": portable.read, "litellm": litellm.read}
-_PAGE: Final = 200
 _SEARCH_S: Final = 30.0
 _STORED_S: Final = 120.0
 _TOLD_EVERY_S: Final = 1.0
@@ -68,8 +66,8 @@ def search(
     """Print logs that fit, by the filters of the API (docs/logs.md). With --json, one object a line."""
     settings = folder_settings(data)
     shard = gateway_of(settings, account, gateway)
-    query = LogQuery(1, lines, cast(OrderBy, order_by), not asc, _filters(filters), search.strip(), None, count=False)
-    with _reading(settings) as reader:
+    query = LogQuery(1, lines, cast(OrderBy, order_by), not asc, filters_of(filters), search.strip(), None, count=False)
+    with reading(settings) as reader:
         page = reader.page(shard, query)
     for entry in page.entries:
         click.echo(msgspec.json.encode(log_row(entry)).decode() if as_json else line_of(entry))
@@ -77,40 +75,6 @@ def search(
         click.echo(f"Not all was looked through within {_SEARCH_S:.0f} s.", err=True)
     elif not page.entries:
         click.echo("No log fits.", err=True)
-
-
-@click.command("export")
-@account_option
-@gateway_option
-@filter_option
-@click.option("-o", "--output", default="-", help="The file; .gz at its end compresses it.  [default: stdout]")
-@click.option("--bodies/--no-bodies", default=True, show_default=True, help="Whether bodies go with them.")
-@click.option("--after", default="", metavar="LOG_ID", help="Go on behind this log, the last one of an earlier export.")
-@common
-def export(
-    account: str,
-    gateway: str,
-    filters: tuple[tuple[str, str, str], ...],
-    output: str,
-    bodies: bool,
-    after: str,
-    data: Path | None,
-    as_json: bool,
-) -> None:
-    """Write logs as lines of JSON, the oldest first, for `sluice logs import`. A server may run meanwhile, or none."""
-    settings = folder_settings(data)
-    shard = gateway_of(settings, account, gateway)
-    count = 0
-    last = after
-    with _reading(settings) as reader, _written(output) as sink:
-        progress = _Progress("exported")
-        for entry in _walk(reader, shard, _filters(filters), _key(after)):
-            request = _whole(reader, shard, entry, "request") if bodies else None
-            response = _whole(reader, shard, entry, "response") if bodies else None
-            sink.write(portable.written(entry, request, response))
-            count, last = count + 1, entry.id
-            progress.tell(count)
-    progress.end(f"{count} logs exported" + (f", the last one is {last}" if last else ""))
 
 
 @click.command("import")
@@ -141,7 +105,7 @@ class _Importing:
         self._rejects = file.with_name(f"{file.name}.rejected")
         self._rejected = 0
         self._last = ""
-        self._progress = _Progress("read")
+        self._progress = Progress("read")
 
     def run(self) -> None:
         try:
@@ -186,7 +150,7 @@ class _Importing:
     def _await_last(self) -> None:
         """They are stored in the order of the file."""
         give_up_at = time.monotonic() + _STORED_S
-        with _reading(self._settings) as reader:
+        with reading(self._settings) as reader:
             while self._last and reader.get(self._shard, self._last) is None:
                 if time.monotonic() > give_up_at:
                     raise click.ClickException(
@@ -196,7 +160,7 @@ class _Importing:
                 time.sleep(0.1)
 
 
-class _Progress:
+class Progress:
     """A line on standard error, renewed once a second, where a person may see it."""
 
     def __init__(self, done: str) -> None:
@@ -213,25 +177,7 @@ class _Progress:
         click.echo(f"{chr(13) if sys.stderr.isatty() else ''}{said}.", err=True)
 
 
-def _walk(
-    reader: EmbeddedLogReader, shard: ShardKey, filters: tuple[Filter, ...], after: int | None
-) -> Iterator[LogEntry]:
-    """In the order of their keys, whatever is stored meanwhile."""
-    query = LogQuery(1, _PAGE, "created_at", False, filters, "", after, count=False)
-    while True:
-        page = reader.page(shard, query)
-        yield from page.entries
-        if page.cursor is None:
-            return
-        query = msgspec.structs.replace(query, cursor=page.cursor)
-
-
-def _whole(reader: EmbeddedLogReader, shard: ShardKey, entry: LogEntry, side: str) -> bytes | None:
-    pieces = reader.body(shard, entry.id, "request" if side == "request" else "response")
-    return None if pieces is None else b"".join(pieces)
-
-
-def _filters(asked: tuple[tuple[str, str, str], ...]) -> tuple[Filter, ...]:
+def filters_of(asked: tuple[tuple[str, str, str], ...]) -> tuple[Filter, ...]:
     try:
         return tuple([filter_of(key, operator, _values(value)) for key, operator, value in asked])
     except WrongFilter as wrong:
@@ -247,14 +193,7 @@ def _values(text: str) -> list[FilterValue]:
     return [text]
 
 
-def _key(log_id: str) -> int | None:
-    try:
-        return key_of(log_id) if log_id else None
-    except ValueError:
-        raise click.BadParameter(f"{log_id} is no log's id", param_hint="--after") from None
-
-
-class _Reading(closing[EmbeddedLogReader]):
+class Reading(closing[EmbeddedLogReader]):
     """What cannot be read ends the command with the reason."""
 
     def __exit__(self, *about: object) -> None:
@@ -263,21 +202,8 @@ class _Reading(closing[EmbeddedLogReader]):
             raise click.ClickException(f"The logs cannot be read: {fault}") from fault
 
 
-def _reading(settings: Settings) -> _Reading:
-    return _Reading(log_reader(settings, _SEARCH_S))
-
-
-@contextmanager
-def _written(output: str) -> Iterator[IO[bytes]]:
-    if output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    elif output.endswith(".gz"):
-        with gzip.open(output, "wb") as packed:
-            yield cast(IO[bytes], packed)
-    else:
-        with Path(output).open("wb") as file:
-            yield file
+def reading(settings: Settings) -> Reading:
+    return Reading(log_reader(settings, _SEARCH_S))
 
 
 def _opened(file: Path) -> IO[bytes]:
