@@ -15,6 +15,7 @@ from sluice.cli.moving import Progress, filter_option, filters_of, reading
 from sluice.cli.options import account_option, common, folder_settings, gateway_option
 from sluice.cli.output import written
 from sluice.insight import portable
+from sluice.insight.portable import Unfit
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.ports import LogQuery
 from sluice.values.ids import key_of
@@ -77,7 +78,10 @@ def export(
         for entry in _walk(reader, shard, chosen, behind):
             request = reader.body(shard, entry.id, "request") if bodies else None
             response = reader.body(shard, entry.id, "response") if bodies else None
-            add(entry, request, response)
+            try:
+                add(entry, request, response)
+            except Unfit as unfit:
+                raise click.ClickException(str(unfit)) from None
             count, last = count + 1, entry.id
             progress.tell(count)
     progress.end(f"{count} logs exported" + (f", the last one is {last}" if last else ""))

@@ -14,12 +14,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sluice.insight.portable import Unfit
 from sluice.values.log import NANO, LogEntry
 from sluice.values.settings import MB
 
 GROUP_ROWS: Final = 10_000
 GROUP_BYTES: Final = 32 * MB
 """Of bodies and metadata in a row group, or a single log's that are more."""
+_MOST_BYTES: Final = 2047 * MB
+"""Of one value: a page has less than 2 GB."""
 _VALUES_A_PAGE: Final = 64
 """After so many values it is looked whether a page is full, so that one is little more than a megabyte or a body."""
 
@@ -133,6 +136,7 @@ class _Logs:
         self._long = {name: _Long(kind) for name, kind in long.items()}
 
     def add(self, entry: LogEntry, request: Body, response: Body) -> None:
+        """Raises Unfit."""
         metadata = msgspec.json.encode(entry.metadata)
         bodies = {"request": (request, entry.request_bytes), "response": (response, entry.response_bytes)}
         sizes = [size for pieces, size in bodies.values() if pieces is not None]
@@ -140,7 +144,8 @@ class _Logs:
             self._write()
         self._entries.append(entry)
         for name, long in self._long.items():
-            long.add([metadata] if name == "metadata" else bodies[name][0])
+            if not long.add([metadata] if name == "metadata" else bodies[name][0]):
+                raise Unfit(f"the {name} of log {entry.id} is over 2 GB, for which Parquet has no room: --no-bodies")
 
     def end(self) -> None:
         self._write()
@@ -175,11 +180,15 @@ class _Long:
     def size(self) -> int:
         return len(self._data)
 
-    def add(self, pieces: Iterable[bytes] | None) -> None:
+    def add(self, pieces: Iterable[bytes] | None) -> bool:
+        """Whether there was room for it."""
         for piece in pieces or ():
+            if len(self._data) + len(piece) > _MOST_BYTES:
+                return False
             self._data += piece
         self._there.append(pieces is not None)
         self._ends.append(len(self._data))
+        return True
 
     def take(self) -> "pa.Array[Any]":
         """All that was added; then it is empty again."""

@@ -14,6 +14,7 @@ import pytest
 
 from sluice.insight.logs import log_row
 from sluice.insight.parquet import COLUMNS, GROUP_BYTES, GROUP_ROWS, Body, parquet
+from sluice.insight.portable import Unfit
 from sluice.storage.ports import StoreFault
 from sluice.values.ids import text_of
 from sluice.values.log import LogEntry, Usage
@@ -122,6 +123,11 @@ def test_row_groups_are_bounded_by_the_bytes_of_bodies(entry_of: Any) -> None:
     assert list(itertools.chain(*held)) == sizes
     assert all(sum(group) <= GROUP_BYTES or len(group) == 1 for group in held)
     assert len(held) == math.ceil(70 / 31) + 2
+
+
+def test_a_body_that_parquet_has_no_room_for_is_named(entry_of: Any) -> None:
+    with pytest.raises(Unfit, match=f"the response of log {LOG_ID} is over 2 GB"):
+        written((entry_of(LOG_ID), [b"{}"], [bytes(2**31)]))
 
 
 def cut() -> Iterator[bytes]:
