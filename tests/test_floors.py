@@ -29,6 +29,7 @@ DOORS = {
     "graphql": ("sluice/console/graphql/",),
     "httptools": ("sluice/wire/",),
     "obstore": ("sluice/storage/objects.py",),
+    "pyarrow": ("sluice/insight/parquet.py",),
     "setproctitle": ("sluice/supervisor/", "sluice/child.py", "sluice/wiring/prices.py"),
     "starlette": ("sluice/console/",),
     "uvicorn": ("sluice/console/",),

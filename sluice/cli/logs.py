@@ -2,8 +2,10 @@
 
 import click
 
+from sluice.cli.exporting import export
 from sluice.cli.following import show, tail
-from sluice.cli.moving import bring, export, search
+from sluice.cli.importing import bring
+from sluice.cli.searching import search
 
 
 @click.group("logs")

@@ -1,6 +1,14 @@
-"""How the commands write what others chose: sums of money, and texts that may hold anything."""
+"""How the commands write what others chose, sums of money and texts that may hold anything; and how far they are."""
+
+import sys
+import time
+from typing import Final
+
+import click
 
 from sluice.values.log import NANO
+
+_TOLD_EVERY_S: Final = 1.0
 
 
 def dollars(nano: int) -> str:
@@ -24,3 +32,20 @@ def price(nano: int | None, tokens: str) -> str:
 def printable(text: str, besides: str = "") -> str:
     """Without what would steer the terminal: clients choose models, paths and bodies."""
     return "".join(letter if letter.isprintable() or letter in besides else "\ufffd" for letter in text)
+
+
+class Progress:
+    """A line on standard error, renewed once a second, where a person may see it."""
+
+    def __init__(self, done: str) -> None:
+        self._done = done
+        self._began_s = self._told_s = time.monotonic()
+
+    def tell(self, count: int) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_s >= _TOLD_EVERY_S and sys.stderr.isatty():
+            self._told_s = now_s
+            click.echo(f"\r{count:,} {self._done}, {count / (now_s - self._began_s):,.0f}/s ", err=True, nl=False)
+
+    def end(self, said: str) -> None:
+        click.echo(f"{chr(13) if sys.stderr.isatty() else ''}{said}.", err=True)

@@ -16,6 +16,10 @@ class WrongLine(ValueError):
     """A line that is no log; the text says why, and is shown to whoever imports it."""
 
 
+class Unfit(ValueError):
+    """A log that a format has no room for; the text says why, and is shown to whoever exports it."""
+
+
 class Portable(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line. A body is text where it is UTF-8, else base64; null is one that was not kept."""
 

@@ -1,0 +1,113 @@
+"""`sluice logs import`: logs brought in."""
+
+import gzip
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Final, cast
+
+import click
+
+from sluice.cli.following import gateway_of
+from sluice.cli.options import account_option, common, folder_settings, gateway_option
+from sluice.cli.printing import Progress
+from sluice.cli.searching import reading
+from sluice.insight import litellm, portable
+from sluice.insight.portable import WrongLine
+from sluice.metrics import Metrics
+from sluice.spool.frames import FrameError
+from sluice.spool.layout import IMPORTS
+from sluice.spool.writer import SpoolRefuses, SpoolTaken, SpoolWriter
+from sluice.values.log import NewLog, ShardKey
+from sluice.values.settings import Settings
+
+READERS: Final[dict[str, Callable[[bytes], NewLog]]] = {"sluice": portable.read, "litellm": litellm.read}
+_STORED_S: Final = 120.0
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@account_option
+@gateway_option
+@click.option(
+    "--from", "kind", type=click.Choice(list(READERS)), default="sluice", show_default=True, help="Whose logs."
+)
+@common
+def bring(file: Path, account: str, gateway: str, kind: str, data: Path | None, as_json: bool) -> None:
+    """Store the logs of a file of lines of JSON (.gz too) as its records say, without those that are stored already.
+
+    Needs a running server. Twice does what once does: after an interruption begin again. Lines that are no logs go
+    to FILE.rejected, and the exit status is 1.
+    """
+    settings = folder_settings(data)
+    shard = gateway_of(settings, account, gateway)
+    importing = _Importing(settings, shard, READERS[kind], file)
+    importing.run()
+
+
+class _Importing:
+    """Hands the logs of a file to the keeper, through a spool of its own."""
+
+    def __init__(self, settings: Settings, shard: ShardKey, read: Callable[[bytes], NewLog], file: Path) -> None:
+        self._settings, self._shard, self._read, self._file = settings, shard, read, file
+        self._rejects = file.with_name(f"{file.name}.rejected")
+        self._rejected = 0
+        self._last = ""
+        self._progress = Progress("read")
+
+    def run(self) -> None:
+        try:
+            spool = SpoolWriter.open(
+                self._settings.data / "spool", self._settings.spool, Metrics.unseen(), numbers=IMPORTS
+            )
+        except SpoolTaken:
+            raise click.ClickException("As many imports as may be are under way.") from None
+        self._rejects.unlink(missing_ok=True)
+        count = 0
+        with closing(spool), _opened(self._file) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip() and self._bring(spool, number, line):
+                    count += 1
+                self._progress.tell(number)
+        self._await_last()
+        rejected = f", {self._rejected} lines rejected: see {self._rejects}" if self._rejected else ""
+        self._progress.end(f"{count} logs are stored{rejected}")
+        if self._rejected:
+            raise click.exceptions.Exit(1)
+
+    def _bring(self, spool: SpoolWriter, number: int, line: bytes) -> bool:
+        try:
+            log = self._read(line)
+            while True:
+                try:
+                    spool.bring(bytes.fromhex(self._shard.gateway), self._shard.account, log)
+                except SpoolRefuses:
+                    time.sleep(0.1)  # the keeper makes room
+                    spool.measure()
+                else:
+                    self._last = log.entry.id
+                    return True
+        except (WrongLine, FrameError) as error:
+            self._rejected += 1
+            with self._rejects.open("ab") as rejects:
+                rejects.write(line if line.endswith(b"\n") else line + b"\n")
+            if self._rejected <= 10:
+                click.echo(f"line {number}: {error}", err=True)
+            return False
+
+    def _await_last(self) -> None:
+        """They are stored in the order of the file."""
+        give_up_at = time.monotonic() + _STORED_S
+        with reading(self._settings) as reader:
+            while self._last and reader.get(self._shard, self._last) is None:
+                if time.monotonic() > give_up_at:
+                    raise click.ClickException(
+                        "All logs are in the spool, but the last one is not stored yet: does a server run on this"
+                        " folder, and may the gateway store more?"
+                    )
+                time.sleep(0.1)
+
+
+def _opened(file: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
