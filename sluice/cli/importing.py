@@ -13,7 +13,7 @@ from sluice.cli.following import gateway_of
 from sluice.cli.options import account_option, common, folder_settings, gateway_option
 from sluice.cli.printing import Progress
 from sluice.cli.searching import reading
-from sluice.insight import litellm, portable
+from sluice.insight import litellm, logpush, portable
 from sluice.insight.portable import WrongLine
 from sluice.metrics import Metrics
 from sluice.spool.frames import FrameError
@@ -22,7 +22,12 @@ from sluice.spool.writer import SpoolRefuses, SpoolTaken, SpoolWriter
 from sluice.values.log import NewLog, ShardKey
 from sluice.values.settings import Settings
 
-READERS: Final[dict[str, Callable[[bytes], NewLog]]] = {"sluice": portable.read, "litellm": litellm.read}
+Read = Callable[[bytes], NewLog]
+READERS: Final[dict[str, Read]] = {
+    "sluice": portable.read,
+    "litellm": litellm.read,
+    "logpush": logpush.reader(None),
+}
 _STORED_S: Final = 120.0
 
 
@@ -33,23 +38,40 @@ _STORED_S: Final = 120.0
 @click.option(
     "--from", "kind", type=click.Choice(list(READERS)), default="sluice", show_default=True, help="Whose logs."
 )
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The private key, PEM, for what is sealed in lines of Logpush; it is left out without.",
+)
 @common
-def bring(file: Path, account: str, gateway: str, kind: str, data: Path | None, as_json: bool) -> None:
+def bring(
+    file: Path, account: str, gateway: str, kind: str, key: Path | None, data: Path | None, as_json: bool
+) -> None:
     """Store the logs of a file of lines of JSON (.gz too) as its records say, without those that are stored already.
 
     Needs a running server. Twice does what once does: after an interruption begin again. Lines that are no logs go
     to FILE.rejected, and the exit status is 1.
     """
+    read = _sealed_reader(kind, key) if key else READERS[kind]
     settings = folder_settings(data)
     shard = gateway_of(settings, account, gateway)
-    importing = _Importing(settings, shard, READERS[kind], file)
+    importing = _Importing(settings, shard, read, file)
     importing.run()
+
+
+def _sealed_reader(kind: str, key: Path) -> Read:
+    if kind != "logpush":
+        raise click.BadParameter("only lines of Logpush are sealed: --from logpush", param_hint="--key")
+    try:
+        return logpush.reader(logpush.Opener(key.read_bytes()))
+    except (logpush.WrongKey, OSError) as error:
+        raise click.BadParameter(f"{key}: {error}", param_hint="--key") from None
 
 
 class _Importing:
     """Hands the logs of a file to the keeper, through a spool of its own."""
 
-    def __init__(self, settings: Settings, shard: ShardKey, read: Callable[[bytes], NewLog], file: Path) -> None:
+    def __init__(self, settings: Settings, shard: ShardKey, read: Read, file: Path) -> None:
         self._settings, self._shard, self._read, self._file = settings, shard, read, file
         self._rejects = file.with_name(f"{file.name}.rejected")
         self._rejected = 0
