@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, get_args, get_origin
@@ -13,7 +14,7 @@ import msgspec
 from sluice.providers.registry import PROVIDERS
 from sluice.values.rollup import LONGEST_LABEL, MOST_METADATA_KEYS
 from sluice.values.secret import Secret
-from sluice.values.settings import GB, MB, ObjectSettings, Settings
+from sluice.values.settings import GB, MB, LogpushSettings, ObjectSettings, Settings
 from sluice.values.tenancy import NAME_PATTERN
 
 Given = str | int | float | bool | Path | Secret | list[str]
@@ -69,6 +70,10 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "console.body_bytes": (1024, GB),
 }
 """The least and the most that each number may be; beyond them it is a slip of the pen, or would break a promise."""
+
+JOB_EVERY_S: Final = (1, 86_400)
+MOST_JOBS: Final = 4
+"""Of Logpush, in an account (contract 14)."""
 
 NAME: Final = re.compile(NAME_PATTERN)
 _EXPECTED: Final = re.compile(r"^(?:Expected )?(.*?)(?: - at `\$\.?(.*)`)?$")
@@ -242,6 +247,7 @@ def _check(settings: Settings) -> None:
         if not (NAME.fullmatch(account) and NAME.fullmatch(gateway)):
             raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
     _check_objects("packs", settings.packs)
+    _check_logpush(settings.logpush)
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
 
@@ -263,6 +269,21 @@ def _check_objects(name: str, place: ObjectSettings) -> None:
         _check_url(f"{name}.endpoint", place.endpoint, origin=True)
     if bool(place.access_key_id) != bool(place.secret_access_key):
         raise ConfigError(f"{name}.access_key_id and {name}.secret_access_key go together: give both or none")
+
+
+def _check_logpush(jobs: Mapping[str, LogpushSettings]) -> None:
+    for name, job in jobs.items():
+        if not (NAME.fullmatch(name) and NAME.fullmatch(job.account)):
+            raise ConfigError(f"logpush.{name}: names of jobs and accounts are up to 64 letters, digits, - and _")
+        if not job.to.url:
+            raise ConfigError(f"logpush.{name}.to.url is missing: write s3://bucket/prefix or file:///folder")
+        _check_objects(f"logpush.{name}.to", job.to)
+        low, high = JOB_EVERY_S
+        if not low <= job.every_s <= high:
+            raise ConfigError(f"logpush.{name}.every_s is {job.every_s:g}: choose a number from {low:g} to {high:g}")
+    for account, count in Counter(job.account for job in jobs.values()).items():
+        if count > MOST_JOBS:
+            raise ConfigError(f"logpush: account {account} has {count} jobs, at most {MOST_JOBS} may be")
 
 
 def _check_metadata_keys(keys: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ ROLES: Final = {
     "worker": ("sluice.wiring.worker", "run_worker"),
     "keeper": ("sluice.wiring.keeper", "run_keeper"),
     "console": ("sluice.wiring.console", "run_console"),
+    "runner": ("sluice.wiring.runner", "run_runner"),
     "simulator": ("sluice.wiring.simulator", "run_simulator"),
 }
 """Loaded by name once the role is known: a worker must not pay for what a console imports."""

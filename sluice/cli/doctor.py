@@ -19,7 +19,13 @@ from sluice.wiring.stores import pack_objects
 
 _REMADE: Final = "it is set aside, and another is made"
 _RESTORE: Final = "restore it from a backup"
-_DATABASES: Final = (("control.db", _RESTORE, False), ("keeper.db", _REMADE, True), ("usage.db", _REMADE, True))
+_PUSHED: Final = "it is set aside, and logs are pushed from the present on"
+_DATABASES: Final = (
+    ("control.db", _RESTORE, False),
+    ("keeper.db", _REMADE, True),
+    ("usage.db", _REMADE, True),
+    ("logpush.db", _PUSHED, True),
+)
 
 
 @click.command("doctor")

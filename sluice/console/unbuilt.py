@@ -10,7 +10,6 @@ from sluice.values.gateway import GatewayConfig
 GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = {
     "cache_ttl": ("Caching (cache_ttl above 0)", lambda c: bool(c.cache_ttl)),
     "rate_limiting_limit": ("Rate limiting (rate_limiting_limit above 0)", lambda c: bool(c.rate_limiting_limit)),
-    "logpush": ("Logpush (logpush)", lambda c: c.logpush),
     "dlp": ("Data loss prevention (dlp.enabled)", lambda c: c.dlp is not None and c.dlp.enabled),
     "guardrails": (
         "Guardrails (a rule in guardrails)",

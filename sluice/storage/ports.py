@@ -234,6 +234,15 @@ class AnalyticsReader(Protocol):
     def close(self) -> None: ...
 
 
+class Pushed(NamedTuple):
+    """A gateway whose logs are pushed."""
+
+    shard: ShardKey
+    name: str
+    public_key: str | None
+    """PEM; without one neither bodies nor metadata go out."""
+
+
 class ControlReader(Protocol):
     """What workers and the keeper read of accounts, gateways, tokens and prices. Never blocks on a writer."""
 
@@ -271,6 +280,10 @@ class ControlReader(Protocol):
 
     def retained_shards(self) -> Sequence[ShardKey]:
         """Of gateways that lose logs, by number or by age. The same object for as long as nothing has changed."""
+        ...
+
+    def pushed_gateways(self, account: str) -> list[Pushed]:
+        """Gateways of an account whose logs are pushed."""
         ...
 
     def close(self) -> None: ...
@@ -408,6 +421,26 @@ class UsageReader(Protocol):
     def of(self, account: str) -> Mapping[str, GatewayUsage]:
         """By the gateway's immutable id in 32 hex digits."""
         ...
+
+    def close(self) -> None: ...
+
+
+class PushProgress(NamedTuple):
+    """How far a gateway's logs were pushed: past this ingest sequence they are still to be."""
+
+    after: int
+    name: str = ""
+    """Of the object that may have been sent since, and is to be sent again."""
+
+
+class PushStore(Protocol):
+    """Keeps how far each job has come with each gateway, by its immutable id in hex. Durable when a method returns."""
+
+    def progress(self, job: str) -> Mapping[str, PushProgress]: ...
+
+    def note(self, job: str, gateway: str, progress: PushProgress) -> None: ...
+
+    def forget(self, job: str, gateway: str) -> None: ...
 
     def close(self) -> None: ...
 

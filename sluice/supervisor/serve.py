@@ -79,6 +79,8 @@ def _serve(settings: Settings, hooks: Hooks) -> int:
         # Before the console, which takes longer and which no first call waits for.
         places.insert(-2, Place("simulator", 0, Deaths(hooks.patience, at_once=True), listeners=[simulator]))
         simulator_url = listeners.url_of("127.0.0.1", simulator.getsockname()[1])
+    if settings.logpush:
+        places.append(Place("runner", 0, Deaths(hooks.patience, at_once=False), start_at=places[-1].start_at))
     shutil.rmtree(settings.data / "metrics", ignore_errors=True)  # counters begin anew with a server
     (settings.data / "metrics").mkdir(mode=0o700)
     hooks.prepare(settings.data)

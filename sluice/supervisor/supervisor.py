@@ -21,8 +21,10 @@ from sluice.supervisor.patience import Patience
 from sluice.supervisor.place import Place
 from sluice.values.settings import Settings
 
-PHASES: Final = (("worker",), ("console", "simulator"), ("keeper",))
+PHASES: Final = (("worker",), ("console", "simulator", "runner"), ("keeper",))
 """The order of a shutdown: whoever is needed by others goes after them."""
+LATER: Final = frozenset(("keeper", "runner"))
+"""No client waits for these: they begin when all others are ready."""
 
 _HEARD: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _MAX_DRAINING_GENERATIONS: Final = 2
@@ -127,7 +129,7 @@ class Supervisor:
                 if place.current:
                     self._send_off(place.current, now)
                 place.current, place.successor = child, None
-        if not self._announced and all(place.ready for place in self._places if place.role != "keeper"):
+        if not self._announced and all(place.ready for place in self._places if place.role not in LATER):
             self._announced = True
             self._conduct.announce()
             for place in self._places:
@@ -159,7 +161,7 @@ class Supervisor:
         place.start_at = place.deaths.another(now, lived_s)
         if not place.deaths.too_many:
             return
-        if not self._announced and place.role != "keeper":
+        if not self._announced and place.role not in LATER:
             _log.critical("cannot start: it died again and again", extra=fields(child=place.role))
             self._failed = True
             self._stop(now)
@@ -170,7 +172,7 @@ class Supervisor:
     def _overdue(self, child: Offspring, now: float) -> str | None:
         if child.doomed_at is not None:
             return "drain deadline" if now >= child.doomed_at else None
-        if not child.ready and child.role != "keeper" and now - child.born > self._patience.start_s:
+        if not child.ready and child.role not in LATER and now - child.born > self._patience.start_s:
             return "not ready in time"  # a keeper may wait for its predecessor's lock, long after that one's supervisor
         if child.ready and child.role == "worker" and now - child.last_beat > self._patience.heartbeat_s:
             return "no heartbeat"
@@ -224,8 +226,8 @@ class Supervisor:
         for place in self._places:
             if place.current and place.role == "keeper":
                 place.current.hasten(now + self._patience.grace_s)
-            elif place.current and place.role == "console":
-                place.current.drain(now + self._deadline_s("console"))
+            elif place.current and place.role in ("console", "runner"):
+                place.current.drain(now + self._deadline_s(place.role))
 
     def _send_off(self, child: Offspring, now: float) -> None:
         self._leaving.append(child)
@@ -320,6 +322,8 @@ def _keep_fixed(old: Settings, new: Settings) -> Settings:
     """The new settings, but for those that only a restart can change."""
     server = msgspec.structs.replace(new.server, host=old.server.host, port=old.server.port, workers=old.server.workers)
     kept = msgspec.structs.replace(new, data=old.data, simulate=old.simulate, server=server)
+    if bool(old.logpush) != bool(new.logpush):
+        _log.warning("the first job of Logpush begins, and the last one ends, with a restart only")
     if (new.data, new.simulate, new.server) != (kept.data, kept.simulate, kept.server):
         _log.warning("data, simulate, server.host, server.port and server.workers change with a restart only")
     return kept

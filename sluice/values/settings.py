@@ -119,6 +119,15 @@ class ObjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_access_key: Secret = Secret("")
 
 
+class LogpushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job of Logpush: where the logs of an account's gateways go that have `logpush` on."""
+
+    account: str = "local"
+    to: ObjectSettings = ObjectSettings()
+    every_s: float = 60.0
+    """How often what was stored meanwhile is sent."""
+
+
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_timeout_s: float = 1.0
     request_timeout_s: float = 15.0
@@ -141,4 +150,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logs: LogSettings = LogSettings()
     packs: ObjectSettings = ObjectSettings()
     """Where packs of full segments go; they stay in the data folder without."""
+    logpush: dict[str, LogpushSettings] = {}
+    """By the job's name."""
     console: ConsoleSettings = ConsoleSettings()

@@ -5,7 +5,7 @@ from typing import Final
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.ports import Objects
-from sluice.values.settings import Settings
+from sluice.values.settings import ObjectSettings, Settings
 
 _OBSTORE: Final = "sluice.storage.objects"
 """Loaded where it is needed."""
@@ -13,9 +13,12 @@ _OBSTORE: Final = "sluice.storage.objects"
 
 def pack_objects(settings: Settings) -> Objects | None:
     """Where packs of full segments go. Raises ObjectFault where there can be no such store."""
-    if not settings.packs.url:
-        return None
-    found: Objects = importlib.import_module(_OBSTORE).ObstoreObjects.open(settings.packs)
+    return objects_at(settings.packs) if settings.packs.url else None
+
+
+def objects_at(place: ObjectSettings) -> Objects:
+    """Raises ObjectFault likewise."""
+    found: Objects = importlib.import_module(_OBSTORE).ObstoreObjects.open(place)
     return found
 
 

@@ -12,6 +12,7 @@ from sluice.console.envelope import invalid, iso_ms, not_found, reply, reply_pag
 from sluice.console.paging import Paging
 from sluice.console.parsing import merge_body, parse_body, parse_query
 from sluice.console.unbuilt import refuse_unbuilt_fields
+from sluice.insight.logpush import Sealer, WrongKey
 from sluice.storage.ports import AlreadyThere, NotThere, TooMany
 from sluice.values.entitlement import least
 from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
@@ -58,6 +59,7 @@ async def create(call: Call) -> Response:
     new = parse_body(await call.body(), NewGateway)
     config = _settled(new)
     _allowed(config, await _most_rows(call))
+    _pushable(call, config, pushes=False)
     try:
         record = await call.desk.ask(call.desk.control.create_gateway, call.account, new.id, config)
     except AlreadyThere:
@@ -82,7 +84,8 @@ async def update(call: Call) -> Response:
     most = await _most_rows(call)
 
     def change(present: GatewayConfig) -> GatewayConfig:
-        return _allowed(_settled(merge_body(body, present, GatewayChange)), most)
+        config = _allowed(_settled(merge_body(body, present, GatewayChange)), most)
+        return _pushable(call, config, pushes=present.logpush)
 
     try:
         record = await call.desk.ask(call.desk.control.change_gateway, call.account, call.gateway, change)
@@ -124,6 +127,22 @@ async def _most_rows(call: Call) -> int | None:
 def _allowed(config: GatewayConfig, most_rows: int | None) -> GatewayConfig:
     if most_rows is not None and (config.log_management or 0) > most_rows:
         raise invalid(f"Number must be less than or equal to {most_rows}", "body", "log_management")
+    return config
+
+
+def _pushable(call: Call, config: GatewayConfig, *, pushes: bool) -> GatewayConfig:
+    """Refuses what Logpush cannot do; one that `pushes` already may go on though its job is gone."""
+    if not config.logpush:
+        return config
+    if not config.collect_logs:
+        raise invalid("Logpush needs collect_logs", "body", "logpush")
+    if not pushes and not any(job.account == call.account for job in call.desk.settings.logpush.values()):
+        raise invalid("This account has no job of Logpush: the operator's settings name them", "body", "logpush")
+    if config.logpush_public_key:
+        try:
+            Sealer(config.logpush_public_key)
+        except WrongKey as wrong:
+            raise invalid(f"Not a key to seal logs with: {wrong}", "body", "logpush_public_key") from None
     return config
 
 

@@ -13,12 +13,13 @@ import msgspec
 from sluice.storage.embedded.control_file import (
     DELETE_AGED,
     DELETE_OLDEST,
+    PUSHED,
     assert_edition,
     assert_pragma,
     control_faults,
     open_writable,
 )
-from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, TooMany
+from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Pushed, Slice, TooMany
 from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, retry_policy
 from sluice.values.ids import wall_ms
@@ -149,6 +150,14 @@ class EmbeddedControlReader:
                 self._retained = [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
                 self._retained_version = version
         return self._retained
+
+    def pushed_gateways(self, account: str) -> list[Pushed]:
+        with control_faults():
+            rows: list[tuple[bytes, str, bytes]] = list(self._db.execute(PUSHED, (account,)))
+        return [
+            Pushed(ShardKey(account, gateway_id.hex()), name, _decode_config(config).logpush_public_key)
+            for gateway_id, name, config in rows
+        ]
 
     def close(self) -> None:
         self._db.close()

@@ -21,11 +21,14 @@ DELETE_OLDEST: Final = f"SELECT account, id FROM gateways WHERE {_OLDEST_GO}"
 DELETE_AGED: Final = (
     f"SELECT account, gateways.id FROM accounts CROSS JOIN gateways ON account = accounts.id WHERE {_AGED_GO}"
 )
+_PUSH: Final = "json_extract(CAST(config AS TEXT), '$.logpush') = 1"
+PUSHED: Final = f"SELECT id, name, config FROM gateways WHERE account = ? AND {_PUSH} ORDER BY id"
 _INDEXES: Final = (
     f"CREATE INDEX IF NOT EXISTS gateways_that_delete_oldest ON gateways (account) WHERE {_OLDEST_GO}",
     f"CREATE INDEX IF NOT EXISTS accounts_that_delete_aged ON accounts (id) WHERE {_AGED_GO}",
+    f"CREATE INDEX IF NOT EXISTS gateways_that_push ON gateways (account) WHERE {_PUSH}",
 )
-"""Few gateways lose logs, and all of them are looked for with every change of the database."""
+"""Few gateways lose logs or push them, and all of them are looked for with every change of the database."""
 
 
 @contextmanager

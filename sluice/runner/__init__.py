@@ -1,0 +1,1 @@
+"""Jobs: work that goes on beside traffic."""

@@ -1,0 +1,43 @@
+"""Builds the runner: the jobs of Logpush, a thread each, since one destination may be slow."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+
+from sluice.child import BEAT_S, Child
+from sluice.runner.pushing import Job, Pushing
+from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.pushes import EmbeddedPushStore
+from sluice.storage.ports import LogReader
+from sluice.values.settings import LogpushSettings
+from sluice.wiring.stores import log_reader, objects_at
+
+
+def run_runner(child: Child) -> None:
+    """Runs all jobs until the supervisor calls to drain. A job that fails unforeseen ends the process."""
+    jobs, stop = child.settings.logpush, threading.Event()
+    with closing(log_reader(child.settings)) as logs, ThreadPoolExecutor(max(len(jobs), 1), "job") as threads:
+        try:
+            running = [threads.submit(_run, child, name, job, logs, stop) for name, job in jobs.items()]
+            child.ready()
+            while not child.told_to_drain(BEAT_S):
+                child.beat()
+                _raise_failed(running)
+        finally:
+            stop.set()
+
+
+def _run(child: Child, name: str, job: LogpushSettings, logs: LogReader, stop: threading.Event) -> None:
+    data = child.settings.data
+    with (
+        closing(EmbeddedControlReader.open(data / "control.db")) as control,
+        closing(EmbeddedPushStore.open(data / "logpush.db")) as store,
+    ):
+        at = Job(name, job.account, job.every_s)
+        Pushing(at, control.pushed_gateways, logs, objects_at(job.to), store, child.metrics).run(stop)
+
+
+def _raise_failed(running: list[Future[None]]) -> None:
+    for job in running:
+        if job.done():
+            job.result()
