@@ -1,6 +1,7 @@
 """Very many gateways: known to control.db, and by a shard folder each."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ _LIKE_THE_FIRST: Final = (
     " INSERT INTO gateways SELECT account, printf('crowd-%06d', i), randomblob(16), authentication, collect_logs,"
     " config, created_ms, modified_ms FROM n, gateways WHERE account = ? AND name = 'default'"
 )
+_LINKS: Final = 10_000
+"""File systems allow so many of one file, and not many more."""
 
 
 def shard_of(gateway: bytes) -> ShardKey:
@@ -38,10 +41,13 @@ def know(data: Path, count: int) -> list[bytes]:
 
 
 def give_folders(data: Path, model: bytes, others: Sequence[bytes]) -> None:
-    """Each of the others gets a folder like the model's, whose files are links: 100,000 of them take no room."""
-    files = list(os.scandir(shard_folder(data / "shards", shard_of(model))))
-    for gateway in others:
+    """Each of the others gets a folder like the model's; one of many is a copy, the rest are links to its files."""
+    like = shard_folder(data / "shards", shard_of(model))
+    for number, gateway in enumerate(others):
         folder = shard_folder(data / "shards", shard_of(gateway))
+        if number % _LINKS == 0:
+            like = shutil.copytree(like, folder)
+            continue
         folder.mkdir(mode=0o700)
-        for file in files:
+        for file in os.scandir(like):
             os.link(file.path, folder / file.name)
