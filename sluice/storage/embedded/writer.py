@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+import apsw
+
 from sluice.metrics import Metrics
 from sluice.storage.embedded.away import object_prefix
 from sluice.storage.embedded.compaction import LEAVE_MS
@@ -24,6 +26,9 @@ from sluice.values.ids import wall_ms
 from sluice.values.log import NewLog, Position, ShardKey
 
 OPEN_SHARDS: Final = 1_024
+HEAP_BYTES: Final = 128 * 1024 * 1024
+"""Past it SQLite uses pages of its caches again rather than take memory for more: with few shards open each may cache
+what it likes, with a thousand each holds the 20 pages that it begins with."""
 _FILES_EACH: Final = 4
 _FILES_ELSEWHERE: Final = 128
 _SYNCS_AT_ONCE: Final = 8
@@ -67,6 +72,7 @@ class EmbeddedLogWriter:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != resource.RLIM_INFINITY:
             open_shards = max(1, min(open_shards, (soft - _FILES_ELSEWHERE) // _FILES_EACH))
+        apsw.soft_heap_limit(HEAP_BYTES)
         with store_faults(f"opening {root}"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if objects is None:
