@@ -43,6 +43,16 @@ def store_faults(doing: str) -> Iterator[None]:
         raise StoreFault(f"{doing}: {type(error).__name__}: {error}") from error
 
 
+def spare_connections() -> None:
+    """Gives connections no memory beforehand: 33 KB each, which the keeper's thousand never miss.
+
+    For a process that has none yet.
+    """
+    apsw.shutdown()
+    apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, 0, 0)
+    apsw.initialize()
+
+
 def shard_folder(root: Path, shard: ShardKey) -> Path:
     """Where a shard lies. The account is not trusted: whatever could mean something to a file system is %-encoded."""
     if not _GATEWAY.fullmatch(shard.gateway) or not shard.account:
