@@ -90,6 +90,17 @@ def open_segment_readonly(path: Path) -> apsw.Connection:
     return _tuned(db, _READER, upgrade=False)
 
 
+def open_idle_segment(path: Path) -> apsw.Connection:
+    """Opens a segment that nobody has open, and leaves no `-wal` and `-shm` beside it.
+
+    Only its file is read. Where its writer comes meanwhile, what is read may be neither old nor new.
+    """
+    if Path(f"{path}-wal").exists():
+        return open_segment_readonly(path)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return _tuned(apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags), _READER, upgrade=False)
+
+
 def create_segment(path: Path, fill: Callable[[apsw.Connection], object]) -> None:
     """Makes a segment with what `fill` puts into it."""
     create_database(path, "segment.sql", fill)
