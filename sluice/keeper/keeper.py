@@ -57,6 +57,8 @@ DRAIN_S: Final = 5.0
 """How long a draining keeper tries a store that fails; what is left stays in the spool."""
 STEPPING_S: Final = 0.05
 """How long frames are stored one by one before other gateways have their turn."""
+READ_S: Final = 0.02
+"""How long spools are read before what was found is stored: some 2,000 frames."""
 SWEEP_S: Final = 10.0
 DEAF_S: Final = 0.25
 """How long the keeper may not look whether it is to stop."""
@@ -138,7 +140,7 @@ class Keeper:
     def _round(self) -> float:
         """Reads a piece, stores what is due; returns how long there is nothing to do."""
         now_s = time.monotonic()
-        self._intake.read(now_s)
+        self._read(now_s)
         self._commands.take(now_s)
         self._store_due(now_s)
         self._commands.run(now_s)
@@ -151,6 +153,12 @@ class Keeper:
         if self._intake.behind or self._commands.busy or self._settling is not None:
             return 0.0
         return min(self._settings.poll_ms / 1000, max(self._next_due_s(time.monotonic()), PAUSE_S))
+
+    def _read(self, now_s: float) -> None:
+        """Reads a piece, or for a while where there is more: behind one gateway's flood lie all others' logs."""
+        self._intake.read(now_s)
+        while self._intake.behind and time.monotonic() < now_s + READ_S:
+            self._intake.read(now_s)
 
     def _drain(self, stop: Callable[[float], bool]) -> None:
         """Workers are gone: everything there is can be read. A store that fails is not waited for forever."""
