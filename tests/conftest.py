@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,13 +31,13 @@ T = TypeVar("T")
 class Gateway:
     """A running `sluice serve` and the ways to it."""
 
-    def __init__(self, data: Path, *flags: str, env: Mapping[str, str]) -> None:
+    def __init__(self, data: Path, *flags: str, env: Mapping[str, str], before: Sequence[str] = ()) -> None:
         self.data = data
         self._env = {**os.environ, "PYTHONPATH": SOURCE, **env}
         self._lines: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [*SLUICE, "serve", "--data", str(data), "--port", "0", *flags],
+            [*before, *SLUICE, "serve", "--data", str(data), "--port", "0", *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -234,10 +234,12 @@ class Starter:
 
     def __init__(self, data: Callable[[], Path]) -> None:
         self._data = data
+        self.before: Sequence[str] = ()
+        """A command that starts what is named behind it, for what the server is to be deprived of."""
         self.started: list[Gateway] = []
 
     def __call__(self, *flags: str, **settings: Any) -> Gateway:
-        own = Gateway(self._data(), *flags, env=environment_of(settings))
+        own = Gateway(self._data(), *flags, env=environment_of(settings), before=self.before)
         self.started.append(own)
         return own
 

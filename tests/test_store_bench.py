@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,18 +15,23 @@ ROOT = Path(__file__).parent.parent
 LOGS = 20_000
 
 
-def test_a_small_store_is_filled_asked_and_emptied(tmp_path: Path):
-    command = [sys.executable, "-m", "bench.store", "--store", str(LOGS), "--raw", str(tmp_path / "raw.json")]
+def run_bench(folder: Path, module: str, *words: str) -> str:
+    """What it prints."""
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", module, *words, "--raw", str(folder / "raw.json")],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_small_store_is_filled_asked_and_emptied(tmp_path: Path):
+    run_bench(tmp_path, "bench.store", "--store", str(LOGS))
     raw = json.loads((tmp_path / "raw.json").read_bytes())
     assert len(raw["ingest"]["steps"]) == 10
     assert raw["room"]["index"] + raw["room"]["packs"] < raw["ingest"]["raw_bytes"] / 3
@@ -35,6 +41,28 @@ def test_a_small_store_is_filled_asked_and_emptied(tmp_path: Path):
     assert found["nobody's user agent"]["total"] == 0
     assert LOGS * 0.3 < found["a common model"]["total"] < LOGS
     assert raw["retention"]["left"] == 10_000
+
+
+def isolation(folder: Path, *parts: str) -> Any:
+    sizes = {"gateways": 50, "rate": 200, "flood": 1000, "seconds": 1, "known": 100, "logs": 500}
+    words = ["--isolation", *(f"--{name}={size}" for name, size in sizes.items())]
+    said = run_bench(folder, "bench.store.isolation", *words, *(f"--part={part}" for part in parts))
+    assert "MISSED" not in said
+    return json.loads((folder / "raw.json").read_bytes())
+
+
+def test_gateways_are_measured_beside_each_other(tmp_path: Path):
+    raw = isolation(tmp_path, "crowd", "delete")
+    assert [stream["logs"] for stream in raw["even"]["paced"]] == [200]
+    assert [stream["logs"] for stream in raw["flood"]["paced"]] == [49, 1_000]
+    assert (raw["quiet"]["lag"]["logs"], raw["flood"]["lag"]["logs"]) == (49, 49)
+    assert raw["deleted"]["disk_s"] < 5
+
+
+def test_gateways_are_measured_beside_others_that_are_known(tmp_path: Path):
+    raw = isolation(tmp_path, "known")
+    assert [each["known"] for each in raw["started"]] == [0, 100]
+    assert [each["seen"]["lag"]["logs"] for each in raw["started"]] == [50, 50]
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["a dead keeper", "a power failure"])

@@ -48,43 +48,45 @@ class Filled:
 
 
 class Filler:
-    def __init__(self, data: Path, gateways: list[bytes], account: str, *, payload: bool) -> None:
+    def __init__(self, data: Path, gateways: list[bytes], account: str, corpus: Corpus, *, payload: bool) -> None:
         self._spool = SpoolWriter.open(data / "spool", SpoolSettings(), Metrics.unseen(), numbers=NUMBERS)
         self._root = data / "spool"
-        self._gateways = cycle(
-            [Gateway(one, account, "bench", authentication=True, collect_logs=True) for one in gateways]
-        )
+        self._gateways = cycle([gateway_of(one, account) for one in gateways])
         self._account, self._payload = account, payload
-        self._corpus = Corpus()
+        self.corpus = corpus
         self._chance = random.Random(2)
-        self._now_ms = 0
-        self._mint = Mint(self._spool.number, 0, lambda: self._now_ms)
+        self.now_ms = 0
+        """The time of the log that comes next."""
+        self._mint = Mint(self._spool.number, 0, lambda: self.now_ms)
         self.filled = Filled()
 
     async def fill(self, logs: int, rate: float) -> None:
         end_ms = wall_ms()
         begin_ms = end_ms - logs / LOGS_A_DAY * 86_400_000
         started_s = time.monotonic()
-        for number, pair in zip(range(logs), self._corpus.endless(), strict=False):
-            self._now_ms = wall_ms() if rate else int(begin_ms + (end_ms - begin_ms) * number / logs)
-            self._append(number, pair)
+        for number, pair in zip(range(logs), self.corpus.endless(), strict=False):
+            self.now_ms = wall_ms() if rate else int(begin_ms + (end_ms - begin_ms) * number / logs)
+            self.append(number, pair, next(self._gateways))
             if rate:
                 await asyncio.sleep(max(0.0, started_s + number / rate - time.monotonic()))
             elif number % _LOOK_EVERY == 0:
                 await self._leave_alone()
+        self.close()
+
+    def append(self, number: int, pair: Pair, gateway: Gateway) -> None:
+        """One log, of an exchange that begins at `now_ms`."""
+        self._spool.append(gateway, self._exchange(number, pair), Whole(pair.request), Whole(pair.response))
+        self.filled.logs += 1
+        self.filled.body_bytes += len(pair.request) + len(pair.response)
+        self.filled.raw_bytes += len(pair.request) + len(pair.response) + _FIELDS_BYTES
+
+    def close(self) -> None:
         self._spool.close()
 
     async def _leave_alone(self) -> None:
         if spool_bytes(self._root) > AHEAD_BYTES:
             while spool_bytes(self._root) > LEFT_BYTES:  # noqa: ASYNC110 another process empties it
                 await asyncio.sleep(0.05)
-
-    def _append(self, number: int, pair: Pair) -> None:
-        exchange = self._exchange(number, pair)
-        self._spool.append(next(self._gateways), exchange, Whole(pair.request), Whole(pair.response))
-        self.filled.logs += 1
-        self.filled.body_bytes += len(pair.request) + len(pair.response)
-        self.filled.raw_bytes += len(pair.request) + len(pair.response) + _FIELDS_BYTES
 
     def _exchange(self, number: int, pair: Pair) -> Exchange:
         latency_us = int(self._chance.lognormvariate(12.5, 0.6))
@@ -95,7 +97,7 @@ class Filler:
             path="v1/chat/completions",
             method="POST",
             request_type="provider",
-            started_ms=self._now_ms,
+            started_ms=self.now_ms,
             latency_us=latency_us,
             duration_us=latency_us + int(self._chance.lognormvariate(13.5, 0.9)),
             status=pair.status,
@@ -110,7 +112,7 @@ class Filler:
             response_content_type=b"text/event-stream" if pair.streamed else b"application/json",
             response_encoding=b"",
             user_agent=b"OpenAI/Python 2.8.0",
-            metadata=self._corpus.metadata(number),
+            metadata=self.corpus.metadata(number),
             custom_cost=b"",
             request_bytes=len(pair.request),
             response_bytes=len(pair.response),
@@ -122,6 +124,10 @@ _FIELDS_BYTES: Final = 700
 """A row of the log list as JSON, about."""
 
 
+def gateway_of(gateway_id: bytes, account: str) -> Gateway:
+    return Gateway(gateway_id, account, "bench", authentication=True, collect_logs=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -131,7 +137,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--index-only", action="store_true")
     asked = parser.parse_args()
-    filler = Filler(asked.data, asked.gateways, asked.account, payload=not asked.index_only)
+    filler = Filler(asked.data, asked.gateways, asked.account, Corpus(), payload=not asked.index_only)
     print("ready", flush=True)
     asyncio.run(filler.fill(asked.logs, asked.rate))
     print(json.dumps(asdict(filler.filled)), flush=True)

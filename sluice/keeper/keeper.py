@@ -57,6 +57,8 @@ DRAIN_S: Final = 5.0
 """How long a draining keeper tries a store that fails; what is left stays in the spool."""
 STEPPING_S: Final = 0.05
 """How long frames are stored one by one before other gateways have their turn."""
+READ_S: Final = 0.02
+"""How long spools are read before what was found is stored: some 2,000 frames."""
 SWEEP_S: Final = 10.0
 DEAF_S: Final = 0.25
 """How long the keeper may not look whether it is to stop."""
@@ -98,7 +100,9 @@ class Keeper:
         self._batch_bytes = max(settings.pending_bytes // 4, 1)
         self._settle_at = self._sweep_at = 0.0
         self._settled: dict[str, Position] = {}
-        self._unsynced = False
+        self._settling: dict[str, Position] | None = None
+        """Where the marks will be once what is before them survives a power loss, if that is being seen to."""
+        self._unsynced = self._syncing = False
 
     def run(self, stop: Callable[[float], bool]) -> None:
         """Works until `stop` says so, then reads all spools to their end. `stop` may wait up to the seconds given.
@@ -136,18 +140,25 @@ class Keeper:
     def _round(self) -> float:
         """Reads a piece, stores what is due; returns how long there is nothing to do."""
         now_s = time.monotonic()
-        self._intake.read(now_s)
+        self._read(now_s)
         self._commands.take(now_s)
         self._store_due(now_s)
         self._commands.run(now_s)
         self._answers.serve()
         self._report(lambda: self._accounts.report_due(now_s))
-        if now_s >= self._settle_at:
-            self._settle_at = now_s + self._settings.sync_s
+        if self._settling is not None or now_s >= self._settle_at:
+            if self._settling is None:
+                self._settle_at = now_s + self._settings.sync_s
             self._settle()
-        if self._intake.behind or self._commands.busy:
+        if self._intake.behind or self._commands.busy or self._settling is not None:
             return 0.0
         return min(self._settings.poll_ms / 1000, max(self._next_due_s(time.monotonic()), PAUSE_S))
+
+    def _read(self, now_s: float) -> None:
+        """Reads a piece, or for a while where there is more: behind one gateway's flood lie all others' logs."""
+        self._intake.read(now_s)
+        while self._intake.behind and time.monotonic() < now_s + READ_S:
+            self._intake.read(now_s)
 
     def _drain(self, stop: Callable[[float], bool]) -> None:
         """Workers are gone: everything there is can be read. A store that fails is not waited for forever."""
@@ -168,7 +179,9 @@ class Keeper:
                 time.sleep(BACKOFF_S[0])
         if left := self._intake.queued:
             _log.error("logs stay in the spool", extra=fields(logs=left))
-        self._settle()
+        for _ in range(2):  # what was begun before the last logs were stored, and then the rest
+            while not self._settle():
+                pass
         self._report(self._accounts.report)
 
     # --- storing
@@ -356,16 +369,27 @@ class Keeper:
 
     # --- settling
 
-    def _settle(self) -> None:
-        """What is stored survives a power loss; then the marks move; then what is before them is removed."""
+    def _settle(self) -> bool:
+        """What is stored survives a power loss; then the marks move; then what is before them is removed.
+
+        The first goes on from round to round: to sync a thousand shards takes a quarter of a second, in which logs are
+        stored. Returns whether all is done.
+        """
         try:
+            if self._settling is None:
+                self._begin_settling()
+            if self._syncing and not self._writer.sync_some():
+                return False
             moved = self._move_marks()
             if self._give_up():
+                self._begin_settling()
+                self._writer.sync()
                 self._move_marks()
         except StoreFault as error:
+            self._settling, self._unsynced = None, True
             self._faults.add()
             _log.error("logs not settled", extra=fields(error=str(error)))
-            return
+            return True
         try:
             self._clean(moved)
             self._drop_deleted()
@@ -373,12 +397,17 @@ class Keeper:
             self._writer.tend()
         except (OSError, StoreFault) as error:
             _log.error("leftovers not removed", extra=fields(error=str(error)))
+        return True
+
+    def _begin_settling(self) -> None:
+        self._settling = self._intake.marks()
+        self._syncing = self._unsynced or self._commands.unsynced
+        self._unsynced = self._commands.unsynced = False
+        if self._syncing:
+            self._writer.begin_sync()
 
     def _move_marks(self) -> dict[str, Position]:
-        marks = self._intake.marks()
-        if self._unsynced or self._commands.unsynced:
-            self._writer.sync()
-            self._unsynced = self._commands.unsynced = False
+        marks, self._settling = self._settling or {}, None
         moved = {name: mark for name, mark in marks.items() if self._settled.get(name) != mark}
         if moved or self._unfinished.changed:
             self._unfinished.settle(moved)

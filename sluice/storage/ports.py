@@ -54,6 +54,14 @@ class LogWriter(Protocol):
         """
         ...
 
+    def begin_sync(self) -> None:
+        """Everything appended so far is to survive a power loss, which it will when `sync_some` has said so."""
+        ...
+
+    def sync_some(self) -> bool:
+        """Goes on with it for a moment, between appends; whether all of it is done. Raises StoreFault: begin again."""
+        ...
+
     def sync(self) -> None:
         """Makes everything appended so far survive a power loss."""
         ...

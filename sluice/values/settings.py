@@ -101,7 +101,7 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flush_rows: int = 500
     flush_ms: float = 150.0
     sync_s: float = 1.0
-    pending_bytes: int = 64 * MB
+    pending_bytes: int = 32 * MB
     """Bytes of frames the keeper holds at once; past it the spool is the queue."""
     rollup_metadata: tuple[str, ...] = ()
     """Metadata keys by whose values analytics can group, at most five. In force for logs stored from then on."""

@@ -22,6 +22,7 @@ from sluice.keeper.retention import Retention
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.open import spare_connections
 from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.supervisor.lock import held_spools, is_held
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
 def run_keeper(child: Child) -> None:
     """Stores logs until the supervisor calls to drain and the spools are read to their end."""
     settings, data = child.settings, child.settings.data
+    spare_connections()
     with (
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(MappedGenerations.open(data / "generations.map")) as generations,

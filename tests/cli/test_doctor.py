@@ -87,6 +87,16 @@ def test_what_only_a_backup_mends_is_said_so(data: Path):
         assert "spool/0/bad 1 frames or spans, 8 bytes, were set aside" in said
 
 
+def test_a_gateways_folder_that_may_not_be_written_is_named(data: Path):
+    (folder,) = (data / "shards").glob("*/*")
+    folder.chmod(0o500)
+    said = doctor(data, status=1).stdout
+    assert "may not be written to" in said
+    assert f"chmod 700 {folder}" in said
+    folder.chmod(0o700)
+    assert doctor(data).stdout == ""
+
+
 def test_a_folder_that_is_none_and_one_in_use_are_refused(data: Path, tmp_path: Path):
     assert "is no data folder of Sluice" in doctor(tmp_path, status=1).stderr
     with lock.hold(data, "sluice serve"):

@@ -118,13 +118,19 @@ class House:
             if tape.file is not None:  # what `settle` awaits, for a test without a loop
                 tape.hand_over()
         self.worker._sides.flush()
-        exchange = Exchange(
-            log_id, gateway.account, provider, "v1/chat/completions", "POST", "provider", wall_ms(),
-            0, 0, 200, "complete", 0, 0, 1, True, payload, b"application/json", b"", b"application/json", b"", b"",
-            b"", b"", len(request), len(response),
-        )  # fmt: skip
+        exchange = self.exchange(log_id, provider, len(request), len(response), payload=payload)
         self.worker.append(gateway, exchange, *tapes)
         return log_id
+
+    def exchange(
+        self, log_id: str, provider: str = "openai", asked: int = 2, told: int = 2, *, payload: bool = True
+    ) -> Exchange:
+        """One of so many bytes, of a gateway of the account `local`."""
+        return Exchange(
+            log_id, "local", provider, "v1/chat/completions", "POST", "provider", wall_ms(),
+            0, 0, 200, "complete", 0, 0, 1, True, payload, b"application/json", b"", b"application/json", b"", b"",
+            b"", b"", asked, told,
+        )  # fmt: skip
 
     def keeper(self, price: Price | None = None) -> Keeper:
         writer = EmbeddedLogWriter.open(self.data / "shards")

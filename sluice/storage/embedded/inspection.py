@@ -3,6 +3,8 @@
 What the keeper changes meanwhile is no damage: where something is missing, the catalogue and the row are asked again.
 """
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -57,6 +59,8 @@ def inspect_shards(root: Path, look: Look) -> Iterator[Finding]:
 
 
 def inspect_shard(folder: Path, look: Look) -> Iterator[Finding]:
+    if not _is_writable(folder):
+        yield Finding(str(folder), "may not be written to: what comes waits in the spool", f"chmod 700 {folder}")
     if not newest_segment(folder):
         if any(folder.glob("*.pack")) or any(folder.glob("*.db")):
             yield Finding(str(folder), "has no segment that takes logs", _RESTORE)
@@ -70,6 +74,11 @@ def inspect_shard(folder: Path, look: Look) -> Iterator[Finding]:
             yield from _inspect_segment(folder, patient, look)
     if problem := database_problem(stats_path(folder)):
         yield Finding(str(stats_path(folder)), problem, "it is made anew of the segments there are", True)
+
+
+def _is_writable(folder: Path) -> bool:
+    """By its mode too: whoever looks may be more than the server is."""
+    return os.access(folder, os.R_OK | os.W_OK | os.X_OK) and folder.stat().st_mode & stat.S_IRWXU == stat.S_IRWXU
 
 
 def patients_of(folder: Path) -> tuple[list[Patient], str]:

@@ -1,6 +1,7 @@
 """The active segment's index, for its single writer: rows, terms, names, packs and positions in one transaction."""
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,10 @@ from sluice.values.command import Change
 from sluice.values.ids import text_of
 from sluice.values.log import Position
 
+WAL_PAGES: Final = 4_000
+"""A WAL that is longer is written into the database when it is synced."""
+_LONGEST_WAL: Final = 4 * WAL_PAGES
+"""Where that does not come, it is by the transaction that made it so long."""
 _NAMES_KEPT: Final = 2_048
 _NAMES_COPIED: Final = 10_000
 """How many names a segment begins with: most that repeat are among the first, and clients choose what they send."""
@@ -77,6 +82,8 @@ class Segment:
         except BaseException:
             db.close()
             raise
+        self._wal_pages = 0
+        db.set_wal_hook(self._committed)  # in the place of SQLite's own, which writes a long WAL back at once
         self._folder = folder
         self._keys = EarlierKeys(folder, self.earlier)
         self._closed = False
@@ -184,6 +191,13 @@ class Segment:
         self.positions = moved
         return found, packs
 
+    def shorten_wal(self) -> None:
+        """Writes back a long WAL, with its syncs. For any thread, while no other uses this."""
+        if self._wal_pages >= WAL_PAGES:
+            self._wal_pages = 0
+            with suppress(apsw.BusyError):  # the housekeeping does it just now
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
     def synced(self) -> None:
         """All that is stored here survives a power loss, with its bodies; the next commit writes that down."""
         if not self.wanted:
@@ -236,6 +250,12 @@ class Segment:
         self._closed = True
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not checkpoint))
         self._db.close()
+
+    def _committed(self, db: apsw.Connection, schema: str, pages: int) -> int:
+        self._wal_pages = pages
+        if pages >= _LONGEST_WAL:
+            self.shorten_wal()
+        return apsw.SQLITE_OK
 
     def _read_positions(self) -> dict[str, Position]:
         return {spool: Position(seq, off) for spool, seq, off in self._db.execute("SELECT spool, seq, off FROM ckpt")}

@@ -203,6 +203,7 @@ class Shard:
         self._packs.sync()
         if self._wal.exists():
             sync_path(self._wal)
+        self._segment.shorten_wal()
         if self._packs.folder_changed and self._folder not in self._unsynced_folders:
             self._unsynced_folders.append(self._folder)
         for folder in self._unsynced_folders:

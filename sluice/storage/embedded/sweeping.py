@@ -13,7 +13,7 @@ import apsw
 from sluice.journal import fields
 from sluice.storage.embedded.catalogue import read_earlier, read_meta
 from sluice.storage.embedded.compaction import wasteful_packs
-from sluice.storage.embedded.open import database_path, newest_segment, open_segment_readonly
+from sluice.storage.embedded.open import database_path, newest_segment, open_idle_segment
 from sluice.storage.ports import StoreFault
 from sluice.values.log import ShardKey
 
@@ -66,13 +66,13 @@ class Sweep:
             return
         account = unquote_to_bytes(os.fsencode(folder.parent.name)).decode("utf-8", "surrogatepass")
         shard = ShardKey(account, folder.name)
-        with closing(open_segment_readonly(database_path(folder, newest))) as db:
+        with closing(open_idle_segment(database_path(folder, newest))) as db:
             if read_meta(db)["format"] < _SINCE_FORMAT:
                 return
             earlier = read_earlier(db)
             if packs := wasteful_packs(db, self._before_ms):
                 yield Due(shard, newest, packs)
         for held in earlier:
-            with suppress(apsw.CantOpenError), closing(open_segment_readonly(held.path(folder))) as db:
+            with suppress(apsw.CantOpenError), closing(open_idle_segment(held.path(folder))) as db:
                 if read_meta(db)["format"] >= _SINCE_FORMAT and (packs := wasteful_packs(db, self._before_ms)):
                     yield Due(shard, held.number, packs)

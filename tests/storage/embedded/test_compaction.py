@@ -91,6 +91,18 @@ def test_a_deleted_log_is_off_the_disk_within_a_day_and_its_neighbours_stay(
     assert LEAVE_MS + SWEEP_MS < 24 * HOUR_MS
 
 
+def test_a_sweep_leaves_nothing_beside_the_files_of_idle_shards(
+    opened: Writers, shard: ShardKey, folder: Path, log: Logs, clock: Clock
+) -> None:
+    writer = opened(clock_ms=clock)
+    writer.append(shard, some(log, 3), AT)
+    writer.close()
+    files = sorted(folder.iterdir())
+    writer = opened(clock_ms=clock)
+    settle(writer)
+    assert sorted(folder.iterdir()) == files
+
+
 def test_a_shard_that_nobody_has_opened_since_is_swept_too(
     opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs, clock: Clock
 ) -> None:
