@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.store.bringing import bring
 from bench.store.killing import kill
 
 ROOT = Path(__file__).parent.parent
@@ -40,3 +41,7 @@ def test_a_small_store_is_filled_asked_and_emptied(tmp_path: Path):
 @pytest.mark.parametrize("power", [False, True], ids=["a dead keeper", "a power failure"])
 def test_no_log_is_lost_twice_there_or_back_whenever_the_keeper_dies(tmp_path: Path, *, power: bool):
     assert "all as they should be" in kill(tmp_path / "data", 4, power=power)
+
+
+def test_foreign_logs_are_stored_once_however_often_they_are_imported(tmp_path: Path):
+    assert "10,000 lines, " in bring(tmp_path / "data", 10_000)
