@@ -4,6 +4,7 @@ scripts/soak kill --rounds 20 --rate 500    kill -9 of a worker and of the keepe
 scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
+scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
 from bench.machine import BenchFault, Program, free_port
+from bench.store.bringing import bring
 from bench.store.killing import kill as kill_keepers
 from bench.traffic import Account, Broken, Load, stored_logs, stored_number, upstream
 
@@ -144,6 +146,8 @@ def main() -> int:
     storing = ways.add_parser("store", help="the keeper alone, in the middle of all it does")
     storing.add_argument("--rounds", type=int, default=50)
     storing.add_argument("--power", action="store_true", help="the power fails each time")
+    importing = ways.add_parser("import", help="foreign logs, each once however often they are imported")
+    importing.add_argument("--lines", type=int, default=1_000_000)
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
@@ -152,6 +156,9 @@ def main() -> int:
         try:
             if asked.way == "store":
                 print(kill_keepers(data, asked.rounds, power=asked.power))
+                return 0
+            if asked.way == "import":
+                print(bring(data, asked.lines))
                 return 0
             if asked.way == "kill":
                 account = asyncio.run(kill(data, asked.rounds, asked.rate))
