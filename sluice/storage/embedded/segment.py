@@ -1,5 +1,6 @@
 """The active segment's index, for its single writer: rows, terms, names, packs and positions in one transaction."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +53,9 @@ _PUT_PACK: Final = (
     "INSERT INTO pack (id, bytes, state) VALUES (?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes, state = excluded.state"
 )
+_WASTE: Final = (
+    "UPDATE pack SET dead = dead + ?, since = ifnull(since, CAST(unixepoch('subsec') * 1000 AS INTEGER)) WHERE id = ?"
+)
 _PUT_SYNCED: Final = "INSERT OR REPLACE INTO meta (key, v) VALUES ('synced', ?)"
 _PUT_POSITION: Final = "INSERT OR REPLACE INTO ckpt (spool, seq, off) VALUES (?, ?, ?)"
 
@@ -90,6 +94,8 @@ class Segment:
         self.wanted: Set[str] = frozenset()
         """Logs that have lost a body to a power loss; likewise `_filled`, those that the present commit brings it."""
         self._filled: set[str] = set()
+        self._wasted: Counter[int] = Counter()
+        """Bytes by pack that the present commit points no row to, for their logs were stored already."""
         self.in_doubt = False
         """A commit failed and left no transaction behind: only opening anew tells whether it counts."""
 
@@ -120,6 +126,8 @@ class Segment:
                 db.executemany(_INSERT_NAME, self._new_names)
             if packs:
                 db.executemany(_PUT_PACK, packs)
+            if self._wasted:
+                db.executemany(_WASTE, [(size, pack) for pack, size in self._wasted.items()])
             moved = self._move(positions)
             if self._known_synced != self._synced:
                 db.execute(_PUT_SYNCED, (self._synced,))
@@ -132,6 +140,7 @@ class Segment:
         finally:
             self._keys.release()
             filled, self._filled = self._filled, set()
+            self._wasted.clear()
         self.wanted -= filled
         self._known_synced = self._synced
         self._arrived += len(fresh)
@@ -301,6 +310,8 @@ class Segment:
         """Stores the log under the first free key from its own upward; None where it is stored already."""
         earlier = self._keys.near(row.key)
         if row.id in earlier.values():
+            self._waste(row.det[-8:-4])
+            self._waste(row.det[-4:])
             return None
         taken: dict[int, bytes] = dict(iter(self._db.execute(NEAR, (row.key, row.key + PROBES))))
         for taken_key, log_id in taken.items():
@@ -321,6 +332,13 @@ class Segment:
         """A replay after a power loss brings the bodies that the rows have lost."""
         for side, place in zip(SIDES, (det[-8:-4], det[-4:]), strict=True):
             self._db.execute(_FILL_LOST.format(side), (*place, key))
+            if not self._db.changes():
+                self._waste(place)
+
+    def _waste(self, place: tuple[Value, ...]) -> None:
+        pack, _, stored, _ = place
+        if isinstance(pack, int) and isinstance(stored, int) and pack and stored:
+            self._wasted[pack] += stored
 
     def _follow(self, fresh: Sequence[Rows]) -> None:
         """What every new log brings with it beside its own two rows."""

@@ -91,6 +91,22 @@ def test_a_deleted_log_is_off_the_disk_within_a_day_and_its_neighbours_stay(
     assert LEAVE_MS + SWEEP_MS < 24 * HOUR_MS
 
 
+@pytest.mark.parametrize("rows", [4, 100])
+def test_bodies_of_logs_that_come_a_second_time_leave_the_disk_too(
+    opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs, clock: Clock, rows: int
+) -> None:
+    logs = some(log, 9)
+    writer = opened(clock_ms=clock, bounds=BOUNDS._replace(rows=rows))
+    assert [writer.append(shard, [each], AT) for each in (*logs, *logs)] == [1] * 9 + [0] * 9
+    settle(writer)
+    for _ in range(2):
+        clock.now_ms += LEAVE_MS + SWEEP_MS
+        settle(writer)
+    held = b"".join(path.read_bytes() for path in folder.glob("*.pack"))
+    assert [held.count(body(each)) for each in logs] == [1] * 9
+    assert [read(reader, shard, each) for each in logs] == [body(each) for each in logs]
+
+
 def test_a_sweep_leaves_nothing_beside_the_files_of_idle_shards(
     opened: Writers, shard: ShardKey, folder: Path, log: Logs, clock: Clock
 ) -> None:
