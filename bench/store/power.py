@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -200,7 +201,8 @@ def main() -> None:
     for line in sys.stdin:
         what, _, path = line.rstrip("\n").partition(" ")
         take[what](Path(path))
-        print(flush=True)
+        with suppress(BrokenPipeError):  # whoever asked was killed meanwhile
+            os.write(sys.stdout.fileno(), b"\n")
 
 
 if __name__ == "__main__":
