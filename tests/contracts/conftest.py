@@ -7,10 +7,11 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.shard import BOUNDS
+from sluice.storage.embedded.shard import BOUNDS, Bounds
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.ports import LogQuery, LogReader, LogWriter, Side
+from sluice.storage.ports import AnalyticsReader, LogQuery, LogReader, LogWriter, Side
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, ShardKey
 
@@ -19,10 +20,11 @@ START_MS = 1_760_000_000_000
 
 
 class Store(NamedTuple):
-    """A writer and a reader of one store, in which the tests look at one shard."""
+    """A writer and the readers of one store, in which the tests look at one shard."""
 
     writer: LogWriter
     reader: LogReader
+    analytics: AnalyticsReader
 
     def read(self, log_id: str, side: Side) -> bytes | None:
         pieces = self.reader.body(SHARD, log_id, side)
@@ -32,14 +34,16 @@ class Store(NamedTuple):
         return [entry.id for entry in self.reader.page(SHARD, msgspec.convert(query, LogQuery)).entries]
 
 
-def embedded(root: Path) -> Store:
-    return Store(EmbeddedLogWriter.open(root / "shards"), EmbeddedLogReader(root / "shards"))
+def embedded(root: Path, bounds: Bounds = BOUNDS) -> Store:
+    """`team` is a metadata key that is counted by."""
+    shards = root / "shards"
+    writer = EmbeddedLogWriter.open(shards, bounds=bounds, rollup_metadata=("team",))
+    return Store(writer, EmbeddedLogReader(shards), EmbeddedAnalyticsReader(shards, query_timeout_s=10))
 
 
 def embedded_in_small_segments(root: Path) -> Store:
     """A segment is full with two logs, so that every promise holds across many of them."""
-    writer = EmbeddedLogWriter.open(root / "shards", bounds=BOUNDS._replace(rows=2))
-    return Store(writer, EmbeddedLogReader(root / "shards"))
+    return embedded(root, BOUNDS._replace(rows=2))
 
 
 @pytest.fixture(params=[embedded, embedded_in_small_segments])
@@ -57,6 +61,11 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
     yield reopen
     for side in current[0]:
         side.close()
+
+
+@pytest.fixture
+def analytics(store: Store) -> AnalyticsReader:
+    return store.analytics
 
 
 @pytest.fixture

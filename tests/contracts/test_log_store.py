@@ -376,3 +376,18 @@ def test_the_bytes_of_a_shard_stay_under_a_limit(store: Store, entry: Callable[.
     assert store.writer.bytes(SHARD) <= 2_400_000
     assert 1 <= store.writer.rows(SHARD) < 24
     assert store.reader.get(SHARD, logs[0].entry.id) is None
+
+
+def test_a_text_in_a_body_is_found_newest_first_and_behind_a_cursor(
+    store: Store, entry: Callable[..., LogEntry]
+) -> None:
+    entries = [entry() for _ in range(5)]
+    logs = [NewLog(each, b"ask %d" % number, b"Tell" if number % 2 else None) for number, each in enumerate(entries)]
+    for log in logs:
+        store.writer.append(SHARD, [log], AT)
+    page = store.reader.matching(SHARD, LogQuery(per_page=1), "TELL", 30)
+    assert ([found.id for found in page.entries], page.cursor is None) == ([entries[3].id], False)
+    rest = store.reader.matching(SHARD, LogQuery(cursor=page.cursor), "tell", 30)
+    assert ([found.id for found in rest.entries], rest.cursor) == ([entries[1].id], None)
+    assert store.reader.matching(SHARD, LogQuery(), "nowhere", 30) == ([], None, 5)
+    assert store.reader.matching(OTHER, LogQuery(), "tell", 30) == ([], None, 0)

@@ -3,9 +3,10 @@
 import itertools
 import math
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -23,17 +24,12 @@ from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.rollup import (
     OTHER,
-    AllOf,
-    AnyOf,
-    Condition,
     Percentiles,
     RollupQuery,
 )
+from tests.counted import BY_MINUTE, EVER, HOUR_MS, QUERIES, START_MS, brute_force, random_logs, told
 
 AT = {"0": Position(1, 100)}
-START_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000 + 20 * 3_600_000
-HOUR_MS = 3_600_000
-EVER = RollupQuery(0, START_MS + 1_000 * HOUR_MS, group_by=("provider", "model", "status_code", "cached", "error"))
 SMALL = BOUNDS._replace(rows=20)
 Writers = Callable[..., EmbeddedLogWriter]
 Logs = Callable[..., list[NewLog]]
@@ -47,91 +43,14 @@ def analytics(root: Path) -> Iterator[EmbeddedAnalyticsReader]:
 
 
 @pytest.fixture
-def some_logs(entry_of: Entries) -> Callable[..., list[NewLog]]:
-    """So many logs at random within the hours after START_MS, in the order of their times."""
-
-    def make(count: int, seed: int, hours: float = 30) -> list[NewLog]:
-        chance = random.Random(seed)
-        at_ms = sorted(START_MS + chance.randrange(int(hours * HOUR_MS)) for _ in range(count))
-        clock = iter(at_ms)
-        mint = Mint(1, clock_ms=lambda: next(clock))
-        logs = []
-        for _ in range(count):
-            status = chance.choice((200, 200, 429, 500))
-            usage = Usage(chance.choice((None, 0, 7, 5_000)), chance.randrange(400))
-            fields = {
-                "provider": chance.choice(("openai", "anthropic")),
-                "model": chance.choice(("a", "b")),
-                "status_code": status,
-                "success": status == 200 and chance.random() < 0.9,
-                "cached": chance.random() < 0.3,
-                "usage": usage,
-                "cost_nano": chance.choice((None, 0, 22_200)),
-                "duration_ms": int(chance.lognormvariate(6, 2)),
-                "latency_ms": chance.choice((None, chance.randrange(2_000))),
-                "metadata": chance.choice(({}, {"team": chance.choice(("red", "blue", 7))}, {"other": True})),
-            }
-            logs.append(NewLog(entry_of(mint.mint(), **fields), None, None))
-        return logs
-
-    return make
-
-
-def brute_force(logs: list[NewLog], query: RollupQuery) -> dict[object, tuple[int, ...]]:
-    """What groups must be, by their start and labels."""
-    step_ms = {"minute": 60_000, "hour": HOUR_MS, "day": 24 * HOUR_MS}.get(query.step)
-    found: defaultdict[object, list[int]] = defaultdict(lambda: [0] * 8)
-    for entry in (log.entry for log in logs):
-        key = f"metadata.{query.metadata_key}"
-        if not query.from_ms <= entry.created_ms < query.to_ms:
-            continue
-        if query.metadata_key and query.metadata_key not in entry.metadata:
-            continue
-        labels = {
-            "gateway": "gw",
-            "provider": entry.provider,
-            "model": entry.model,
-            "status_code": entry.status_code,
-            "cached": entry.cached,
-            "error": not entry.success,
-            key: str(entry.metadata.get(query.metadata_key)),
-        }
-        start = None if step_ms is None else entry.created_ms // step_ms * step_ms
-        tokens_in, tokens_out = entry.usage.tokens_in or 0, entry.usage.tokens_out or 0
-        counts = (1, not entry.success, entry.cached, tokens_in, tokens_out)
-        more = (tokens_in * entry.cached, tokens_out * entry.cached, entry.cost_nano or 0)
-        group = found[start, tuple(labels[name] for name in query.group_by)]
-        for place, count in enumerate((*counts, *more)):
-            group[place] += count
-    return {key: tuple(counts) for key, counts in found.items()}
-
-
-def told(reader: EmbeddedAnalyticsReader, shard: ShardKey, query: RollupQuery) -> dict[object, tuple[int, ...]]:
-    answer = reader.groups({"gw": shard}, query)
-    assert answer.complete
-    return {(group.start_ms, group.labels): tuple(group[2:10]) for group in answer.groups}
+def some_logs(entry_of: Entries) -> Logs:
+    return partial(random_logs, entry_of)
 
 
 def settle(writer: EmbeddedLogWriter) -> None:
     for _ in range(2):
         writer._tools.housekeeping._thread.submit(lambda: None).result()
         writer.tend()
-
-
-QUERIES = (
-    EVER,
-    RollupQuery(EVER.from_ms, EVER.to_ms, "day", ("model",)),
-    RollupQuery(EVER.from_ms, EVER.to_ms, "hour", ("gateway", "error")),
-    RollupQuery(EVER.from_ms, EVER.to_ms, "hour", ("metadata.team", "cached"), "team"),
-    RollupQuery(START_MS, START_MS + 24 * HOUR_MS, "none"),
-)
-BY_MINUTE = (
-    RollupQuery(EVER.from_ms, EVER.to_ms, "minute", ("provider",)),
-    RollupQuery(START_MS + 7 * 60_000, START_MS + 5 * HOUR_MS + 60_000, "hour", ("cached",)),
-    RollupQuery(START_MS + 7 * 60_000, START_MS + 28 * HOUR_MS + 60_000, "day", ("cached",)),
-    RollupQuery(START_MS + 7 * 60_000, START_MS + 26 * 60_000),
-    RollupQuery(START_MS + 47 * 60_000, START_MS + 66 * 60_000),
-)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -374,28 +293,6 @@ def test_no_number_that_a_provider_tells_keeps_logs_from_being_stored(
     assert group.tokens_in >= 1 << 60
 
 
-def test_tests_of_dimensions_choose_what_is_counted(
-    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, some_logs: Logs
-) -> None:
-    logs = some_logs(60, 8)
-    opened().append(shard, logs, AT)
-
-    def count(*tests: Condition | AnyOf) -> int:
-        query = RollupQuery(0, EVER.to_ms, where=AllOf(tests))
-        return sum(group.requests for group in analytics.groups({"gw": shard}, query).groups)
-
-    entries = [log.entry for log in logs]
-    is_a, is_bad = Condition("model", "eq", ("a",)), Condition("status_code", "geq", (429,))
-    assert count() == 60
-    assert count(is_a) == sum(entry.model == "a" for entry in entries)
-    assert count(is_a, is_bad) == sum(entry.model == "a" and entry.status_code >= 429 for entry in entries)
-    assert count(AnyOf((is_a, is_bad))) == sum(entry.model == "a" or entry.status_code >= 429 for entry in entries)
-    assert count(Condition("status_code", "lt", (429,))) == sum(entry.status_code == 200 for entry in entries)
-    assert count(Condition("provider", "in", ("x", "openai"))) == sum(entry.provider == "openai" for entry in entries)
-    assert count(Condition("gateway", "neq", ("gw",))) == 0
-    assert count(Condition("model", "gt", (5,))) == 0
-
-
 def test_what_is_not_counted_in_time_is_told_as_missing(
     opened: Writers, root: Path, shard: ShardKey, some_logs: Logs
 ) -> None:
@@ -440,19 +337,6 @@ def test_a_damaged_stats_db_is_set_aside_and_begun_anew(
     settle(writer)
     assert folded_segments(folder).keys() == {1, 2}
     assert (folder / "stats.damaged").exists()
-
-
-def test_a_shard_that_was_never_written_has_no_groups_and_a_dropped_one_none_any_more(
-    opened: Writers, analytics: EmbeddedAnalyticsReader, shard: ShardKey, folder: Path, some_logs: Logs
-) -> None:
-    assert analytics.groups({"gw": shard}, EVER) == ([], EVER.from_ms, EVER.to_ms, True)
-    writer = opened(bounds=SMALL)
-    for each in some_logs(45, 10):
-        writer.append(shard, [each], AT)
-    settle(writer)
-    writer.drop(shard)
-    assert not folder.exists()
-    assert analytics.groups({"gw": shard}, EVER).groups == []
 
 
 def test_segments_that_are_gone_leave_one_row_behind(
