@@ -27,7 +27,7 @@ _ENTRY_BY_KEY: Final = f"{SELECT_ENTRY} FROM log JOIN det USING (k) WHERE k = ?"
 _ENTRIES_BY_ARRIVAL: Final = (
     f"{SELECT_ENTRY}, n FROM arrival JOIN log USING (k) JOIN det USING (k) WHERE n > ? AND k > ? ORDER BY n LIMIT ?"
 )
-_KEY_BY_ID: Final = "SELECT k FROM det WHERE k BETWEEN ? AND ? AND k > ? AND id = ?"
+_KEY_BY_ID: Final = "SELECT k FROM det WHERE k BETWEEN ? AND ? AND id = ?"
 _PLACE: Final[dict[Side, str]] = {
     "request": "SELECT req_pack, req_off, req_z, req_len FROM det WHERE k = ?",
     "response": "SELECT res_pack, res_off, res_z, res_len FROM det WHERE k = ?",
@@ -156,7 +156,8 @@ class SegmentReader:
         """The key of a log: the one inside its id, or a little above where another log had that one."""
         number = number_of(log_id)
         key = number >> 59
-        bounds = (key, key + PROBES - 1, above, number.to_bytes(16, "big"))
+        # One lower bound: of two SQLite takes one, and walks from `above` on, 27 ms among 250,000 logs.
+        bounds = (max(key, above + 1), key + PROBES - 1, number.to_bytes(16, "big"))
         found: int | None = self._db.execute(_KEY_BY_ID, bounds).get
         return found
 

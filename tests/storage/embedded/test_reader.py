@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
@@ -66,6 +67,28 @@ def test_another_process_sees_each_log_as_soon_as_it_is_stored(
         assert seen() == "0 nothing\n"
         writer.append(shard, [log(b"anew")], AT)
         assert seen() == "1 anew\n"
+
+
+def test_a_log_is_found_by_its_id_without_a_walk_through_all_before_it(
+    opened: Writers, root: Path, shard: ShardKey, log: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = [log(b"%d" % number) for number in range(3_000)]
+    writer = opened()
+    writer.append(shard, logs, AT)
+    writer.close()  # it walks, in the background
+    steps: list[tuple[int, str]] = []
+
+    def count(db: apsw.Connection) -> None:
+        db.trace_v2(
+            apsw.SQLITE_TRACE_PROFILE,
+            lambda told: steps.append((told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"], told["sql"])),
+        )
+
+    monkeypatch.setattr(apsw, "connection_hooks", [*apsw.connection_hooks, count])
+    with closing(EmbeddedLogReader(root)) as reader:
+        assert reader.get(shard, logs[-1].entry.id) == logs[-1].entry
+    assert steps
+    assert max(steps) < (1_000, "")
 
 
 def test_threads_may_share_a_reader(opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, log: Logs) -> None:
