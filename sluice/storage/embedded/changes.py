@@ -18,7 +18,7 @@ from sluice.values.log import Scalar
 
 _FIND: Final = (
     "SELECT k, meta, event_id, request_id, req_pack, req_z, res_pack, res_z FROM det"
-    " WHERE k >= ? AND k < ? AND k > ? AND id = ?"
+    " WHERE k >= ? AND k < ? AND id = ?"
 )
 _LARGEST_KEY: Final = (1 << 63) - 1 - PROBES
 _EMPTY: Final = "bytes = 0, dead = 0, since = NULL"
@@ -84,7 +84,8 @@ def _found(db: apsw.Connection, above: int, log_ids: Sequence[str]) -> Iterator[
     """Those that are stored, each once, whatever the case of its letters."""
     for number, log_id in _numbers(log_ids).items():
         key = number >> 59
-        row: _Row | None = db.execute(_FIND, (key, key + PROBES, above, number.to_bytes(16, "big"))).get
+        bounds = (max(key, above + 1), key + PROBES)  # one lower bound: with two SQLite may begin at the other
+        row: _Row | None = db.execute(_FIND, (*bounds, number.to_bytes(16, "big"))).get
         if row is not None:
             yield _Found(log_id, *row)
 
