@@ -17,8 +17,7 @@ from sluice.values.ids import number_of
 from sluice.values.log import Scalar
 
 _FIND: Final = (
-    "SELECT k, meta, event_id, request_id, req_pack, req_z, res_pack, res_z FROM det"
-    " WHERE k >= ? AND k < ? AND id = ?"
+    "SELECT k, meta, event_id, request_id, req_pack, req_z, res_pack, res_z FROM det WHERE k >= ? AND k < ? AND id = ?"
 )
 _LARGEST_KEY: Final = (1 << 63) - 1 - PROBES
 _EMPTY: Final = "bytes = 0, dead = 0, since = NULL"
