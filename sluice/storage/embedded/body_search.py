@@ -37,6 +37,8 @@ class BodySearch:
     def __init__(self, folder: Path, sought: Sought, fetch: Fetch, deadline_s: float) -> None:
         self._folder, self._sought, self._fetch, self._deadline_s = folder, sought, fetch, deadline_s
         self._fetched = 0
+        self._first = True
+        """No log was looked through before this one."""
         self._files: dict[tuple[int, int], int] = {}
         self._decompressors: dict[tuple[int, int], zstandard.ZstdDecompressor] = {}
 
@@ -50,7 +52,7 @@ class BodySearch:
                     return Matches(entries, LARGEST_KEY if cursor is None else cursor, looked)
                 if self._holds(found) and (entry := found[1].reader().entry(found[0])):
                     entries.append(entry)
-                cursor, looked = found[0], looked + 1
+                cursor, looked, self._first = found[0], looked + 1, False
         except apsw.InterruptError:
             return Matches(entries, LARGEST_KEY if cursor is None else cursor, looked)
         return Matches(entries, None, looked)
@@ -93,6 +95,8 @@ class BodySearch:
             if self._sought.is_in(kept):
                 return True
             if time.monotonic() > self._deadline_s:
+                if self._first:
+                    break  # the next search would come no further
                 raise apsw.InterruptError
             kept = kept[-self._sought.longest :]
         return False

@@ -122,3 +122,14 @@ def test_packs_away_are_read_too_so_many_a_call(
         page = reader.matching(shard, LogQuery(per_page=50), "nowhere", 30)
         assert page.looked_through == 5 + 2
         assert page.cursor is not None
+
+
+def test_a_body_that_takes_longer_than_a_search_holds_up_none(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = [log(b"needle", b"x"), log(os.urandom(3 * 1024 * 1024), b"x")]
+    opened().append(shard, logs, AT)
+    monkeypatch.setattr(body_search.BodySearch, "_is_over", lambda search: not search._first)
+    page = reader.matching(shard, LogQuery(), "needle", 0.0)
+    assert (page.entries, page.looked_through) == ([], 1)
+    assert found(reader.matching(shard, LogQuery(cursor=page.cursor), "needle", 10)) == wanted(logs, 0)
