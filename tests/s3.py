@@ -30,12 +30,16 @@ def server(folder: Path) -> Iterator[ObjectSettings]:
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     actions = ["Admin", "Read", "Write", "List"]
     config.write_text(json.dumps({"identities": [{"name": "test", "credentials": credentials, "actions": actions}]}))
-    command = [str(Path(sys.executable).parent / "weed"), "-logtostderr=false", "server", "-s3", f"-dir={folder}"]
+    (folder / "logs").mkdir()
+    program = str(Path(sys.executable).parent / "weed")
+    command = [program, "-logtostderr=false", f"-logdir={folder}/logs", "server", "-s3", f"-dir={folder}"]
     command += [
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
         "-volume.max=20",
+        "-s3.port.iceberg=0",  # two halves of the tests may have a server each, and these ports would be fixed
+        "-s3.port.lance=0",
         f"-s3.config={config}",
     ]
     command += [f"-{name}={port}" for name, port in ports.items()]
