@@ -138,7 +138,7 @@ def _padding() -> OAEP:
 def written(entry: LogEntry, gateway: str, bodies: tuple[bytes | None, bytes | None], sealer: Sealer | None) -> bytes:
     """The line, with its line feed. Without a sealer it has neither bodies nor metadata."""
     request, response = bodies
-    omitted = len(request or b"") + len(response or b"") > MOST_BYTES
+    omitted = sealer is not None and entry.request_bytes + entry.response_bytes > MOST_BYTES
     seal = sealer.one_log() if sealer else None
     event = Event(
         Timestamp=datetime.fromtimestamp(entry.created_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",

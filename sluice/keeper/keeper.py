@@ -384,7 +384,7 @@ class Keeper:
             if self._give_up():
                 self._begin_settling()
                 self._writer.sync()
-                self._move_marks()
+                moved |= self._move_marks()
         except StoreFault as error:
             self._settling, self._unsynced = None, True
             self._faults.add()

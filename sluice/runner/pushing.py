@@ -24,7 +24,8 @@ OBJECT_BYTES: Final = 16 * 1024 * 1024
 """Of lines before they are compressed; so much of a gateway is sent before the next one's turn."""
 OBJECT_LOGS: Final = 10_000
 RETRY_S: Final = 10.0
-_CHUNK: Final = 200
+_CHUNK: Final = 8
+"""Logs at a time, between which is looked whether an object is full."""
 _GZIP: Final = 31
 _log = logging.getLogger(__name__)
 
@@ -72,17 +73,27 @@ class Pushing:
         """Takes in gateways that push by now, from what they store next; forgets those that push no more."""
         self._gateways = {pushed.shard.gateway: pushed for pushed in self._pushed(self._job.account)}
         self._progress = dict(self._store.progress(self._job.name))
-        for gateway in self._progress.keys() - self._gateways.keys():
+        for gateway in list(self._progress.keys() - self._gateways.keys()):
             self._store.forget(self._job.name, gateway)
+            del self._progress[gateway]
         for gateway, pushed in self._gateways.items():
             if gateway not in self._progress:
-                end = self._logs.tail(pushed.shard, -1, 1)[1]
-                self._note(gateway, PushProgress(end))
-        self._known.set(len(self._gateways))
+                self._begin(pushed)
+        self._known.set(len(self._progress))
+
+    def _begin(self, pushed: Pushed) -> None:
+        """One whose logs cannot be read is begun with later, and holds up no other."""
+        try:
+            end = self._logs.tail(pushed.shard, -1, 1)[1]
+        except StoreFault as error:
+            _log.error("logs cannot be pushed", extra=fields(job=self._job.name, gateway=pushed.name, error=str(error)))
+        else:
+            self._note(pushed.shard.gateway, PushProgress(end))
 
     def push(self, stop: threading.Event) -> bool:
         """Sends all there is, of each gateway in turn an object; false where something could not be sent."""
-        waiting, good = list(self._gateways.values()), True
+        waiting = [pushed for gateway, pushed in self._gateways.items() if gateway in self._progress]
+        good = True
         while waiting and not stop.is_set():
             behind = []
             for pushed in waiting:

@@ -56,7 +56,7 @@ class House:
         self.control.first_start()
         self.gateway = self.gateway_named("default")
         self.metrics = Metrics.unseen()
-        self.reader = EmbeddedLogReader(data / "shards")
+        self.reader = EmbeddedLogReader(data / "shards", query_timeout_s=30)
         self.settings = LogSettings(sync_s=0.05)
         self._writer: SpoolWriter | None = None
         self._console: SpoolWriter | None = None

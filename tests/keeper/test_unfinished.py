@@ -55,7 +55,7 @@ class House:
         self.control = EmbeddedControlStore.open_for_writing(data / "control.db", self.generations)
         self.control.first_start()
         self.metrics = Metrics.unseen()
-        self.reader = EmbeddedLogReader(data / "shards")
+        self.reader = EmbeddedLogReader(data / "shards", query_timeout_s=30)
         self.gateway = self.gateway_named("default")
 
     def gateway_named(self, name: str) -> Gateway:

@@ -15,6 +15,7 @@ import zstandard
 
 from sluice.formats.encodings import coding_of, decoded
 from sluice.formats.sought import Sought
+from sluice.storage.embedded.catalogue import NOTHING
 from sluice.storage.embedded.moment import LARGEST_KEY, ShardMoment
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.packs import STREAM_BYTES, Place, dictionary_in, pack_path, read_body
@@ -46,15 +47,16 @@ class BodySearch:
         """As many of the logs that fit the query as it wants of a page, each of which has the text in a body."""
         entries: list[LogEntry] = []
         cursor, looked = query.cursor, 0
+        start = LARGEST_KEY if query.descending else NOTHING
         try:
             for found in moment.walk(query):
-                if len(entries) == query.per_page or self._is_over():
-                    return Matches(entries, LARGEST_KEY if cursor is None else cursor, looked)
+                if len(entries) == query.per_page or (not self._first and self._is_over()):
+                    return Matches(entries, start if cursor is None else cursor, looked)
                 if self._holds(found) and (entry := found[1].reader().entry(found[0])):
                     entries.append(entry)
                 cursor, looked, self._first = found[0], looked + 1, False
         except apsw.InterruptError:
-            return Matches(entries, LARGEST_KEY if cursor is None else cursor, looked)
+            return Matches(entries, start if cursor is None else cursor, looked)
         return Matches(entries, None, looked)
 
     def close(self) -> None:

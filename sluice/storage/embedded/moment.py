@@ -81,7 +81,8 @@ class ShardMoment:
 
     def walk(self, query: LogQuery) -> Iterator[Found]:
         """All that fit behind the query's cursor, in the order of their keys."""
-        return page_of(self._parts(query), msgspec.structs.replace(query, per_page=sys.maxsize), 0)
+        parts = self._parts(query)
+        return page_of(parts, msgspec.structs.replace(query, per_page=sys.maxsize), 0) if parts else iter(())
 
     def ids(self, query: LogQuery) -> list[str]:
         """All of the page, or apsw.InterruptError."""

@@ -71,11 +71,20 @@ def test_a_page_ends_with_enough_and_goes_on_from_its_cursor(
 def test_without_time_nothing_is_passed_over(
     opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader
 ) -> None:
-    opened().append(shard, logs := [log(b"needle", b"x")], AT)
+    opened().append(shard, logs := [log(b"needle", b"x"), log(b"needle", b"x")], AT)
     page = reader.matching(shard, LogQuery(), "needle", -1)
-    assert (page.entries, page.looked_through) == ([], 0)
+    assert (found(page), page.looked_through) == (wanted(logs, 1), 1)
     assert page.cursor is not None
     assert found(reader.matching(shard, LogQuery(cursor=page.cursor), "needle", 10)) == wanted(logs, 0)
+
+
+def test_where_all_logs_are_deleted_none_is_found(
+    opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader
+) -> None:
+    writer = opened()
+    writer.append(shard, logs := [log(b"needle", b"x")], AT)
+    writer.delete(shard, wanted(logs, 0), {})
+    assert reader.matching(shard, LogQuery(), "needle", 10) == ([], None, 0)
 
 
 def test_filters_go_first(opened: Writers, shard: ShardKey, log: Logs, reader: EmbeddedLogReader) -> None:
