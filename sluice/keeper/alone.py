@@ -1,4 +1,4 @@
-"""The keeper's lock: there is never a second one."""
+"""The lock of the keeper, and of the runner: there is never a second one."""
 
 import fcntl
 import os

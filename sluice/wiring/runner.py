@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 from sluice.child import BEAT_S, Child
+from sluice.keeper.alone import alone
 from sluice.runner.pushing import Job, Pushing
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.pushes import EmbeddedPushStore
@@ -15,6 +16,12 @@ from sluice.wiring.stores import log_reader, objects_at
 
 def run_runner(child: Child) -> None:
     """Runs all jobs until the supervisor calls to drain. A job that fails unforeseen ends the process."""
+    with alone(child.settings.data / "runner.lock", child.told_to_drain) as mine:
+        if mine:
+            _run_all(child)
+
+
+def _run_all(child: Child) -> None:
     jobs, stop = child.settings.logpush, threading.Event()
     with closing(log_reader(child.settings)) as logs, ThreadPoolExecutor(max(len(jobs), 1), "job") as threads:
         try:
