@@ -173,7 +173,8 @@ class Commands:
             return True  # the gateway is deleted, and all its logs with it
         known = self._writer.positions(shard).get(order.work.spool)
         if known is not None and order.work.span[1] <= known:
-            order.found = len(order.command.log_ids)  # a replay
+            order.found = len(order.command.log_ids)  # a replay, of what may not be synced
+            self.unsynced = True
             return True
         if not order.left and (order.is_caught_up or len(order.missing) <= STEP):
             order.left, order.missing, order.final = order.missing, [], order.is_caught_up

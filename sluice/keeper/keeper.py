@@ -274,6 +274,7 @@ class Keeper:
             self._count_dropped(first, len(frames), "gateway_deleted")
             self._unfinished.end(frames)
             return
+        self._unsynced = True  # what is stored already may be a dead predecessor's, who did not come to sync it
         known, wanted = self._writer.positions(shard), self._writer.wanted(shard)
         if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known) or frame.log_id in wanted]:
             admitted = self._accounts.admitted(shard, len(fresh), time.monotonic())
