@@ -281,6 +281,9 @@ def _check_logpush(jobs: Mapping[str, LogpushSettings]) -> None:
         low, high = JOB_EVERY_S
         if not low <= job.every_s <= high:
             raise ConfigError(f"logpush.{name}.every_s is {job.every_s:g}: choose a number from {low:g} to {high:g}")
+    places = Counter((job.to.url.rstrip("/"), job.to.endpoint) for job in jobs.values())
+    if (place := max(places, key=places.__getitem__, default=None)) and places[place] > 1:
+        raise ConfigError(f"logpush: two jobs go to {place[0]}, and would overwrite each other's objects")
     for account, count in Counter(job.account for job in jobs.values()).items():
         if count > MOST_JOBS:
             raise ConfigError(f"logpush: account {account} has {count} jobs, at most {MOST_JOBS} may be")

@@ -9,9 +9,11 @@ import msgspec
 _STREAM: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
 _PIECE: Final = re.compile(
     rb'"(?:content|text|delta|response|thinking|reasoning|reasoning_content|arguments|partial_json|transcript)"'
-    rb': ?"([^"\\]*(?:\\.[^"\\]*)*)"'
+    rb': ?"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 )
-"""What vendors call the pieces of a text in the events of a stream (contract, appendix A)."""
+"""What vendors call the pieces of a text in the events of a stream (contract, appendix A).
+
+Possessive, for the body is hostile: 16 MB of escapes took a gigabyte of places to come back to."""
 
 
 class Sought:

@@ -12,15 +12,16 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from msgspec import Meta
 
 from sluice.insight.portable import WrongLine
 from sluice.values.ids import key_of, text_of
@@ -47,13 +48,16 @@ class Sealed(msgspec.Struct, frozen=True):
     type: Literal["encrypted"] = "encrypted"
 
 
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
 class Metering(msgspec.Struct, frozen=True, omit_defaults=True):
     """`cost` is USD; the tokens are ours."""
 
     cost: float | None = None
-    durationMs: float | None = None
-    tokensIn: int | None = None
-    tokensOut: int | None = None
+    durationMs: Annotated[float, Meta(ge=0, le=2**53)] | None = None
+    tokensIn: Count | None = None
+    tokensOut: Count | None = None
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,10 +65,10 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Timestamp: str | int
     Gateway: str = ""
-    Provider: str = ""
+    Provider: Annotated[str, Meta(max_length=256)] = ""
     Model: str = ""
-    Endpoint: str = ""
-    StatusCode: int = 0
+    Endpoint: Annotated[str, Meta(max_length=8192)] = ""
+    StatusCode: Annotated[int, Meta(ge=0, le=999)] = 0
     Cached: bool = False
     RateLimited: bool = False
     Metrics: Metering | None = None
@@ -73,7 +77,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     ResponseBody: Any = None
     LogID: str = ""
     EventID: str = ""
-    Step: int = 0
+    Step: Annotated[int, Meta(ge=0, le=2**31)] = 0
     BodiesOmitted: bool = False
     """They were longer than a line may be."""
 
@@ -89,10 +93,14 @@ class Sealer:
         """Raises WrongKey for what is no PEM of an RSA public key of 2,048 bits or more."""
         try:
             key = load_pem_public_key(public_key.encode())
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise WrongKey("no public key in PEM") from error
         if not isinstance(key, RSAPublicKey) or key.key_size < _LEAST_KEY_BITS:
             raise WrongKey(f"an RSA key of at least {_LEAST_KEY_BITS} bits is needed")
+        try:
+            key.encrypt(b"", _padding())
+        except ValueError as error:  # some are read without complaint
+            raise WrongKey("a key that cannot encrypt") from error
         self._key = key
 
     def one_log(self) -> Callable[[bytes], Sealed]:
@@ -116,7 +124,7 @@ class Opener:
         """Raises WrongKey for what is no PEM of an RSA private key without a password."""
         try:
             key = load_pem_private_key(private_key, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise WrongKey("no private key in PEM, or one with a password") from error
         if not isinstance(key, RSAPrivateKey):
             raise WrongKey("no RSA key")
@@ -189,7 +197,8 @@ def reader(opener: Opener | None) -> Callable[[bytes], NewLog]:
 def _id(event: Event, created_ms: int, line: bytes) -> str:
     """A line without one gets the same each time."""
     if event.LogID:
-        key_of(event.LogID)
+        if key_of(event.LogID) >> 21 > _MOST_MS:
+            raise ValueError("out of range")
         return event.LogID
     return text_of(created_ms << 80 | int.from_bytes(blake2b(line.strip(), digest_size=10).digest(), "big"))
 

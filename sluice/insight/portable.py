@@ -10,6 +10,8 @@ from sluice.values.ids import key_of
 from sluice.values.log import LogEntry, NewLog
 
 EDITION: Final = 1
+_MOST_MS: Final = (1 << 42) - 1
+"""The latest time that a log's key has room for."""
 
 
 class WrongLine(ValueError):
@@ -45,7 +47,8 @@ def read(line: bytes) -> NewLog:
     """Raises WrongLine."""
     try:
         found = _decode(line.decode())
-        key_of(found.entry.id)
+        if key_of(found.entry.id) >> 21 > _MOST_MS:
+            raise ValueError("out of range")
     except msgspec.ValidationError as error:
         raise WrongLine(f"no exported log: {error}") from None
     except (ValueError, RecursionError):

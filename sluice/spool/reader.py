@@ -23,6 +23,7 @@ from sluice.spool.layout import file_path, file_seqs, side_files, spool_names, t
 from sluice.values.ids import key_of
 from sluice.values.log import Position
 
+_LARGEST_KEY: Final = (1 << 63) - 1
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES: Final = 1024 * 1024
 BEGINNING: Final = Position(0, 0)
@@ -296,8 +297,9 @@ def last_key(folder: Path) -> int:
         header = tail.header
         tail.close()
         if header is not None:
-            return max(best, header.last_key)
-    return best
+            best = max(best, header.last_key)
+            break
+    return min(best, _LARGEST_KEY)  # an imported log may have any
 
 
 def _header_of(path: Path) -> FileHeader | None:

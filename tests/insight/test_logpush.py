@@ -133,6 +133,11 @@ def test_a_line_of_cloudflares_is_a_log_with_the_same_id_each_time(told: int | s
         b'{"Timestamp": -1}',
         b'{"Timestamp": 99999999999999999999}',
         b'{"Timestamp": 1, "LogID": "no ulid"}',
+        b'{"Timestamp": 1, "LogID": "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"}',
+        b'{"Timestamp": 1, "Step": 9223372036854775808}',
+        b'{"Timestamp": 1, "StatusCode": 99999999999}',
+        b'{"Timestamp": 1, "Metrics": {"tokensIn": -5}}',
+        b'{"Timestamp": 1, "Metrics": {"durationMs": 9e18}}',
         b'{"Timestamp": 1, "Metadata": [1]}',
         b'{"Timestamp": 1, "Metadata": {"a": {"b": 1}}}',
         b'{"Timestamp": 1, "StatusCode": "x"}',
@@ -173,3 +178,9 @@ def test_only_rsa_keys_of_2048_bits_and_more_will_do(keys: Keys) -> None:
         Opener(curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(WrongKey, match="PEM"):
         Opener(b"none")
+
+
+def test_a_key_that_loads_but_cannot_encrypt_is_refused() -> None:
+    even = rsa.RSAPublicNumbers(65537, 1 << 2047).public_key()
+    with pytest.raises(WrongKey, match="cannot encrypt"):
+        Sealer(even.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
