@@ -1,7 +1,7 @@
 """Logpush: what gateways store goes to a store of objects, as gzipped lines, in the order in which it was stored.
 
-An object's name is on disk before the object is sent, how far it reaches after: whatever ends this process, the same
-logs go under the same name once more, so that each is in one object.
+An object's name and its end are on disk before it is sent: whatever ends this process, the same logs go under the same
+name once more, so that each is in one object, and it does not matter which of two sendings comes last.
 """
 
 import logging
@@ -95,19 +95,21 @@ class Pushing:
         waiting = [pushed for gateway, pushed in self._gateways.items() if gateway in self._progress]
         good = True
         while waiting and not stop.is_set():
-            behind = []
+            behind: list[str] = []
             for pushed in waiting:
                 if stop.is_set():
                     break
                 try:
                     if self._push_one(pushed):
-                        behind.append(pushed)
+                        behind.append(pushed.shard.gateway)
                 except (StoreFault, WrongKey) as error:
                     good = False
                     self._failures.add(1)
                     about = fields(job=self._job.name, gateway=pushed.name, error=str(error))
                     _log.error("logs not pushed", extra=about)
-            waiting = behind
+            if behind:
+                self.look()  # it may go on for long: keys change, gateways begin and end
+            waiting = [self._gateways[gateway] for gateway in behind if gateway in self._gateways]
         return good
 
     def _push_one(self, pushed: Pushed) -> bool:
@@ -115,17 +117,14 @@ class Pushing:
         gateway = pushed.shard.gateway
         before = self._progress[gateway]
         batch = _Batch(self._logs, pushed)
-        reached = batch.gather(before.after)
-        if not batch.count:
-            if reached != before.after:
-                self._note(gateway, PushProgress(reached))
-            return False
-        name = before.name or _object_name(pushed.name, batch.first_ms, before.after)
-        self._note(gateway, PushProgress(before.after, name))
-        self._objects.put(name, batch.packed())
+        reached = batch.gather_again(*before) if before.name else batch.gather(before.after)
+        if batch.count:
+            name = before.name or _object_name(pushed.name, batch.first_ms, before.after)
+            self._note(gateway, PushProgress(before.after, name, reached))
+            self._objects.put(name, batch.packed())
+            self._sent.add(batch.count)
         self._note(gateway, PushProgress(reached))
-        self._sent.add(batch.count)
-        return batch.full
+        return batch.full or bool(before.name)
 
     def _note(self, gateway: str, progress: PushProgress) -> None:
         if self._progress.get(gateway) != progress:
@@ -159,6 +158,17 @@ class _Batch:
                 self._add(entry)
             after = reached
         return after
+
+    def gather_again(self, after: int, name: str, until: int) -> int:
+        """Takes in what an object had, but for logs that are gone by now; returns its end."""
+        while after < until:
+            entries, reached = self._logs.tail(self._pushed.shard, after, 1)
+            if reached == after or reached > until:
+                break
+            for entry in entries:
+                self._add(entry)
+            after = reached
+        return until
 
     def packed(self) -> bytes:
         return b"".join([*self._packed, self._packer.flush()])

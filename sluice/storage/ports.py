@@ -439,6 +439,8 @@ class PushProgress(NamedTuple):
     after: int
     name: str = ""
     """Of the object that may have been sent since, and is to be sent again."""
+    until: int = 0
+    """The ingest sequence that this object reaches."""
 
 
 class PushStore(Protocol):

@@ -1,17 +1,21 @@
 """Builds the runner: the jobs of Logpush, a thread each, since one destination may be slow."""
 
+import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 from sluice.child import BEAT_S, Child
+from sluice.journal import fields
 from sluice.keeper.alone import alone
-from sluice.runner.pushing import Job, Pushing
+from sluice.runner.pushing import RETRY_S, Job, Pushing
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.pushes import EmbeddedPushStore
-from sluice.storage.ports import LogReader
+from sluice.storage.ports import LogReader, StoreFault
 from sluice.values.settings import LogpushSettings
 from sluice.wiring.stores import log_reader, objects_at
+
+_log = logging.getLogger(__name__)
 
 
 def run_runner(child: Child) -> None:
@@ -35,6 +39,16 @@ def _run_all(child: Child) -> None:
 
 
 def _run(child: Child, name: str, job: LogpushSettings, logs: LogReader, stop: threading.Event) -> None:
+    """What cannot be opened, a destination above all, is tried again and holds up no other job."""
+    while not stop.is_set():
+        try:
+            return _push(child, name, job, logs, stop)
+        except StoreFault as fault:
+            _log.error("a job of logpush cannot begin", extra=fields(job=name, error=str(fault)))
+            stop.wait(RETRY_S)
+
+
+def _push(child: Child, name: str, job: LogpushSettings, logs: LogReader, stop: threading.Event) -> None:
     data = child.settings.data
     with (
         closing(EmbeddedControlReader.open(data / "control.db")) as control,

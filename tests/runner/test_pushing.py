@@ -67,6 +67,9 @@ class House:
     def names(self) -> list[str]:
         return sorted(self.objects.names(""))
 
+    def lines(self, name: str) -> int:
+        return gzip.decompress(self.objects.read(name, 0, self.objects.size(name) or 0)).count(b"\n")
+
     def pushed(self, gateway: str = "one") -> list[str]:
         """Ids of all logs in the gateway's objects, in the order of their names."""
         found = []
@@ -118,10 +121,13 @@ def test_an_object_that_came_though_it_failed_is_sent_again_under_its_name(house
     house.objects.taken_but_failed = True
     assert not job.push(GO_ON)
     house.objects.taken_but_failed = False
+    (name,) = house.names()
     ids += house.write(3)
     house.job().push(GO_ON)
     assert house.pushed() == ids
-    assert len(house.names()) == 1
+    assert len(house.names()) == 2
+    assert house.names()[0] == name
+    assert house.lines(name) == 3
 
 
 def test_a_destination_out_of_reach_loses_nothing(house: House) -> None:

@@ -11,7 +11,7 @@ from sluice.storage.ports import PushProgress
 
 _CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS push (job TEXT NOT NULL, gateway TEXT NOT NULL, after INTEGER NOT NULL,"
-    " name TEXT NOT NULL, PRIMARY KEY (job, gateway)) STRICT, WITHOUT ROWID"
+    " name TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, gateway)) STRICT, WITHOUT ROWID"
 )
 
 
@@ -35,12 +35,12 @@ class EmbeddedPushStore:
 
     def progress(self, job: str) -> dict[str, PushProgress]:
         with store_faults("reading logpush.db"):
-            rows = self._db.execute("SELECT gateway, after, name FROM push WHERE job = ?", (job,))
-            return {gateway: PushProgress(after, name) for gateway, after, name in rows}
+            rows = self._db.execute("SELECT gateway, after, name, until FROM push WHERE job = ?", (job,))
+            return {gateway: PushProgress(*progress) for gateway, *progress in rows}
 
     def note(self, job: str, gateway: str, progress: PushProgress) -> None:
         with store_faults("writing logpush.db"):
-            self._db.execute("INSERT OR REPLACE INTO push VALUES (?, ?, ?, ?)", (job, gateway, *progress))
+            self._db.execute("INSERT OR REPLACE INTO push VALUES (?, ?, ?, ?, ?)", (job, gateway, *progress))
 
     def forget(self, job: str, gateway: str) -> None:
         with store_faults("writing logpush.db"):
