@@ -129,6 +129,8 @@ def _walk(
         page = reader.page(shard, query)
         yield from page.entries
         if page.cursor is None:
+            if not page.complete:
+                raise click.ClickException("Not all logs could be looked through in time: choose fewer by --filter.")
             return
         query = msgspec.structs.replace(query, cursor=page.cursor)
 
