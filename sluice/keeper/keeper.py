@@ -402,6 +402,7 @@ class Keeper:
 
     def _begin_settling(self) -> None:
         self._settling = self._intake.marks()
+        self._unfinished.begin_settling()
         self._syncing = self._unsynced or self._commands.unsynced
         self._unsynced = self._commands.unsynced = False
         if self._syncing:

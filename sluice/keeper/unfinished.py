@@ -29,6 +29,7 @@ class Unfinished:
         self._opened: dict[str, OpenExchange] = {}
         """Not in the database yet; likewise `_ended`, not out of it."""
         self._ended: set[str] = set()
+        self._settling: tuple[dict[str, OpenExchange], set[str]] = {}, set()
         for log_id, exchange in marks.open_exchanges().items():
             self._known.setdefault(exchange.spool, {})[log_id] = exchange
 
@@ -53,15 +54,24 @@ class Unfinished:
             for known in self._known.values():
                 self._end(known, frame.exchange.id)
 
+    def begin_settling(self) -> None:
+        """What the database is to know when marks of this moment move; what is told from now on, with the next ones."""
+        opened, ended = self._settling
+        self._settling = (
+            {log_id: each for log_id, each in (opened | self._opened).items() if log_id not in self._ended},
+            {log_id for log_id in ended | self._ended if log_id not in self._opened},
+        )
+        self._opened, self._ended = {}, set()
+
     @property
     def changed(self) -> bool:
-        """Whether the database does not know all of it."""
-        return bool(self._opened or self._ended)
+        """Whether the database does not know all of that."""
+        return any(self._settling)
 
     def settle(self, moved: dict[str, Position]) -> None:
-        """Moves marks, before which all frames have been told here, together with what goes on there."""
-        self._marks.move(moved, self._opened, self._ended)
-        self._opened, self._ended = {}, set()
+        """Moves marks, before which all frames had been told when settling began, with what went on there."""
+        self._marks.move(moved, *self._settling)
+        self._settling = {}, set()
 
     def given_up(self, reader: SpoolReader, marks: dict[str, Position]) -> list[LogFrame]:
         """What will never end by itself, for its worker is dead and all its frames are before the marks.

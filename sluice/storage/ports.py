@@ -433,28 +433,6 @@ class UsageReader(Protocol):
     def close(self) -> None: ...
 
 
-class PushProgress(NamedTuple):
-    """How far a gateway's logs were pushed: past this ingest sequence they are still to be."""
-
-    after: int
-    name: str = ""
-    """Of the object that may have been sent since, and is to be sent again."""
-    until: int = 0
-    """The ingest sequence that this object reaches."""
-
-
-class PushStore(Protocol):
-    """Keeps how far each job has come with each gateway, by its immutable id in hex. Durable when a method returns."""
-
-    def progress(self, job: str) -> Mapping[str, PushProgress]: ...
-
-    def note(self, job: str, gateway: str, progress: PushProgress) -> None: ...
-
-    def forget(self, job: str, gateway: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Generations(Protocol):
     """A number per account that grows with every change of it. Read it before a query, keep it with the answer."""
 

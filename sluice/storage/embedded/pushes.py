@@ -7,7 +7,7 @@ from typing import Final, Self
 import apsw
 
 from sluice.storage.embedded.open import BUSY_MS, store_faults
-from sluice.storage.ports import PushProgress
+from sluice.storage.push_progress import PushProgress
 
 _CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS push (job TEXT NOT NULL, gateway TEXT NOT NULL, after INTEGER NOT NULL,"
