@@ -47,7 +47,7 @@ class ObstoreObjects:
                 prefix=parts.path.strip("/") or None,
                 client_options={"allow_http": True, "timeout": _TIMEOUT},
                 retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
-                **given,  # type: ignore[arg-type]
+                **given,  # type: ignore[arg-type]  # its stubs type each name by itself, a dict has one type for all
             )
             return cls(store)
 

@@ -119,5 +119,5 @@ def _holds(label: Label, operator: Operator, values: tuple[Label, ...]) -> bool:
         return label != value
     if isinstance(label, str) != isinstance(value, str):
         return False
-    rank = (label > value) - (label < value)  # type: ignore[operator]
+    rank = (label > value) - (label < value)  # type: ignore[operator]  # both texts or both numbers, as was seen to above
     return {"gt": rank > 0, "lt": rank < 0, "geq": rank >= 0, "leq": rank <= 0}[operator]

@@ -53,6 +53,16 @@ def spare_connections() -> None:
     apsw.initialize()
 
 
+def open_single(path: Path, *, synchronous: int) -> apsw.Connection:
+    """Opens a database of its own file, for its one writer; makes it where it is missing."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    db.set_busy_timeout(BUSY_MS)
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", synchronous)
+    return db
+
+
 def shard_folder(root: Path, shard: ShardKey) -> Path:
     """Where a shard lies. The account is not trusted: whatever could mean something to a file system is %-encoded."""
     if not _GATEWAY.fullmatch(shard.gateway) or not shard.account:

@@ -1,12 +1,11 @@
 """How far Logpush has come, in `logpush.db`: written and read by its jobs alone."""
 
-import os
 from pathlib import Path
 from typing import Final, Self
 
 import apsw
 
-from sluice.storage.embedded.open import BUSY_MS, store_faults
+from sluice.storage.embedded.open import open_single, store_faults
 from sluice.storage.push_progress import PushProgress
 
 _CREATE: Final = (
@@ -25,11 +24,7 @@ class EmbeddedPushStore:
     def open(cls, path: Path) -> Self:
         """Makes the file where it is missing."""
         with store_faults(f"opening {path}"):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-            db.set_busy_timeout(BUSY_MS)
-            db.pragma("journal_mode", "wal")
-            db.pragma("synchronous", 2)
+            db = open_single(path, synchronous=2)
             db.execute(_CREATE)
         return cls(db)
 

@@ -1,6 +1,5 @@
 """What every gateway has stored, in `usage.db`: the keeper writes, the console reads."""
 
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Final, Self
 
 import apsw
 
-from sluice.storage.embedded.open import BUSY_MS, store_faults
+from sluice.storage.embedded.open import BUSY_MS, open_single, store_faults
 from sluice.storage.ports import GatewayUsage
 from sluice.values.log import ShardKey
 
@@ -29,11 +28,7 @@ class EmbeddedUsageStore:
     def open(cls, path: Path) -> Self:
         """For the one writer, which makes the file where it is missing."""
         with store_faults(f"opening {path}"):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-            db.set_busy_timeout(BUSY_MS)
-            db.pragma("journal_mode", "wal")
-            db.pragma("synchronous", 1)
+            db = open_single(path, synchronous=1)
             if db.pragma("user_version") != EDITION:
                 with db:
                     db.execute("DROP TABLE IF EXISTS usage")
