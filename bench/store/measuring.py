@@ -42,12 +42,18 @@ def filling(
     contender: Contender, gateways: Sequence[str], logs: int, data: Path, cores: Cores, *options: str
 ) -> Iterator[subprocess.Popen[str]]:
     """The process that appends logs for gateways of these internal ids, on the load's core, begun."""
-    command = [sys.executable, "-m", "bench.store.filling", str(data), ",".join(gateways), str(logs), *options]
+    words = [str(data), ",".join(gateways), str(logs), *options]
+    with appending("bench.store.filling", cores.load, words) as process:
+        yield process
+
+
+@contextmanager
+def appending(module: str, core: int, words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program in the worker's place, which has said that it is ready."""
     path = {**build(pure=False)}
     path["PYTHONPATH"] = f"{path['PYTHONPATH']}:{ROOT}"
-    with subprocess.Popen(
-        ["taskset", "--cpu-list", str(cores.load), *command], stdout=subprocess.PIPE, text=True, env=path
-    ) as process:
+    command = ["taskset", "--cpu-list", str(core), sys.executable, "-m", module, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=path) as process:
         try:
             assert process.stdout is not None
             if process.stdout.readline() != "ready\n":

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.contenders import ROOT, build
 from bench.machine import BenchFault, Cores, cpu_s
 from bench.store.crowd import shard_of
+from bench.store.measuring import appending
 from bench.store.pacing import Asked, Paced
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.ports import LogQuery
@@ -83,19 +82,9 @@ class Watch:
 @contextmanager
 def pacing(data: Path, seconds: float, asked: Sequence[Asked], core: int) -> Iterator[subprocess.Popen[str]]:
     """The process that appends logs at these rates, begun."""
-    path = build(pure=False)
-    path["PYTHONPATH"] = f"{path['PYTHONPATH']}:{ROOT}"
-    words = ["-m", "bench.store.pacing", str(data), str(seconds), *(each.word for each in asked)]
-    with subprocess.Popen(
-        ["taskset", "--cpu-list", str(core), sys.executable, *words], stdout=subprocess.PIPE, text=True, env=path
-    ) as process:
-        try:
-            assert process.stdout is not None
-            if process.stdout.readline() != "ready\n":
-                raise BenchFault("no logs can be made")
-            yield process
-        finally:
-            process.kill()
+    words = [str(data), str(seconds), *(each.word for each in asked)]
+    with appending("bench.store.pacing", core, words) as process:
+        yield process
 
 
 def told_by(process: "subprocess.Popen[str]") -> list[Paced]:

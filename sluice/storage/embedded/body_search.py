@@ -20,7 +20,7 @@ from sluice.storage.embedded.moment import LARGEST_KEY, ShardMoment
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.packs import STREAM_BYTES, Place, dictionary_in, pack_path, read_body
 from sluice.storage.embedded.walking import Found, Part
-from sluice.storage.ports import LogQuery, Matches, Side, StoreFault
+from sluice.storage.ports import LogQuery, Matches, ObjectFault, Side, StoreFault
 from sluice.values.log import LogEntry
 
 MOST_FETCHED: Final = 200
@@ -74,14 +74,18 @@ class BodySearch:
         return False
 
     def _is_in_body(self, part: Part, key: int, side: Side, place: Place, encoding: str | None) -> bool:
-        """One that is damaged has it not: it is for the doctor to find."""
+        """One that is damaged has it not: it is for the doctor. Raises StoreFault where none can be asked for."""
         try:
             if (place.length or 0) >= STREAM_BYTES:
                 return self._is_in_pieces(part, key, side, place, encoding)
             body = self._local(part, place)
             if body is None:
                 body = b"".join(self._elsewhere(part, key, side))
-        except (StoreFault, zstandard.ZstdError, OSError):
+        except StoreFault as fault:
+            if isinstance(fault.__cause__, ObjectFault):
+                raise
+            return False
+        except (zstandard.ZstdError, OSError):
             return False
         return self._sought.is_in_whole(_plain(body, encoding))
 

@@ -14,10 +14,16 @@ from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.objects import ObstoreObjects
-from sluice.storage.ports import LogQuery, Matches
+from sluice.storage.ports import LogQuery, Matches, ObjectFault, StoreFault
 from sluice.values.log import NewLog, Position, ShardKey
 from sluice.values.log_filter import filter_of
 from sluice.values.settings import ObjectSettings
+
+
+class Unreachable(ObstoreObjects):
+    def read(self, name: str, start: int, length: int) -> bytes:
+        raise ObjectFault(f"{name}: out of reach")
+
 
 AT = {"0": Position(1, 100)}
 SMALL = BOUNDS._replace(rows=10)
@@ -131,6 +137,12 @@ def test_packs_away_are_read_too_so_many_a_call(
         page = reader.matching(shard, LogQuery(per_page=50), "nowhere", 30)
         assert page.looked_through == 5 + 2
         assert page.cursor is not None
+    monkeypatch.undo()
+    with (
+        closing(EmbeddedLogReader(root, objects=Unreachable.open(ObjectSettings(f"file://{tmp_path}/objects")))) as far,
+        pytest.raises(StoreFault, match="out of reach"),
+    ):
+        far.matching(shard, LogQuery(), "nowhere", 30)
 
 
 def test_a_body_that_takes_longer_than_a_search_holds_up_none(
