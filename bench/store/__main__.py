@@ -14,7 +14,7 @@ from bench import machine, report
 from bench.contenders import COMPILED, FAMILY, ROOT, Contender
 from bench.machine import BenchFault, Cores, pin, rss_mb
 from bench.store.client import Management
-from bench.store.measuring import Bodies, Ingest, Retained, Room, bodies, filling, ingest, retain, room
+from bench.store.measuring import Bodies, Ingest, Retained, Room, bodies, copies, filling, ingest, retain, room
 from bench.store.queries import COLD_MS, Asked, measure
 
 WRITING: int = 1_000
@@ -61,7 +61,11 @@ def run(asked: argparse.Namespace, folder: Path, raw: dict[str, object], stack: 
             console.put_gateway(name, log_management=max(10_000, asked.store), log_management_strategy="DELETE_OLDEST")
     options = ["--index-only"] if asked.index_only else []
     print(f"## {asked.store:,} logs in {asked.gateways} gateways\n", flush=True)
-    filled = ingest(server, console, names, asked.store, data, cores, *options)
+    if asked.copied:
+        filled = ingest(server, console, names[:1], asked.store // asked.gateways, data, cores, *options)
+        copies(console, names, data / "shards")
+    else:
+        filled = ingest(server, console, names, asked.store, data, cores, *options)
     taken = room(data / "shards")
     raw.update(ingest=asdict(filled), room=asdict(taken))
     print(f"\n{ingest_table(filled, taken, asked.store, index_only=asked.index_only)}", flush=True)
@@ -159,6 +163,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--store", type=int, required=True, metavar="N", help="how many logs, 20,000 at least")
     parser.add_argument("--gateways", type=int, default=1, help="among so many gateways (1)")
+    parser.add_argument("--copied", action="store_true", help="one gateway is filled; the others get its folder")
     parser.add_argument("--index-only", action="store_true", help="without bodies")
     parser.add_argument("--folder", type=Path, help="where the store is made, and removed (a temporary folder)")
     parser.add_argument("--raw", type=Path, default=ROOT / time.strftime("bench-store-%Y%m%d-%H%M%S.json"))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -86,6 +87,16 @@ def ingest(
     found.body_bytes, found.raw_bytes = told["body_bytes"], told["raw_bytes"]
     wait_until_quiet([keeper], 600.0)
     return found
+
+
+def copies(console: Management, names: Sequence[str], shards: Path) -> None:
+    """Gives all gateways but the first the logs of the first. Nothing is written meanwhile, so files are whole."""
+    first, *others = (console.internal_id(name) for name in names)
+    (folder,) = shards.glob(f"*/{first}")
+    for other in others:
+        shutil.copytree(folder, folder.with_name(other), ignore=shutil.ignore_patterns("*-shm"))
+    if len({console.total(name) for name in names}) > 1:
+        raise BenchFault("the copies do not have the logs of what they were copied from")
 
 
 def _wait_for(

@@ -21,7 +21,8 @@ ALONE_BYTES: Final = 16 * MB
 STREAM_BYTES: Final = 1 * MB
 PIECE_BYTES: Final = 256 * 1024
 _PENDING_BYTES: Final = 1 * MB
-LEVEL: Final = 3
+LEVEL: Final = 1
+"""Level 3 takes 7 µs a log longer and saves 48 bytes of 780 (8.2 KB of chat bodies, dictionary of 64 KB)."""
 _LONGEST_HEADER: Final = 18
 """Of a zstd frame (RFC 8878, 3.1.1)."""
 
