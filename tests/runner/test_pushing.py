@@ -15,17 +15,16 @@ from sluice.runner.pushing import Job, Pushing
 from sluice.storage.embedded.pushes import EmbeddedPushStore
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.objects import ObstoreObjects
+from sluice.storage.folder_objects import FolderObjects
 from sluice.storage.ports import ObjectFault, Pushed
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
-from sluice.values.settings import ObjectSettings
 
 ONE, OTHER = (Pushed(ShardKey("acme", digit * 32), name, None) for digit, name in (("1", "one"), ("2", "other")))
 GO_ON = threading.Event()
 
 
-class Failing(ObstoreObjects):
+class Failing(FolderObjects):
     """One that takes an object and then says that it did not, or takes none."""
 
     taken_but_failed = down = False
@@ -46,7 +45,7 @@ class House:
         self.writer = EmbeddedLogWriter.open(folder / "shards")
         self.logs = EmbeddedLogReader(folder / "shards")
         self.store = EmbeddedPushStore.open(folder / "logpush.db")
-        self.objects = Failing.open(ObjectSettings(f"file://{folder}/objects"))
+        self.objects = Failing.open(folder / "objects")
         self.gateways = [ONE]
         self._entry_of, self._mint, self._written = entry_of, Mint(1), 0
 
@@ -57,11 +56,13 @@ class House:
         job.look()
         return job
 
-    def write(self, count: int = 1, gateway: Pushed = ONE) -> list[str]:
+    def write(self, count: int = 1, gateway: Pushed = ONE, *, synced: bool = True) -> list[str]:
         entries = [self._entry_of(self._mint.mint()) for _ in range(count)]
         self._written += 1
         logs = [NewLog(entry, b"asked", b"told") for entry in entries]
         self.writer.append(gateway.shard, logs, {"0": Position(1, self._written)})
+        if synced:
+            self.writer.sync()
         return [entry.id for entry in entries]
 
     def names(self) -> list[str]:
