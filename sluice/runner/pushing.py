@@ -85,7 +85,7 @@ class Pushing:
     def _begin(self, pushed: Pushed) -> None:
         """One whose logs cannot be read is begun with later, and holds up no other."""
         try:
-            end = self._logs.tail(pushed.shard, -1, 1)[1]
+            end = self._logs.synced(pushed.shard)
         except StoreFault as error:
             _log.error("logs cannot be pushed", extra=fields(job=self._job.name, gateway=pushed.name, error=str(error)))
         else:
@@ -150,9 +150,13 @@ class _Batch:
         return self._bytes >= OBJECT_BYTES or self.count >= OBJECT_LOGS
 
     def gather(self, after: int) -> int:
-        """Takes in what was stored past an ingest sequence, until it is full; returns the sequence reached."""
+        """Takes in what was stored past an ingest sequence, until it is full; returns the sequence reached.
+
+        And no more than a power loss leaves in its place: a progress past that would pass other logs over.
+        """
+        synced = self._logs.synced(self._pushed.shard)
         while not self.full:
-            entries, reached = self._logs.tail(self._pushed.shard, after, _CHUNK)
+            entries, reached = self._logs.tail(self._pushed.shard, after, _CHUNK, synced)
             if reached == after:
                 break
             for entry in entries:
@@ -163,8 +167,8 @@ class _Batch:
     def gather_again(self, after: int, name: str, until: int) -> int:
         """Takes in what an object had, but for logs that are gone by now; returns its end."""
         while after < until:
-            entries, reached = self._logs.tail(self._pushed.shard, after, 1)
-            if reached == after or reached > until:
+            entries, reached = self._logs.tail(self._pushed.shard, after, _CHUNK, until)
+            if reached == after:
                 break
             for entry in entries:
                 self._add(entry)

@@ -107,6 +107,22 @@ def test_what_is_stored_from_the_beginning_on_is_pushed_once(house: House) -> No
     assert len(house.names()) == 2
 
 
+def test_what_a_power_loss_may_take_waits_for_its_sync(house: House) -> None:
+    before = house.write(2, synced=False)
+    job = house.job()
+    assert house.store.progress("archive")["1" * 32].after == 0
+    house.writer.sync()
+    assert job.push(GO_ON)
+    assert house.pushed() == before
+    ids = house.write(3)
+    late = house.write(2, synced=False)
+    assert job.push(GO_ON)
+    assert house.pushed() == before + ids
+    house.writer.sync()
+    assert job.push(GO_ON)
+    assert house.pushed() == before + ids + late
+
+
 def test_a_new_process_goes_on_where_the_last_one_came_to(house: House) -> None:
     house.job().push(GO_ON)
     ids = house.write(3)
