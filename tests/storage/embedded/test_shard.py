@@ -305,6 +305,27 @@ def test_shards_past_the_bound_are_closed_synced_and_opened_again(
         assert [body(reader, shard, each) for each in logs[shard]] == [b"0", b"1", b"2"]
 
 
+def test_a_shard_that_finds_no_room_is_not_left_open(
+    opened: Writers, root: Path, shard: ShardKey, log: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shard._replace(gateway="f" * 32)
+    writer = opened(open_shards=1)
+    writer.append(other, [log()], AT)
+    writer.append(shard, [log()], AT)
+
+    def fail(path: Path) -> None:
+        raise OSError(f"{path} cannot be synced")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("sluice.storage.embedded.shard.sync_path", fail)
+        with pytest.raises(StoreFault) as held:
+            writer.append(other, [log()], AT)
+    assert "cannot be synced" in str(held.value)
+    open_files = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in open_files if f"/{other.gateway}/" in path]
+    assert writer.append(other, [log()], AT) == 1
+
+
 def test_what_a_drop_left_behind_is_cleared_away_at_the_next_start(
     opened: Writers, shard: ShardKey, root: Path, log: Logs
 ) -> None:
