@@ -39,19 +39,22 @@ class Job(NamedTuple):
     every_s: float
 
 
-class Pushing:
-    """One job at work. Everything it is handed is its own, but for the reader of logs."""
+class Tools(NamedTuple):
+    """What a job works with. All of it is its own, but for the reader of logs."""
 
-    def __init__(
-        self,
-        job: Job,
-        pushed: Callable[[str], list[Pushed]],
-        logs: LogReader,
-        objects: Objects,
-        store: PushStore,
-        metrics: Metrics,
-    ) -> None:
-        self._job, self._pushed, self._logs, self._objects, self._store = job, pushed, logs, objects, store
+    pushed: Callable[[str], list[Pushed]]
+    """An account's gateways that push."""
+    logs: LogReader
+    objects: Objects
+    store: PushStore
+
+
+class Pushing:
+    """One job at work."""
+
+    def __init__(self, job: Job, tools: Tools, metrics: Metrics) -> None:
+        self._job = job
+        self._pushed, self._logs, self._objects, self._store = tools
         self._gateways: dict[str, Pushed] = {}
         self._progress: dict[str, PushProgress] = {}
         self._due_s = 0.0

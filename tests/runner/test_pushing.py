@@ -4,14 +4,16 @@ import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluice.metrics import Metrics
 from sluice.runner import pushing
-from sluice.runner.pushing import Job, Pushing
+from sluice.runner.pushing import Job, Pushing, Tools
 from sluice.storage.embedded.pushes import EmbeddedPushStore
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
@@ -51,8 +53,8 @@ class House:
 
     def job(self) -> Pushing:
         """As a process that has just started."""
-        at = Job("archive", "acme", 1.0)
-        job = Pushing(at, lambda _: self.gateways, self.logs, self.objects, self.store, Metrics.unseen())
+        tools = Tools(lambda _: self.gateways, self.logs, self.objects, self.store)
+        job = Pushing(Job("archive", "acme", 1.0), tools, Metrics.unseen())
         job.look()
         return job
 
@@ -178,6 +180,17 @@ def test_a_gateway_that_pushes_no_more_is_forgotten_and_begins_anew(house: House
     ids = house.write(2)
     job.push(GO_ON)
     assert house.pushed() == ids
+
+
+def test_a_job_that_begins_while_another_makes_the_file_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "logpush.db"
+    with closing(apsw.Connection(str(path))) as making, ThreadPoolExecutor() as threads:
+        making.execute("BEGIN IMMEDIATE; CREATE TABLE other (x)")
+        opening = threads.submit(EmbeddedPushStore.open, path)
+        with pytest.raises(TimeoutError):
+            opening.result(timeout=0.1)
+        making.execute("COMMIT")
+        opening.result().close()
 
 
 def test_a_key_that_seals_nothing_sends_nothing_in_clear_and_holds_up_nobody(house: House) -> None:
