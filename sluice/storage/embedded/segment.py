@@ -212,8 +212,7 @@ class Segment:
         if self.wanted or self._synced == self._arrived:
             return
         with suppress(apsw.FullError):
-            with writing(self._db):
-                self._db.execute(_PUT_SYNCED, (self._arrived,))
+            self._db.execute(_PUT_SYNCED, (self._arrived,))
             self._synced = self._arrived
 
     def unsound(self) -> list[Unsound]:
