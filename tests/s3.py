@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def server(folder: Path) -> Iterator[ObjectSettings]:
             yield place
         finally:
             os.killpg(weed.pid, signal.SIGKILL)
+            _remove_sockets(ports.values())
 
 
 def _wait_for(place: ObjectSettings) -> None:
@@ -65,6 +66,14 @@ def _wait_for(place: ObjectSettings) -> None:
             if time.monotonic() > give_up_s:
                 raise
             time.sleep(0.1)  # it tells nobody when it is ready
+
+
+def _remove_sockets(ports: Iterable[int]) -> None:
+    """It makes them in this folder whatever it is told, and takes none along when it is killed."""
+    for port in ports:
+        for number in (port, port + 10_000):
+            for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):
+                path.unlink(missing_ok=True)
 
 
 def _free_ports() -> dict[str, int]:

@@ -460,6 +460,7 @@ class Keeper:
         if now_s >= self._sweep_at:
             self._sweep_at = now_s + SWEEP_S
             for name, mark in self._settled.items():
+                self._reader.remove_files(name, mark)  # of a worker that is gone no mark moves again
                 if swept := self._reader.sweep(name, mark):
                     _log.info("side files without a log removed", extra=fields(spool=name, files=swept))
         self._bytes.set(spool_bytes(self._reader.root))

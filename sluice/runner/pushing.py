@@ -39,19 +39,22 @@ class Job(NamedTuple):
     every_s: float
 
 
-class Pushing:
-    """One job at work. Everything it is handed is its own, but for the reader of logs."""
+class Tools(NamedTuple):
+    """What a job works with. All of it is its own, but for the reader of logs."""
 
-    def __init__(
-        self,
-        job: Job,
-        pushed: Callable[[str], list[Pushed]],
-        logs: LogReader,
-        objects: Objects,
-        store: PushStore,
-        metrics: Metrics,
-    ) -> None:
-        self._job, self._pushed, self._logs, self._objects, self._store = job, pushed, logs, objects, store
+    pushed: Callable[[str], list[Pushed]]
+    """An account's gateways that push."""
+    logs: LogReader
+    objects: Objects
+    store: PushStore
+
+
+class Pushing:
+    """One job at work."""
+
+    def __init__(self, job: Job, tools: Tools, metrics: Metrics) -> None:
+        self._job = job
+        self._pushed, self._logs, self._objects, self._store = tools
         self._gateways: dict[str, Pushed] = {}
         self._progress: dict[str, PushProgress] = {}
         self._due_s = 0.0
@@ -85,7 +88,7 @@ class Pushing:
     def _begin(self, pushed: Pushed) -> None:
         """One whose logs cannot be read is begun with later, and holds up no other."""
         try:
-            end = self._logs.tail(pushed.shard, -1, 1)[1]
+            end = self._logs.synced(pushed.shard)
         except StoreFault as error:
             _log.error("logs cannot be pushed", extra=fields(job=self._job.name, gateway=pushed.name, error=str(error)))
         else:
@@ -150,9 +153,13 @@ class _Batch:
         return self._bytes >= OBJECT_BYTES or self.count >= OBJECT_LOGS
 
     def gather(self, after: int) -> int:
-        """Takes in what was stored past an ingest sequence, until it is full; returns the sequence reached."""
+        """Takes in what was stored past an ingest sequence, until it is full; returns the sequence reached.
+
+        And no more than a power loss leaves in its place: a progress past that would pass other logs over.
+        """
+        synced = self._logs.synced(self._pushed.shard)
         while not self.full:
-            entries, reached = self._logs.tail(self._pushed.shard, after, _CHUNK)
+            entries, reached = self._logs.tail(self._pushed.shard, after, _CHUNK, synced)
             if reached == after:
                 break
             for entry in entries:
@@ -163,8 +170,8 @@ class _Batch:
     def gather_again(self, after: int, name: str, until: int) -> int:
         """Takes in what an object had, but for logs that are gone by now; returns its end."""
         while after < until:
-            entries, reached = self._logs.tail(self._pushed.shard, after, 1)
-            if reached == after or reached > until:
+            entries, reached = self._logs.tail(self._pushed.shard, after, _CHUNK, until)
+            if reached == after:
                 break
             for entry in entries:
                 self._add(entry)

@@ -1,4 +1,4 @@
-"""A store of objects: an S3 bucket, or a folder in its place. Opening one is no call; every call has a deadline.
+"""A store of objects in an S3 bucket. Opening one is no call; every call has a deadline.
 
 Whoever uses it loads this file only where one is configured: the library takes 16 ms and 6 MB.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
+from obstore.store import S3Store
 
 from sluice.storage.ports import ObjectFault, ObjectMissing
 from sluice.values.settings import MB, ObjectSettings
@@ -26,7 +26,7 @@ _PART_BYTES: Final = 8 * MB
 class ObstoreObjects:
     """Objects over the obstore library."""
 
-    def __init__(self, store: S3Store | LocalStore) -> None:
+    def __init__(self, store: S3Store) -> None:
         self._store = store
 
     @classmethod
@@ -40,8 +40,6 @@ class ObstoreObjects:
             given["access_key_id"] = place.access_key_id
             given["secret_access_key"] = place.secret_access_key.reveal()
         with _faults(place.url):
-            if parts.scheme == "file":
-                return cls(LocalStore(parts.path, mkdir=True))
             store = S3Store(
                 parts.netloc,
                 prefix=parts.path.strip("/") or None,

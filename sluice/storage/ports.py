@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -168,6 +168,10 @@ class Matches(NamedTuple):
     """How many logs' bodies."""
 
 
+LAST_ARRIVAL: Final = (1 << 63) - 1
+"""No ingest sequence comes after it."""
+
+
 class LogReader(Protocol):
     """Reads logs while the writer goes on, from any process. A shard that was never written is an empty one."""
 
@@ -202,10 +206,17 @@ class LogReader(Protocol):
         """The body's first `limit` bytes without reading the rest."""
         ...
 
-    def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
+    def tail(self, shard: ShardKey, after: int, limit: int, up_to: int = LAST_ARRIVAL) -> tuple[list[LogEntry], int]:
         """Logs in the order they were stored, past the ingest sequence `after`, and the sequence reached.
 
         A negative `after` begins that many logs before the end: -10 with the last ten.
+        """
+        ...
+
+    def synced(self, shard: ShardKey) -> int:
+        """The ingest sequence up to which all survives a power loss: past it another log may have that place then.
+
+        It may lag behind what the writer has synced, until more is stored.
         """
         ...
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from sluice.child import BEAT_S, Child
 from sluice.journal import fields
 from sluice.keeper.alone import alone
-from sluice.runner.pushing import RETRY_S, Job, Pushing
+from sluice.runner.pushing import RETRY_S, Job, Pushing, Tools
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.pushes import EmbeddedPushStore
 from sluice.storage.ports import LogReader, StoreFault
@@ -54,8 +54,8 @@ def _push(child: Child, name: str, job: LogpushSettings, logs: LogReader, stop: 
         closing(EmbeddedControlReader.open(data / "control.db")) as control,
         closing(EmbeddedPushStore.open(data / "logpush.db")) as store,
     ):
-        at = Job(name, job.account, job.every_s)
-        Pushing(at, control.pushed_gateways, logs, objects_at(job.to), store, child.metrics).run(stop)
+        tools = Tools(control.pushed_gateways, logs, objects_at(job.to), store)
+        Pushing(Job(name, job.account, job.every_s), tools, child.metrics).run(stop)
 
 
 def _raise_failed(running: list[Future[None]]) -> None:

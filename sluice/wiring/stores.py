@@ -1,9 +1,12 @@
 """Opens what more than one program reads logs with, as the settings say."""
 
 import importlib
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.folder_objects import FolderObjects
 from sluice.storage.ports import Objects
 from sluice.values.settings import ObjectSettings, Settings
 
@@ -18,6 +21,9 @@ def pack_objects(settings: Settings) -> Objects | None:
 
 def objects_at(place: ObjectSettings) -> Objects:
     """Raises ObjectFault likewise."""
+    parts = urlsplit(place.url)
+    if parts.scheme == "file":
+        return FolderObjects.open(Path(parts.path))
     found: Objects = importlib.import_module(_OBSTORE).ObstoreObjects.open(place)
     return found
 

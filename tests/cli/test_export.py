@@ -73,7 +73,7 @@ def test_a_store_reads_back_as_the_lines_and_the_api_show_it(own: Any, tmp_path:
         assert (row["request"], row["response"]) == (body_of(line, "request"), body_of(line, "response"))
     assert json.loads(rows[3]["metadata"]) == {"team": "a", "n": 2}
     assert [row["request"] is None for row in rows] == [False, False, False, True]
-    assert os.listdir(tmp_path) == ["logs.parquet"]
+    assert (os.listdir(tmp_path), file.stat().st_mode & 0o777) == (["logs.parquet"], 0o600)
 
 
 def test_filters_after_and_no_bodies_choose_what_is_in_it(own: Any, tmp_path: Path) -> None:

@@ -247,6 +247,18 @@ def test_the_tail_follows_the_order_of_storing_and_begins_where_it_is_told(
     late = entry()
     store.writer.append(SHARD, logs_of(late), AT)
     assert store.reader.tail(SHARD, end, 10)[0] == [late]
+    assert store.reader.tail(SHARD, 0, 10, 2) == (stored[:2], 2)
+    assert store.reader.tail(SHARD, end, 10, 2) == ([], end)
+
+
+def test_readers_are_told_how_much_survives_a_power_loss(store: Store, entry: Callable[..., LogEntry]) -> None:
+    assert store.reader.synced(SHARD) == 0
+    store.writer.append(SHARD, logs_of(entry(), entry()), AT)
+    assert store.reader.synced(SHARD) == 0
+    store.writer.sync()
+    assert store.reader.synced(SHARD) == 2
+    store.writer.append(SHARD, logs_of(entry()), AT)
+    assert store.reader.synced(SHARD) == 2
 
 
 def test_shards_are_kept_apart_and_a_dropped_one_is_empty_and_may_begin_anew(

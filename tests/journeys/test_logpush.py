@@ -2,6 +2,10 @@
 
 import gzip
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from sluice.storage.objects import ObstoreObjects
+from sluice.storage.ports import Objects
 from sluice.values.settings import ObjectSettings
+from sluice.wiring.stores import objects_at
+
+ROOT = Path(__file__).parents[2]
+CURL = ROOT / "tests" / "clients" / "programs" / "curl.py"
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -29,14 +37,14 @@ def test_logs_are_pushed_sealed_and_come_in_again(start_gateway: Any, place: Obj
     key = rsa.generate_private_key(65537, 2048)
     (tmp_path / "private.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    change = {"logpush": True, "logpush_public_key": public}
-    assert own.manage("PUT", "/gateways/default", json=change).status_code == 200
+    (tmp_path / "public.pem").write_text(public)
+    assert json.loads(turn_on(own, tmp_path))["result"]["logpush_public_key"] == public
     own.until(
         lambda: 'sluice_logpush_gateways{job="archive"} 1' in own.http.get("/metrics").text, "the job's beginning"
     )
 
     ids = [own.chat().headers["cf-aig-log-id"] for _ in range(5)]
-    objects = ObstoreObjects.open(place)
+    objects = objects_at(place)
     pushed = own.until(lambda: whole(objects) if whole(objects).count(b"\n") >= 5 else None, "five lines")
     lines = [json.loads(line) for line in pushed.splitlines()]
     assert sorted(line["LogID"] for line in lines) == ids
@@ -54,7 +62,19 @@ def test_logs_are_pushed_sealed_and_come_in_again(start_gateway: Any, place: Obj
     assert costs[0] == costs[1]
 
 
-def whole(objects: ObstoreObjects) -> bytes:
+def turn_on(own: Any, folder: Path) -> str:
+    """As docs/logpush.md tells it."""
+    page = (ROOT / "docs" / "logpush.md").read_text()
+    (command,) = re.findall(r"^   ```sh\n(   curl .*?)^   ```$", page, re.MULTILINE | re.DOTALL)
+    command = command.replace("curl", f"{sys.executable} {CURL}").replace("http://127.0.0.1:8787", own.base_url)
+    environment = {**os.environ, "SLUICE_TOKEN": own.token, "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        ["sh", "-e", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def whole(objects: Objects) -> bytes:
     names = sorted(objects.names("default/"))
     return b"".join(gzip.decompress(objects.read(name, 0, objects.size(name) or 0)) for name in names)
 

@@ -13,6 +13,7 @@ import pytest
 
 from sluice.keeper.rate_book import PricePending
 from sluice.spool.layout import file_path, file_seqs, side_files
+from sluice.spool.reader import SpoolReader
 from sluice.values.log import ShardKey
 from sluice.values.rates import Rates
 from sluice.values.settings import LogSettings
@@ -98,6 +99,23 @@ def test_spool_files_go_once_they_are_stored_and_the_newest_stays(house):
         house.put(request=QUESTION + b" " * 1000)
     before = file_seqs(house.spool)
     assert len(before) > 3
+    house.keep()
+    assert file_seqs(house.spool) == before[-1:]
+
+
+def test_spool_files_of_a_dead_worker_go_though_they_could_not_at_first(house, monkeypatch: pytest.MonkeyPatch):
+    for _ in range(300):
+        house.put(request=QUESTION + b" " * 1000)
+    house.worker_ends()
+    before = file_seqs(house.spool)
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is read-only")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SpoolReader, "remove_files", fail)
+        house.keep()
+    assert file_seqs(house.spool) == before
     house.keep()
     assert file_seqs(house.spool) == before[-1:]
 

@@ -4,28 +4,29 @@ import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluice.metrics import Metrics
 from sluice.runner import pushing
-from sluice.runner.pushing import Job, Pushing
+from sluice.runner.pushing import Job, Pushing, Tools
 from sluice.storage.embedded.pushes import EmbeddedPushStore
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.objects import ObstoreObjects
+from sluice.storage.folder_objects import FolderObjects
 from sluice.storage.ports import ObjectFault, Pushed
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
-from sluice.values.settings import ObjectSettings
 
 ONE, OTHER = (Pushed(ShardKey("acme", digit * 32), name, None) for digit, name in (("1", "one"), ("2", "other")))
 GO_ON = threading.Event()
 
 
-class Failing(ObstoreObjects):
+class Failing(FolderObjects):
     """One that takes an object and then says that it did not, or takes none."""
 
     taken_but_failed = down = False
@@ -46,22 +47,24 @@ class House:
         self.writer = EmbeddedLogWriter.open(folder / "shards")
         self.logs = EmbeddedLogReader(folder / "shards")
         self.store = EmbeddedPushStore.open(folder / "logpush.db")
-        self.objects = Failing.open(ObjectSettings(f"file://{folder}/objects"))
+        self.objects = Failing.open(folder / "objects")
         self.gateways = [ONE]
         self._entry_of, self._mint, self._written = entry_of, Mint(1), 0
 
     def job(self) -> Pushing:
         """As a process that has just started."""
-        at = Job("archive", "acme", 1.0)
-        job = Pushing(at, lambda _: self.gateways, self.logs, self.objects, self.store, Metrics.unseen())
+        tools = Tools(lambda _: self.gateways, self.logs, self.objects, self.store)
+        job = Pushing(Job("archive", "acme", 1.0), tools, Metrics.unseen())
         job.look()
         return job
 
-    def write(self, count: int = 1, gateway: Pushed = ONE) -> list[str]:
+    def write(self, count: int = 1, gateway: Pushed = ONE, *, synced: bool = True) -> list[str]:
         entries = [self._entry_of(self._mint.mint()) for _ in range(count)]
         self._written += 1
         logs = [NewLog(entry, b"asked", b"told") for entry in entries]
         self.writer.append(gateway.shard, logs, {"0": Position(1, self._written)})
+        if synced:
+            self.writer.sync()
         return [entry.id for entry in entries]
 
     def names(self) -> list[str]:
@@ -104,6 +107,22 @@ def test_what_is_stored_from_the_beginning_on_is_pushed_once(house: House) -> No
     assert job.push(GO_ON)
     assert house.pushed() == ids
     assert len(house.names()) == 2
+
+
+def test_what_a_power_loss_may_take_waits_for_its_sync(house: House) -> None:
+    before = house.write(2, synced=False)
+    job = house.job()
+    assert house.store.progress("archive")["1" * 32].after == 0
+    house.writer.sync()
+    assert job.push(GO_ON)
+    assert house.pushed() == before
+    ids = house.write(3)
+    late = house.write(2, synced=False)
+    assert job.push(GO_ON)
+    assert house.pushed() == before + ids
+    house.writer.sync()
+    assert job.push(GO_ON)
+    assert house.pushed() == before + ids + late
 
 
 def test_a_new_process_goes_on_where_the_last_one_came_to(house: House) -> None:
@@ -161,6 +180,17 @@ def test_a_gateway_that_pushes_no_more_is_forgotten_and_begins_anew(house: House
     ids = house.write(2)
     job.push(GO_ON)
     assert house.pushed() == ids
+
+
+def test_a_job_that_begins_while_another_makes_the_file_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "logpush.db"
+    with closing(apsw.Connection(str(path))) as making, ThreadPoolExecutor() as threads:
+        making.execute("BEGIN IMMEDIATE; CREATE TABLE other (x)")
+        opening = threads.submit(EmbeddedPushStore.open, path)
+        with pytest.raises(TimeoutError):
+            opening.result(timeout=0.1)
+        making.execute("COMMIT")
+        opening.result().close()
 
 
 def test_a_key_that_seals_nothing_sends_nothing_in_clear_and_holds_up_nobody(house: House) -> None:

@@ -164,18 +164,21 @@ class ShardMoment:
                     return found, part
         return None
 
-    def tail(self, after: int, limit: int) -> tuple[list[LogEntry], int]:
+    def tail(self, after: int, limit: int, up_to: int) -> tuple[list[LogEntry], int]:
         if after < 0:
             after = self._before_last(-after)
         entries: list[LogEntry] = []
         for contents in self._contents:
-            room = limit - len(entries)
-            if room and contents.arrived > after:
-                some, after = self._reader(contents).tail(after, contents.floor, room)
+            room, end = limit - len(entries), min(contents.arrived, up_to)
+            if room and end > after:
+                some, after = self._reader(contents).tail(after, end, contents.floor, room)
                 entries += some
                 if len(some) < room:
-                    after = contents.arrived  # what is left of it was removed
+                    after = end  # what is left of it was removed
         return entries, after
+
+    def synced(self) -> int:
+        return self._reader(self._contents[-1]).synced()
 
     def _before_last(self, count: int) -> int:
         """The ingest sequence past which there are so many logs; 0 where there are fewer. Deleted ones left gaps."""

@@ -57,9 +57,13 @@ def open_single(path: Path, *, synchronous: int) -> apsw.Connection:
     """Opens a database of its own file, for its one writer; makes it where it is missing."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    db.set_busy_timeout(BUSY_MS)
-    db.pragma("journal_mode", "wal")
-    db.pragma("synchronous", synchronous)
+    try:
+        db.set_busy_timeout(BUSY_MS)
+        _begin_wal(db)
+        db.pragma("synchronous", synchronous)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -207,6 +211,19 @@ def _tuned(db: apsw.Connection, pragmas: dict[str, int | str], *, upgrade: bool)
         db.close()
         raise
     return db
+
+
+def _begin_wal(db: apsw.Connection) -> None:
+    """Where another writes the file or does the same just then, SQLite refuses at once, whatever its timeout."""
+    until_s = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            db.pragma("journal_mode", "wal")
+            return
+        except apsw.BusyError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_CHECKPOINT_MS / 1000)
 
 
 def _schema(name: str) -> str:

@@ -15,7 +15,7 @@ from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
 from sluice.storage.embedded.packs import NOWHERE, Place, Window, dictionary_of, pack_path, read_body, read_head
-from sluice.storage.ports import Extremes, LogPage, LogQuery, Matches, Objects, Side, StoreFault
+from sluice.storage.ports import LAST_ARRIVAL, Extremes, LogPage, LogQuery, Matches, Objects, Side, StoreFault
 from sluice.values.log import LogEntry, ShardKey
 
 _TRIES: Final = 10
@@ -80,9 +80,12 @@ class EmbeddedLogReader:
 
         return self._read(shard, log_id, side, read)
 
-    def tail(self, shard: ShardKey, after: int, limit: int) -> tuple[list[LogEntry], int]:
+    def tail(self, shard: ShardKey, after: int, limit: int, up_to: int = LAST_ARRIVAL) -> tuple[list[LogEntry], int]:
         nothing: tuple[list[LogEntry], int] = [], max(after, 0)
-        return self._ask(shard, lambda moment: moment.tail(after, limit), nothing)
+        return self._ask(shard, lambda moment: moment.tail(after, limit, up_to), nothing)
+
+    def synced(self, shard: ShardKey) -> int:
+        return self._ask(shard, lambda moment: moment.synced(), 0)
 
     def close(self) -> None:
         self._idle.close()

@@ -71,7 +71,7 @@ class Segment:
             """How many of them are removed."""
             self.created_ms = meta["created"]
             self._arrived = meta["arrived"]
-            self._synced = self._known_synced = meta.get("synced", self._arrived)
+            self._synced = meta.get("synced", self._arrived)
             self._floor = meta["floor"]
             self.doubted = meta.get("doubted")
             """An earlier segment from which logs are being deleted: what the catalogue tells of it may be too much."""
@@ -129,8 +129,6 @@ class Segment:
             if self._wasted:
                 db.executemany(_WASTE, [(size, pack) for pack, size in self._wasted.items()])
             moved = self._move(positions)
-            if self._known_synced != self._synced:
-                db.execute(_PUT_SYNCED, (self._synced,))
             db.execute("COMMIT")
         except BaseException:
             self.in_doubt = not db.in_transaction
@@ -142,7 +140,6 @@ class Segment:
             filled, self._filled = self._filled, set()
             self._wasted.clear()
         self.wanted -= filled
-        self._known_synced = self._synced
         self._arrived += len(fresh)
         self.rows += len(fresh)
         self.gone += gone
@@ -208,8 +205,14 @@ class Segment:
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def synced(self) -> None:
-        """All that is stored here survives a power loss, with its bodies; the next commit writes that down."""
-        if not self.wanted:
+        """All that is stored here survives a power loss, with its bodies: readers and the next to open it are told.
+
+        On a full disk they are told later. For any thread, while no other uses this.
+        """
+        if self.wanted or self._synced == self._arrived:
+            return
+        with suppress(apsw.FullError):
+            self._db.execute(_PUT_SYNCED, (self._arrived,))
             self._synced = self._arrived
 
     def unsound(self) -> list[Unsound]:

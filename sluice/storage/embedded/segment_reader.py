@@ -25,7 +25,8 @@ _STEPS_PER_LOOK: Final = 2_000
 
 _ENTRY_BY_KEY: Final = f"{SELECT_ENTRY} FROM log JOIN det USING (k) WHERE k = ?"
 _ENTRIES_BY_ARRIVAL: Final = (
-    f"{SELECT_ENTRY}, n FROM arrival JOIN log USING (k) JOIN det USING (k) WHERE n > ? AND k > ? ORDER BY n LIMIT ?"
+    f"{SELECT_ENTRY}, n FROM arrival JOIN log USING (k) JOIN det USING (k)"
+    " WHERE n > ? AND n <= ? AND k > ? ORDER BY n LIMIT ?"
 )
 _KEY_BY_ID: Final = "SELECT k FROM det WHERE k BETWEEN ? AND ? AND id = ?"
 _PLACE: Final[dict[Side, str]] = {
@@ -190,13 +191,18 @@ class SegmentReader:
         """The one that a body of this segment names."""
         return read_dictionary(self._db, number)
 
-    def tail(self, after: int, above: int, limit: int) -> tuple[list[LogEntry], int]:
-        """Logs past an ingest sequence whose keys are past `above`, and the sequence of the last one."""
+    def tail(self, after: int, up_to: int, above: int, limit: int) -> tuple[list[LogEntry], int]:
+        """Logs between two ingest sequences whose keys are past `above`, and the sequence of the last one."""
         entries = []
-        for row in self._db.execute(_ENTRIES_BY_ARRIVAL, (after, above, limit)):
+        for row in self._db.execute(_ENTRIES_BY_ARRIVAL, (after, up_to, above, limit)):
             entries.append(entry_of(row[:-1]))
             after = row[-1]
         return entries, after
+
+    def synced(self) -> int:
+        """The ingest sequence up to which all survives a power loss, told by the newest segment."""
+        meta = read_meta(self._db)
+        return meta.get("synced", meta["arrived"])
 
     def rollups(self) -> apsw.Connection | None:
         """To read roll-ups from; None where the segment is too old to have any."""

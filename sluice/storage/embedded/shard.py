@@ -52,6 +52,8 @@ class Bounds(NamedTuple):
 
 BOUNDS: Final = Bounds(rows=1_000_000, pack_bytes=2_048 * MB, age_ms=7 * 24 * 3_600_000)
 _SMALLEST: Final = Bounds(rows=10_000, pack_bytes=MB, age_ms=3_600_000)
+_WAITING_TIMES: Final = 2
+"""So many times its bounds a segment may hold while it waits for a replay, which never comes where a spool is lost."""
 _STEPS: Final = 16
 """A limit on a shard is a limit of so many segments at least, lest its capacity fall by much when one goes."""
 
@@ -321,11 +323,13 @@ class Shard:
         self._keep([*earlier, active])
 
     def _is_full(self) -> bool:
+        """A segment whose logs a replay may bring lost bodies takes more: in the next one nobody looks for them."""
         bounds, segment = self._bounds, self._segment
+        times = _WAITING_TIMES if segment.wanted else 1
         return segment.rows > 0 and (
-            segment.rows >= bounds.rows
-            or self._packs.total_bytes >= bounds.pack_bytes
-            or self._tools.clock_ms() - segment.created_ms >= bounds.age_ms
+            segment.rows >= bounds.rows * times
+            or self._packs.total_bytes >= bounds.pack_bytes * times
+            or self._tools.clock_ms() - segment.created_ms >= bounds.age_ms * times
         )
 
     def _roll(self) -> None:

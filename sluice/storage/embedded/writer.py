@@ -258,13 +258,14 @@ class EmbeddedLogWriter:
         folder = shard_folder(self._root, key)
         if not newest_segment(folder):
             return None
+        self._make_room()
         return self._opened(key, Shard(key, folder, self._tools, doubtful=key not in self._cleared))
 
     def _created(self, key: ShardKey) -> Shard:
+        self._make_room()
         return self._opened(key, Shard.create(key, shard_folder(self._root, key), self._tools))
 
     def _opened(self, key: ShardKey, shard: Shard) -> Shard:
-        self._make_room()
         self._open[key] = shard
         self._failed.discard(key)
         if key not in self._cleared:

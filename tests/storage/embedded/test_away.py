@@ -14,6 +14,7 @@ from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.repair import repair_shard
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
+from sluice.storage.folder_objects import FolderObjects
 from sluice.storage.objects import ObstoreObjects
 from sluice.storage.ports import Keep, ObjectFault, StoreFault
 from sluice.values.log import NewLog, Position, ShardKey
@@ -25,7 +26,7 @@ Logs = Callable[..., NewLog]
 Writers = Callable[..., EmbeddedLogWriter]
 
 
-class Failing(ObstoreObjects):
+class Failing(FolderObjects):
     """One that can be out of reach."""
 
     down = False
@@ -50,7 +51,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def objects(tmp_path: Path) -> Failing:
-    return Failing.open(ObjectSettings(f"file://{tmp_path}/objects"))
+    return Failing.open(tmp_path / "objects")
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ from sluice.storage.embedded import body_search
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
-from sluice.storage.objects import ObstoreObjects
+from sluice.storage.folder_objects import FolderObjects
 from sluice.storage.ports import LogQuery, Matches, ObjectFault, StoreFault
 from sluice.values.log import NewLog, Position, ShardKey
 from sluice.values.log_filter import filter_of
-from sluice.values.settings import ObjectSettings
 
 
-class Unreachable(ObstoreObjects):
+class Unreachable(FolderObjects):
     def read(self, name: str, start: int, length: int) -> bytes:
         raise ObjectFault(f"{name}: out of reach")
 
@@ -122,7 +121,7 @@ def test_a_damaged_body_hides_no_other(
 def test_packs_away_are_read_too_so_many_a_call(
     opened: Writers, shard: ShardKey, log: Logs, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objects = ObstoreObjects.open(ObjectSettings(f"file://{tmp_path}/objects"))
+    objects = FolderObjects.open(tmp_path / "objects")
     writer = opened(bounds=SMALL, objects=objects)
     logs = [log(b"needle %d" % number * 40, b"told" * 40) for number in range(35)]
     for start in range(0, 35, 5):
@@ -139,7 +138,7 @@ def test_packs_away_are_read_too_so_many_a_call(
         assert page.cursor is not None
     monkeypatch.undo()
     with (
-        closing(EmbeddedLogReader(root, objects=Unreachable.open(ObjectSettings(f"file://{tmp_path}/objects")))) as far,
+        closing(EmbeddedLogReader(root, objects=Unreachable.open(tmp_path / "objects"))) as far,
         pytest.raises(StoreFault, match="out of reach"),
     ):
         far.matching(shard, LogQuery(), "nowhere", 30)

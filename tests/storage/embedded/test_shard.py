@@ -15,6 +15,7 @@ import pytest
 
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import LogQuery, StoreFault
 from sluice.values.log import NewLog, Position, ShardKey, SideFile
@@ -63,6 +64,13 @@ def body(reader: EmbeddedLogReader, shard: ShardKey, log: NewLog, side: str = "r
 
 def packs(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(folder.glob("*.pack"))}
+
+
+def lose_with_the_power(folder: Path, size: int) -> None:
+    """The first segment's rows came to disk before any sync, and so much of its pack."""
+    os.truncate(folder / f"{SEGMENT}-0001.pack", size)
+    with closing(apsw.Connection(str(folder / f"{SEGMENT}.db"))) as db:
+        db.execute("UPDATE meta SET v = 0 WHERE key = 'synced'")
 
 
 @contextmanager
@@ -131,7 +139,7 @@ def test_bodies_lost_with_the_power_are_never_another_logs_and_a_replay_brings_t
     size = packs(folder)[f"{SEGMENT}-0001.pack"]
     writer.append(shard, [lost], AT)
     writer.close()
-    os.truncate(folder / f"{SEGMENT}-0001.pack", size + 3)
+    lose_with_the_power(folder, size + 3)
     assert body(reader, shard, lost) is None
     later = log(b"more" * 10, b"more too")
     writer = opened()
@@ -143,6 +151,38 @@ def test_bodies_lost_with_the_power_are_never_another_logs_and_a_replay_brings_t
     assert writer.wanted(shard) == set()
     for found in (kept, lost, later):
         assert (body(reader, shard, found), body(reader, shard, found, "response")) == found[1:]
+
+
+def test_a_replay_into_a_full_segment_brings_lost_bodies_back(
+    opened: Writers, reader: EmbeddedLogReader, shard: ShardKey, folder: Path, log: Logs
+) -> None:
+    logs = [log(b"%d" % number * 10) for number in range(3)]
+    writer = opened(bounds=BOUNDS._replace(rows=3))
+    writer.append(shard, logs, AT)
+    writer.close()
+    lose_with_the_power(folder, 3)
+    writer = opened(bounds=BOUNDS._replace(rows=3))
+    another = log(b"of another worker, first")
+    assert writer.append(shard, [another], AT) == 1
+    assert writer.append(shard, logs, AT) == 0
+    assert (writer.wanted(shard), [*folder.glob("00000002*")]) == (set(), [])
+    assert writer.append(shard, [log(b"next")], AT) == 1
+    assert (folder / "00000002.db").exists()
+    assert [body(reader, shard, each) for each in (*logs, another)] == [each.request for each in (*logs, another)]
+
+
+def test_lost_bodies_that_no_replay_brings_keep_a_segment_from_ending_for_a_while_alone(
+    opened: Writers, shard: ShardKey, folder: Path, log: Logs
+) -> None:
+    writer = opened()
+    writer.append(shard, [log(b"lost")], AT)
+    writer.close()
+    lose_with_the_power(folder, 3)
+    writer = opened(bounds=BOUNDS._replace(rows=3))
+    for _ in range(6):
+        assert not (folder / "00000002.db").exists()
+        writer.append(shard, [log()], AT)
+    assert (folder / "00000002.db").exists()
 
 
 def test_a_pack_that_is_gone_costs_its_bodies_and_nothing_else(
@@ -263,6 +303,27 @@ def test_shards_past_the_bound_are_closed_synced_and_opened_again(
     for shard in shards:
         assert writer.positions(shard) == {"0": Position(2, 0)}
         assert [body(reader, shard, each) for each in logs[shard]] == [b"0", b"1", b"2"]
+
+
+def test_a_shard_that_finds_no_room_is_not_left_open(
+    opened: Writers, root: Path, shard: ShardKey, log: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shard._replace(gateway="f" * 32)
+    writer = opened(open_shards=1)
+    writer.append(other, [log()], AT)
+    writer.append(shard, [log()], AT)
+
+    def fail(path: Path) -> None:
+        raise OSError(f"{path} cannot be synced")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("sluice.storage.embedded.shard.sync_path", fail)
+        with pytest.raises(StoreFault) as held:
+            writer.append(other, [log()], AT)
+    assert "cannot be synced" in str(held.value)
+    open_files = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in open_files if f"/{other.gateway}/" in path]
+    assert writer.append(other, [log()], AT) == 1
 
 
 def test_what_a_drop_left_behind_is_cleared_away_at_the_next_start(
