@@ -3,9 +3,10 @@
 Whoever uses it loads this file only where one is configured: the library takes 16 ms and 6 MB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -26,12 +27,16 @@ _PART_BYTES: Final = 8 * MB
 class ObstoreObjects:
     """Objects over the obstore library."""
 
-    def __init__(self, store: S3Store | LocalStore) -> None:
-        self._store = store
+    def __init__(self, opened: Callable[[], S3Store | LocalStore]) -> None:
+        """`opened` is called at every use, and may raise ObjectFault."""
+        self._opened = opened
 
     @classmethod
-    def open(cls, place: ObjectSettings) -> Self:
-        """Raises ObjectFault where the settings make no store; whether it can be used, the first call tells."""
+    def open(cls, place: ObjectSettings, *, make_folder: bool = True) -> Self:
+        """Raises ObjectFault where the settings make no store; whether it can be used, the first call tells.
+
+        Without `make_folder` a folder that is not there is a fault of each call, until it is.
+        """
         parts = urlsplit(place.url)
         given: dict[str, str] = {"region": place.region}
         if place.endpoint:
@@ -41,7 +46,10 @@ class ObstoreObjects:
             given["secret_access_key"] = place.secret_access_key.reveal()
         with _faults(place.url):
             if parts.scheme == "file":
-                return cls(LocalStore(parts.path, mkdir=True))
+                folder = cache(partial(_folder, parts.path, make=make_folder))
+                if make_folder:
+                    folder()
+                return cls(folder)
             store = S3Store(
                 parts.netloc,
                 prefix=parts.path.strip("/") or None,
@@ -49,33 +57,40 @@ class ObstoreObjects:
                 retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
                 **given,  # type: ignore[arg-type]  # its stubs type each name by itself, a dict has one type for all
             )
-            return cls(store)
+            return cls(lambda: store)
 
     def put(self, name: str, data: bytes) -> None:
         with _faults(name):
-            obstore.put(self._store, name, data)
+            obstore.put(self._opened(), name, data)
 
     def put_file(self, name: str, path: Path) -> None:
         with _faults(name):
-            obstore.put(self._store, name, path, chunk_size=_PART_BYTES)
+            obstore.put(self._opened(), name, path, chunk_size=_PART_BYTES)
 
     def read(self, name: str, start: int, length: int) -> bytes:
         with _faults(name):
-            return bytes(obstore.get_range(self._store, name, start=start, length=length))
+            return bytes(obstore.get_range(self._opened(), name, start=start, length=length))
 
     def size(self, name: str) -> int | None:
         with suppress(ObjectMissing), _faults(name):
-            return obstore.head(self._store, name)["size"]
+            return obstore.head(self._opened(), name)["size"]
         return None
 
     def delete(self, name: str) -> None:
         with suppress(ObjectMissing), _faults(name):
-            obstore.delete(self._store, name)
+            obstore.delete(self._opened(), name)
 
     def names(self, prefix: str) -> Iterator[str]:
         with _faults(prefix):
-            for some in obstore.list(self._store, prefix):
+            for some in obstore.list(self._opened(), prefix):
                 yield from (each["path"] for each in some)
+
+
+def _folder(path: str, *, make: bool) -> LocalStore:
+    """Raises ObjectFault: an empty folder in the place of one that is not mounted would look like lost objects."""
+    if not make and not Path(path).is_dir():
+        raise ObjectFault(f"there is no folder {path}: is it mounted?")
+    return LocalStore(path, mkdir=make)
 
 
 @contextmanager

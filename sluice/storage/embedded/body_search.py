@@ -82,7 +82,7 @@ class BodySearch:
             if body is None:
                 body = b"".join(self._elsewhere(part, key, side))
         except StoreFault as fault:
-            if isinstance(fault.__cause__, ObjectFault):
+            if isinstance(fault, ObjectFault) or isinstance(fault.__cause__, ObjectFault):
                 raise
             return False
         except (zstandard.ZstdError, OSError):
