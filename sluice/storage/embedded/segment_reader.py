@@ -83,7 +83,7 @@ class SegmentReader:
         self._deadline_s = deadline_s
         self._db.execute("BEGIN")
 
-    def extend(self, deadline_s: float) -> None:
+    def set_deadline(self, deadline_s: float) -> None:
         """Another question about the same moment has a time of its own."""
         self._deadline_s = deadline_s
 
