@@ -13,6 +13,7 @@ PATH = "/internal/accounts"
 
 
 PLANS = ("unlimited", "paid", "free")
+LIMITS = ("gateways", "gateway_rows", "account_rows", "gateway_bytes", "retention_days")
 
 
 class ShownAccount(msgspec.Struct):
@@ -98,7 +99,7 @@ def show(name: str, data: Path | None, as_json: bool) -> None:
     "limits",
     metavar="WHAT=N",
     multiple=True,
-    help="gateways, gateway_rows, account_rows, gateway_bytes or retention_days other than the plan has it;"
+    help=f"{', '.join(LIMITS[:-1])} or {LIMITS[-1]} other than the plan has it;"
     " N is a number or `none`. Replaces what was set before.",
 )
 @common
@@ -147,4 +148,6 @@ def _limit(text: str) -> tuple[str, int | None]:
     what, found, most = text.partition("=")
     if not found or not (most.isdecimal() or most == "none"):
         raise click.BadParameter(f"{text!r} is not WHAT=N, with a number or `none`", param_hint="--limit")
+    if what.strip() not in LIMITS:
+        raise click.BadParameter(f"{what.strip()!r} is none of {', '.join(LIMITS)}", param_hint="--limit")
     return what.strip(), None if most == "none" else int(most)

@@ -18,7 +18,7 @@ from sluice.cli.searching import filter_option, filters_of, reading
 from sluice.insight import portable
 from sluice.insight.portable import Unfit
 from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.ports import LogQuery
+from sluice.storage.ports import LogQuery, Side, StoreFault
 from sluice.values.ids import key_of
 from sluice.values.log import LogEntry, ShardKey
 from sluice.values.log_filter import Filter
@@ -27,6 +27,8 @@ FORMATS: Final = ("jsonl", "parquet")
 _PARQUET: Final = "sluice.insight.parquet"
 """Loaded where it is asked for."""
 _PAGE: Final = 200
+_TOLD: Final = 3
+"""Bodies of which it is said why they could not be read."""
 
 Body = Iterable[bytes] | None
 Add = Callable[[LogEntry, Body, Body], None]
@@ -67,7 +69,8 @@ def export(
 ) -> None:
     """Write logs, the oldest first, as lines of JSON for `sluice logs import`, or as Parquet for analysis.
 
-    A server may run meanwhile, or none. A file has its name when it is whole.
+    A server may run meanwhile, or none. A file has its name when it is whole. Where a body cannot be read, its log is
+    written without it, and the exit status is 1.
     """
     opened = _format(kind, output)
     settings = folder_settings(data)
@@ -75,17 +78,46 @@ def export(
     chosen, behind = filters_of(filters), _key(after)
     count, last = 0, after
     with reading(settings) as reader, written(output) as sink, opened(sink, bodies=bodies) as add:
-        progress = Progress("exported")
+        progress, taken = Progress("exported"), _Bodies(reader, shard)
         for entry in _walk(reader, shard, chosen, behind):
-            request = reader.body(shard, entry.id, "request") if bodies else None
-            response = reader.body(shard, entry.id, "response") if bodies else None
             try:
-                add(entry, request, response)
+                add(entry, *(taken.of(entry.id) if bodies else (None, None)))
             except Unfit as unfit:
                 raise click.ClickException(str(unfit)) from None
             count, last = count + 1, entry.id
             progress.tell(count)
     progress.end(f"{count} logs exported" + (f", the last one is {last}" if last else ""))
+    if taken.unread:
+        click.echo(f"{taken.unread} bodies could not be read, and are not in it.", err=True)
+        raise click.exceptions.Exit(1)
+
+
+class _Bodies:
+    """Reads the bodies of logs, and counts those that cannot be read though they should be there."""
+
+    def __init__(self, reader: EmbeddedLogReader, shard: ShardKey) -> None:
+        self._reader, self._shard = reader, shard
+        self.unread = 0
+
+    def of(self, log_id: str) -> tuple[Body, Body]:
+        return self._read(log_id, "request"), self._read(log_id, "response")
+
+    def _read(self, log_id: str, side: Side) -> Body:
+        """Whole, for damage may show at its end. None where none was kept, it was lost, or cannot be read."""
+        try:
+            pieces = self._reader.body(self._shard, log_id, side)
+            if pieces is not None:
+                return (b"".join(pieces),)
+            if self._reader.is_kept(self._shard, log_id, side):
+                self._tell(log_id, side, "it is damaged or gone: `sluice doctor` says more")
+        except StoreFault as fault:
+            self._tell(log_id, side, str(fault))
+        return None
+
+    def _tell(self, log_id: str, side: Side, why: str) -> None:
+        self.unread += 1
+        if self.unread <= _TOLD:
+            click.echo(f"log {log_id}: the {side} cannot be read: {why}", err=True)
 
 
 def _format(kind: str, output: str) -> Opening:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 import msgspec
@@ -40,8 +40,10 @@ def is_of_filters(name: str) -> bool:
     return name.partition(".")[0].partition("[")[0] == NAME
 
 
-def parse_filters(pairs: Iterable[Pair], most_values: int = MOST_VALUES) -> tuple[Filter, ...]:
-    """All filters of a query, of so many values each. Raises ApiError."""
+def parse_filters(
+    pairs: Iterable[Pair], most_values: int = MOST_VALUES, *, certain: bool = False
+) -> tuple[Filter, ...]:
+    """All filters of a query, of so many values each. Raises ApiError; if `certain`, rather than guess too."""
     columns: list[Pair] = []
     indexed: dict[int, list[Pair]] = {}
     asked: list[_Asked] = []
@@ -54,7 +56,7 @@ def parse_filters(pairs: Iterable[Pair], most_values: int = MOST_VALUES) -> tupl
             asked += _from_json(text)
         elif name.startswith(NAME) and name != NAME:
             raise _wrong(f"{name[:64]} is no part of a filter")
-    asked += _in_rows(columns) if is_in_rows(columns) else _in_columns(columns)
+    asked += _in_rows(columns) if is_in_rows(columns) else _in_columns(columns, certain=certain)
     for _, parts in sorted(indexed.items()):
         asked += _in_rows(parts)
     if len(asked) > MOST_FILTERS:
@@ -84,7 +86,7 @@ def _in_rows(pairs: Sequence[Pair]) -> Iterator[_Asked]:
         yield _whole(parts, values)
 
 
-def _in_columns(pairs: Sequence[Pair]) -> Iterator[_Asked]:
+def _in_columns(pairs: Sequence[Pair], *, certain: bool) -> Iterator[_Asked]:
     """All keys, all operators, all values, in whatever order of these three."""
     columns: dict[str, list[str]] = {"key": [], "operator": [], "value": []}
     for name, text in pairs:
@@ -94,51 +96,57 @@ def _in_columns(pairs: Sequence[Pair]) -> Iterator[_Asked]:
         raise _wrong("Every filter needs a key and an operator")
     if not keys and values:
         raise _wrong("A value needs a key and an operator")
-    for key, operator, share in zip(keys, operators, _shares(keys, operators, values), strict=True):
+    shares = _shares(keys, operators, values, certain=certain)
+    for key, operator, share in zip(keys, operators, shares, strict=True):
         yield _Asked(key, operator, share)
 
 
-def _shares(keys: Sequence[str], operators: Sequence[str], values: Sequence[str]) -> list[Sequence[str]]:
+def _shares(
+    keys: Sequence[str], operators: Sequence[str], values: Sequence[str], *, certain: bool
+) -> list[Sequence[str]]:
     """The values of each filter, one after another: surplus ones go to the earliest filter that takes several."""
     if len(keys) <= 1:
         return [values] * len(keys)
     if len(keys) == len(values):
         return [[value] for value in values]
-    found = _divided(keys, operators, values)
-    if found is None:
+    ways, found = _divided(keys, operators, values)
+    if not ways:
         raise _wrong("The values cannot be divided among the filters")
+    if certain and ways > 1:
+        raise _wrong("The values can be divided among the filters in more than one way: send the filters as JSON")
     return found
 
 
-def _divided(keys: Sequence[str], operators: Sequence[str], values: Sequence[str]) -> list[Sequence[str]] | None:
-    """The longest share for the first filter that leaves the others theirs, and so on; None where there is none."""
-    places = range(len(values) + 1)
-    behind = [place == len(values) for place in places]
-    ways: list[list[int]] = []  # of each filter, the last one first: how many it may take from each place on
+def _divided(keys: Sequence[str], operators: Sequence[str], values: Sequence[str]) -> tuple[int, list[Sequence[str]]]:
+    """In how many ways the filters can have the values; the one that gives the first filter most, and so on."""
+    behind = [0] * len(values) + [1]
+    ends: list[list[int]] = []  # of each filter, the last one first
     for key, operator in zip(reversed(keys), reversed(operators), strict=True):
-        sizes = [_longest(key, operator, values, place, behind) for place in places]
-        ways.append(sizes)
-        behind = [size > 0 for size in sizes]
-    if not behind[0]:
-        return None
+        behind, furthest = _ways(key, operator, values, behind)
+        ends.append(furthest)
     shares: list[Sequence[str]] = []
     place = 0
-    for sizes in reversed(ways):
-        shares.append(values[place : place + sizes[place]])
-        place += sizes[place]
-    return shares
+    for furthest in reversed(ends):
+        shares.append(values[place : furthest[place]])
+        place = furthest[place]
+    return behind[0], shares
 
 
-def _longest(key: str, operator: str, values: Sequence[str], place: int, behind: Sequence[bool]) -> int:
-    """How many values from `place` on the filter can have at most; 0 where it cannot have one."""
-    most = 1 if operator in ("lt", "gt") else len(values) - place
-    best = 0
-    for size in range(1, most + 1):
-        if place + size > len(values) or not fits(key, values[place + size - 1]):
-            break
-        if behind[place + size]:
-            best = size
-    return best
+def _ways(key: str, operator: str, values: Sequence[str], behind: Sequence[int]) -> tuple[list[int], list[int]]:
+    """In how many ways the filter and those behind it can have the values from each place on, 2 for more than one.
+
+    Likewise where the filter's share ends at most. `behind` has the ways of the others.
+    """
+    before = [0, *accumulate(behind)]
+    last = list(accumulate((end if ways else 0 for end, ways in enumerate(behind)), max))
+    ways, furthest = [0] * len(behind), [0] * len(behind)
+    fitting = 0
+    for place in reversed(range(len(values))):
+        fitting = fitting + 1 if fits(key, values[place]) else 0
+        most = place + (min(fitting, 1) if operator in ("lt", "gt") else fitting)
+        ways[place] = min(2, before[most + 1] - before[place + 1])
+        furthest[place] = last[most]
+    return ways, furthest
 
 
 def _whole(parts: Mapping[str, str], values: Sequence[FilterValue]) -> _Asked:

@@ -84,6 +84,7 @@ def _types(found: re.Match[str]) -> str:
 
 _SENTENCES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
     (re.compile(r"Object missing required field `(?P<field>.+)`"), lambda found: "Required"),
+    (re.compile(r"Object contains unknown field `(?P<field>.+)`"), lambda found: "Unknown field"),
     (re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`"), _types),
     (
         re.compile(r"Expected `(?:int|float)(?: \| null)?` <= (?P<bound>\S+)"),

@@ -17,7 +17,11 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class FolderObjects:
-    """Objects below one folder. A name is written by one thread at a time."""
+    """Objects below one folder. A name is written by one thread at a time.
+
+    A folder that is not there is a fault of each call: an empty one in the place of what is not mounted would look like
+    lost objects.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -33,31 +37,31 @@ class FolderObjects:
         self._write(name, BytesIO(data))
 
     def put_file(self, name: str, path: Path) -> None:
-        with _faults(name), path.open("rb") as file:
+        with self._faults(name), path.open("rb") as file:
             self._write(name, file)
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        with _faults(name), self._path(name).open("rb", buffering=0) as file:
+        with self._faults(name), self._path(name).open("rb", buffering=0) as file:
             return os.pread(file.fileno(), length, start)
 
     def size(self, name: str) -> int | None:
-        with suppress(ObjectMissing), _faults(name):
+        with suppress(ObjectMissing), self._faults(name):
             return self._path(name).stat().st_size
         return None
 
     def delete(self, name: str) -> None:
-        with _faults(name):
+        with self._faults(name):
             self._path(name).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> Iterator[str]:
-        with _faults(prefix):
+        with self._faults(prefix):
             for folder, _, files in os.walk(self._root / prefix):
                 below = Path(folder).relative_to(self._root)
                 yield from (str(below / file) for file in files if not file.endswith(_PART))
 
     def _write(self, name: str, data: IO[bytes]) -> None:
         """The file first, then its name, then the folders that lead to it."""
-        with _faults(name):
+        with self._faults(name):
             path = self._path(name)
             _make(path.parent)
             part = path.with_name(path.name + _PART)
@@ -75,6 +79,13 @@ class FolderObjects:
         if name.startswith("/") or ".." in name.split("/"):
             raise ObjectFault(f"{name}: no object can have this name")
         return self._root / name
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        if not self._root.is_dir():
+            raise ObjectFault(f"there is no folder {self._root}: is it mounted?")
+        with _faults(what):
+            yield
 
 
 def _make(folder: Path) -> None:

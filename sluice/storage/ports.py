@@ -198,8 +198,13 @@ class LogReader(Protocol):
     def body(self, shard: ShardKey, log_id: str, side: Side) -> Iterator[bytes] | None:
         """The stored body piece by piece, decompressed, as it went over the wire; None where none is kept.
 
-        None too for one that was lost. The pieces raise StoreFault where damage shows only after the first of them.
+        None too for one that was lost, or is damaged at its very beginning. Raises StoreFault where it lies in a store
+        of objects that cannot be asked; so do the pieces where damage shows only after the first of them.
         """
+        ...
+
+    def is_kept(self, shard: ShardKey, log_id: str, side: Side) -> bool:
+        """Whether there should be such a body: it was kept, and is not marked as lost."""
         ...
 
     def head(self, shard: ShardKey, log_id: str, side: Side, limit: int) -> bytes | None:

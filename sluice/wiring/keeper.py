@@ -68,7 +68,7 @@ def _log_writer(child: Child) -> EmbeddedLogWriter:
         child.settings.data / "shards",
         rollup_metadata=rollup_metadata,
         metrics=child.metrics,
-        objects=pack_objects(child.settings),
+        objects=pack_objects(child.settings, make_folder=True),
     )
 
 

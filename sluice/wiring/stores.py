@@ -14,16 +14,19 @@ _OBSTORE: Final = "sluice.storage.objects"
 """Loaded where it is needed."""
 
 
-def pack_objects(settings: Settings) -> Objects | None:
-    """Where packs of full segments go. Raises ObjectFault where there can be no such store."""
-    return objects_at(settings.packs) if settings.packs.url else None
+def pack_objects(settings: Settings, *, make_folder: bool = False) -> Objects | None:
+    """Where packs of full segments go. Raises ObjectFault where there can be no such store.
+
+    Only who sends packs there makes the folder: whoever reads them finds nothing in one that is not mounted.
+    """
+    return objects_at(settings.packs, make_folder=make_folder) if settings.packs.url else None
 
 
-def objects_at(place: ObjectSettings) -> Objects:
+def objects_at(place: ObjectSettings, *, make_folder: bool = True) -> Objects:
     """Raises ObjectFault likewise."""
     parts = urlsplit(place.url)
     if parts.scheme == "file":
-        return FolderObjects.open(Path(parts.path))
+        return FolderObjects.open(Path(parts.path)) if make_folder else FolderObjects(Path(parts.path))
     found: Objects = importlib.import_module(_OBSTORE).ObstoreObjects.open(place)
     return found
 

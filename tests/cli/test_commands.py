@@ -91,6 +91,9 @@ def test_an_account_may_have_what_its_plan_says_or_what_it_is_given(data: Path):
     assert (changed["entitlement"]["gateways"], changed["entitlement"]["account_rows"]) == (1, None)
     said = refused(data, "gateway", "create", "second", "--account", "acme")
     assert "The account may have no more than 1 gateways" in said
+    said = sluice(data, "account", "change", "acme", "--limit", "foo=3").stderr
+    assert "'foo' is none of gateways, gateway_rows, account_rows, gateway_bytes, retention_days" in said
+    assert "greater than or equal to 1" in refused(data, "account", "change", "acme", "--limit", "retention_days=0")
     shown = sluice(data, "account", "show", "acme").stdout
     assert "acme: plan free\n  gateways: 1\n" in shown
     assert "account rows: no limit" in shown

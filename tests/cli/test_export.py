@@ -61,6 +61,8 @@ def body_of(line: dict[str, Any], side: str) -> bytes | None:
 def test_a_store_reads_back_as_the_lines_and_the_api_show_it(own: Any, tmp_path: Path) -> None:
     file = tmp_path / "logs.parquet"
     assert "4 logs exported" in run(own, "export", "--format", "parquet", "-o", str(file)).stderr
+    said = f"Error: {file} is a Parquet file, and an import reads lines of JSON: export without --format parquet.\n"
+    assert run(own, "import", str(file), status=1).stderr == said
     lines = [json.loads(line) for line in run(own, "export").stdout.splitlines()]
     shown = own.logs(4)[::-1]
     rows = rows_of(file)

@@ -64,6 +64,13 @@ async def test_a_change_that_is_none_is_refused(console, problem):
     assert problem(refused) == (400, 7001, "Invalid enum value: gold", ["body", "plan"])
     refused = await console.operator.patch(account, json={"entitlement": {"gateways": -1}})
     assert problem(refused)[3] == ["body", "entitlement", "gateways"]
+    refused = await console.operator.patch(account, json={"entitlement": {"gatewayz": 1}})
+    assert problem(refused) == (400, 7001, "Unknown field", ["body", "entitlement", "gatewayz"])
+    refused = await console.operator.patch(account, json={"entitlement": {"retention_days": 0}})
+    told = (400, 7001, "Number must be greater than or equal to 1", ["body", "entitlement", "retention_days"])
+    assert problem(refused) == told
+    kept = {**UNLIMITED, "gateways": 10, "account_rows": 100_000}
+    assert (await console.operator.get(account)).json()["result"]["entitlement"] == kept
     for method in ("GET", "PATCH"):
         assert problem(await console.operator.request(method, f"{ACCOUNTS}/none", json={}))[:2] == (404, 7002)
 

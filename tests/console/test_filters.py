@@ -78,6 +78,43 @@ def test_in_columns_the_values_are_divided_so_that_each_fits(
     assert [found.values for found in parse_filters(pairs)] == expected
 
 
+def columns(keys: list[str], values: list[str]) -> list[tuple[str, str]]:
+    pairs = [("filters.key", key) for key in keys] + [("filters.operator", "eq") for _ in keys]
+    return pairs + [("filters.value", value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("keys", "values"),
+    [
+        (["model", "provider"], ["a", "b", "c"]),
+        (["model", "success"], ["a", "true", "true"]),
+        (["provider", "model", "user_agent"], ["a", "b", "c", "d"]),
+    ],
+)
+def test_where_values_could_be_divided_otherwise_nothing_is_guessed_that_must_be_certain(
+    keys: list[str], values: list[str]
+):
+    assert len(parse_filters(columns(keys, values))) == len(keys)
+    with pytest.raises(ApiError, match="in more than one way") as refused:
+        parse_filters(columns(keys, values), certain=True)
+    assert (refused.value.status, refused.value.problem.code) == (400, 7001)
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "expected"),
+    [
+        (["model", "provider"], ["a", "b"], [("a",), ("b",)]),
+        (["model"], ["a", "b"], [("a", "b")]),
+        (["model", "success"], ["a", "b", "true"], [("a", "b"), (True,)]),
+        (["success", "cost", "model"], ["true", "false", "1", "a"], [(True, False), (1,), ("a",)]),
+    ],
+)
+def test_where_there_is_one_way_to_divide_values_it_is_certain(
+    keys: list[str], values: list[str], expected: list[tuple[object, ...]]
+):
+    assert [found.values for found in parse_filters(columns(keys, values), certain=True)] == expected
+
+
 @pytest.mark.parametrize(
     "query",
     [

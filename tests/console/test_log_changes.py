@@ -168,6 +168,8 @@ async def test_the_first_that_fit_in_the_order_asked_are_deleted(console, stored
         ("filters.key=id&filters.value=x", "filters"),
         ("filters[0][key]=id&filters[0][operator]=eq&filters[1][value]=x", "filters"),
         ("filters.key=id&filters.operator=eq&filters.value=A&filters.other=x", "filters"),
+        ("filters.key=model&filters.key=provider&filters.operator=eq&filters.operator=eq"
+         "&filters.value=a&filters.value=b&filters.value=openai", "filters"),
         ("filters=", "filters"),
         ("filters=[]", "filters"),
         ("filters.key=model&filters.operator=lt&filters.value=x", "filters"),

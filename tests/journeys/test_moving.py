@@ -33,8 +33,8 @@ def test_what_is_exported_and_imported_is_exported_the_same(own: Any, tmp_path: 
     own.logs(3)
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl.gz"
     assert "3 logs exported" in run(own, "logs", "export", "-o", str(first)).stderr
-    for _ in range(2):
-        assert "3 logs are stored" in run(own, "logs", "import", str(first), "--gateway", "other").stderr
+    for said in ("3 logs are stored.", "3 logs are handed over, of which the last one was stored before"):
+        assert said in run(own, "logs", "import", str(first), "--gateway", "other").stderr
     run(own, "logs", "export", "--gateway", "other", "-o", str(second))
     assert gzip.decompress(second.read_bytes()) == first.read_bytes()
     lines = [json.loads(line) for line in first.read_bytes().splitlines()]

@@ -25,11 +25,17 @@ class NewAccount(msgspec.Struct, frozen=True):
     plan: Plan = "unlimited"
 
 
+class WantedEntitlement(OwnEntitlement, frozen=True, forbid_unknown_fields=True):
+    """What may be set; no logs are kept for no days at all."""
+
+    retention_days: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType | None = UNSET
+
+
 class AccountChange(msgspec.Struct, frozen=True):
     """What is not named stays as it is; a named `entitlement` replaces all that was the account's own before."""
 
     plan: Plan | UnsetType = UNSET
-    entitlement: OwnEntitlement | UnsetType | None = UNSET
+    entitlement: WantedEntitlement | UnsetType | None = UNSET
 
 
 class ShownAccount(msgspec.Struct, frozen=True):
@@ -82,13 +88,17 @@ async def update(call: Call) -> Response:
 
     def change(account: Account) -> Account:
         plan = account.plan if asked.plan is UNSET else asked.plan
-        own = account.own if asked.entitlement is UNSET else asked.entitlement or AS_PLANNED
+        own = account.own if asked.entitlement is UNSET else _own(asked.entitlement)
         return msgspec.structs.replace(account, plan=plan, own=own)
 
     try:
         return reply(_shown(await call.desk.ask(call.desk.control.change_account, call.account, change)))
     except NotThere:
         raise not_found() from None
+
+
+def _own(asked: WantedEntitlement | None) -> OwnEntitlement:
+    return AS_PLANNED if asked is None else OwnEntitlement(**msgspec.structs.asdict(asked))
 
 
 async def delete(call: Call) -> Response:

@@ -82,7 +82,7 @@ def _metadata(asked: dict[str, Scalar] | UnsetType | None) -> dict[str, Scalar] 
 
 
 async def _chosen(call: Call, shard: ShardKey) -> list[str]:
-    """The ids of the logs to be deleted. What is not understood is refused: ignored, it would delete too much."""
+    """The ids of the logs to be deleted. What is not clear is refused: ignored or guessed, it would delete too much."""
     filters, rest = [], {}
     for name, value in call.request.query_params.multi_items():
         if is_of_filters(name):
@@ -93,7 +93,7 @@ async def _chosen(call: Call, shard: ShardKey) -> list[str]:
             raise invalid("A delete has no such parameter", "query", name)
     asked = parse_query(rest, LogDelete)
     descending = asked.order_by_direction == "desc"
-    conditions = parse_filters(filters, MOST_DELETED)
+    conditions = parse_filters(filters, MOST_DELETED, certain=True)
     if filters and not conditions:
         raise invalid("There is no filter in it", "query", "filters")
     match conditions:

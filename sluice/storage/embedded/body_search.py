@@ -15,7 +15,6 @@ import zstandard
 
 from sluice.formats.encodings import coding_of, decoded
 from sluice.formats.sought import Sought
-from sluice.storage.embedded.catalogue import NOTHING
 from sluice.storage.embedded.moment import LARGEST_KEY, ShardMoment
 from sluice.storage.embedded.open import segment_name
 from sluice.storage.embedded.packs import STREAM_BYTES, Place, dictionary_in, pack_path, read_body
@@ -39,24 +38,28 @@ class BodySearch:
         self._folder, self._sought, self._fetch, self._deadline_s = folder, sought, fetch, deadline_s
         self._fetched = 0
         self._first = True
-        """No log was looked through before this one."""
+        """Nothing was passed before this log: no other one, and no window."""
         self._files: dict[tuple[int, int], int] = {}
         self._decompressors: dict[tuple[int, int], zstandard.ZstdDecompressor] = {}
 
     def run(self, moment: ShardMoment, query: LogQuery) -> Matches:
         """As many of the logs that fit the query as it wants of a page, each of which has the text in a body."""
         entries: list[LogEntry] = []
-        cursor, looked = query.cursor, 0
-        start = LARGEST_KEY if query.descending else NOTHING
+        start = LARGEST_KEY if query.descending else 0
+        looked, cursor = 0, start if query.cursor is None else query.cursor
         try:
-            for found in moment.walk(query):
-                if len(entries) == query.per_page or (not self._first and self._is_over()):
-                    return Matches(entries, start if cursor is None else cursor, looked)
-                if self._holds(found) and (entry := found[1].reader().entry(found[0])):
-                    entries.append(entry)
-                cursor, looked, self._first = found[0], looked + 1, False
+            for window in moment.windows(query):
+                for found in window.found:
+                    if len(entries) == query.per_page or (not self._first and self._is_over()):
+                        return Matches(entries, cursor, looked)
+                    if self._holds(found) and (entry := found[1].reader().entry(found[0])):
+                        entries.append(entry)
+                    looked, cursor, self._first = looked + 1, found[0], False
+                cursor, self._first = window.cursor, False
+                if self._is_over():
+                    return Matches(entries, cursor, looked)
         except apsw.InterruptError:
-            return Matches(entries, start if cursor is None else cursor, looked)
+            return Matches(entries, cursor, looked)
         return Matches(entries, None, looked)
 
     def close(self) -> None:
@@ -82,7 +85,7 @@ class BodySearch:
             if body is None:
                 body = b"".join(self._elsewhere(part, key, side))
         except StoreFault as fault:
-            if isinstance(fault.__cause__, ObjectFault):
+            if isinstance(fault, ObjectFault) or isinstance(fault.__cause__, ObjectFault):
                 raise
             return False
         except (zstandard.ZstdError, OSError):

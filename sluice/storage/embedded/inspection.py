@@ -149,23 +149,28 @@ def _inspect_counts(db: apsw.Connection, patient: Patient) -> Iterator[Finding]:
 
 
 def _inspect_packs(folder: Path, db: apsw.Connection, patient: Patient, objects: Objects | None) -> Iterator[Finding]:
-    away = away_packs(db)
+    away, untold = away_packs(db), 0
     for pack, size in list(db.execute("SELECT id, bytes FROM pack WHERE state NOT IN (?, ?)", (REMOVED, MAKING))):
         path = pack_path(folder, segment_name(patient.number), pack)
         if pack in away and not path.exists():
-            yield from _inspect_object(object_name(folder, segment_name(patient.number), pack), size, objects)
+            if objects:
+                yield from _inspect_object(object_name(folder, segment_name(patient.number), pack), size, objects)
+            untold += objects is None
             continue
         found = path.stat().st_size if path.exists() else 0
         if found >= size or not db.execute("SELECT 1 FROM pack WHERE id = ? AND state <> ?", (pack, REMOVED)).get:
             continue
         what = f"ends at {found} of {size} bytes" if path.exists() else "is missing"
         yield Finding(str(path), what, "bodies that are gone are marked as lost; their logs stay", True)
+    if untold:
+        what = f"keeps {untold} of its packs in a store of objects, and packs.url is not set: nobody looked at them"
+        yield Finding(str(patient.path), what, "run this with the settings of the server (SLUICE_CONFIG)")
 
 
-def _inspect_object(name: str, size: int, objects: Objects | None) -> Iterator[Finding]:
+def _inspect_object(name: str, size: int, objects: Objects) -> Iterator[Finding]:
     """What is in it is not looked at."""
     try:
-        found = size if objects is None else objects.size(name) or 0
+        found = objects.size(name) or 0
     except ObjectFault as error:
         yield Finding(name, f"cannot be looked at: {error}", "see to the store of objects")
         return

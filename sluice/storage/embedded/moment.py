@@ -1,6 +1,6 @@
 """One moment of a shard: the newest segment's transaction, and the earlier segments that its catalogue names."""
 
-import sys
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import apsw
-import msgspec
 
 from sluice.storage.embedded.catalogue import NOTHING, Contents
 from sluice.storage.embedded.earlier import PROBES
@@ -16,7 +15,7 @@ from sluice.storage.embedded.filtering import ALL, Only, both, conditions, menti
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.open import newest_segment
 from sluice.storage.embedded.segment_reader import SegmentReader
-from sluice.storage.embedded.walking import Found, Part, page_of
+from sluice.storage.embedded.walking import Found, Part, Window, page_of, windows_of
 from sluice.storage.ports import Extremes, LogPage, LogQuery
 from sluice.values.ids import number_of
 from sluice.values.log import LogEntry
@@ -79,10 +78,17 @@ class ShardMoment:
         goes_on = query.order_by == "created_at" and (len(found) == query.per_page or (bool(found) and not complete))
         return LogPage(entries, *self._total(parts, query), found[-1][0] if goes_on else None, complete)
 
-    def walk(self, query: LogQuery) -> Iterator[Found]:
-        """All that fit behind the query's cursor, in the order of their keys."""
+    def windows(self, query: LogQuery) -> Iterator[Window]:
+        """All that fit behind the query's cursor, in the order of their keys.
+
+        The first window has all the time it needs, so that whoever goes on from its cursor comes to an end.
+        """
+        deadline_s = self._deadline_s
+        self._set_deadline(math.inf)
         parts = self._parts(query)
-        return page_of(parts, msgspec.structs.replace(query, per_page=sys.maxsize), 0) if parts else iter(())
+        for window in windows_of(parts, query) if parts else ():
+            yield window
+            self._set_deadline(deadline_s)
 
     def ids(self, query: LogQuery) -> list[str]:
         """All of the page, or apsw.InterruptError."""
@@ -140,9 +146,12 @@ class ShardMoment:
 
     def _extend(self) -> None:
         """What is still to be done has the rest of the time, or, where that is little, a quarter more."""
-        self._deadline_s = max(self._deadline_s, time.monotonic() + self._timeout_s / 4)
+        self._set_deadline(max(self._deadline_s, time.monotonic() + self._timeout_s / 4))
+
+    def _set_deadline(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
         for reader in self._open.values():
-            reader.extend(self._deadline_s)
+            reader.set_deadline(deadline_s)
 
     def entry(self, log_id: str) -> LogEntry | None:
         if (found := self.find(log_id)) is None:

@@ -15,7 +15,17 @@ from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
 from sluice.storage.embedded.packs import NOWHERE, Place, Window, dictionary_of, pack_path, read_body, read_head
-from sluice.storage.ports import LAST_ARRIVAL, Extremes, LogPage, LogQuery, Matches, Objects, Side, StoreFault
+from sluice.storage.ports import (
+    LAST_ARRIVAL,
+    Extremes,
+    LogPage,
+    LogQuery,
+    Matches,
+    ObjectFault,
+    Objects,
+    Side,
+    StoreFault,
+)
 from sluice.values.log import LogEntry, ShardKey
 
 _TRIES: Final = 10
@@ -80,6 +90,9 @@ class EmbeddedLogReader:
 
         return self._read(shard, log_id, side, read)
 
+    def is_kept(self, shard: ShardKey, log_id: str, side: Side) -> bool:
+        return self._stored(shard, log_id, side).place.pack is not None
+
     def tail(self, shard: ShardKey, after: int, limit: int, up_to: int = LAST_ARRIVAL) -> tuple[list[LogEntry], int]:
         nothing: tuple[list[LogEntry], int] = [], max(after, 0)
         return self._ask(shard, lambda moment: moment.tail(after, limit, up_to), nothing)
@@ -98,8 +111,22 @@ class EmbeddedLogReader:
                 found = read(folder, stored)
             if found is not None or not stored.place.stored:
                 return found
+            self._require_reach(shard, log_id, stored.place.pack)
             before = stored
         return None
+
+    def _require_reach(self, shard: ShardKey, log_id: str, pack: int | None) -> None:
+        """Raises ObjectFault where the pack lies in a store of objects of which nobody told."""
+
+        def is_away(moment: ShardMoment) -> bool:
+            found = moment.find(log_id)
+            return found is not None and pack is not None and found[1].reader().is_away(pack)
+
+        if self._away is None and self._ask(shard, is_away, False):
+            raise ObjectFault(
+                "the body lies in a store of objects, and packs.url is not set: name the server's settings"
+                " (SLUICE_CONFIG, or SLUICE_PACKS__URL and the like)"
+            )
 
     def _stored(self, shard: ShardKey, log_id: str, side: Side) -> _Stored:
         folder = shard_folder(self._root, shard)

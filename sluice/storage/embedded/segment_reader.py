@@ -7,6 +7,7 @@ from typing import Final
 
 import apsw
 
+from sluice.storage.embedded.away import away_packs
 from sluice.storage.embedded.catalogue import Contents, read_active, read_earlier, read_meta
 from sluice.storage.embedded.dictionaries import read_dictionary
 from sluice.storage.embedded.earlier import PROBES
@@ -83,7 +84,7 @@ class SegmentReader:
         self._deadline_s = deadline_s
         self._db.execute("BEGIN")
 
-    def extend(self, deadline_s: float) -> None:
+    def set_deadline(self, deadline_s: float) -> None:
         """Another question about the same moment has a time of its own."""
         self._deadline_s = deadline_s
 
@@ -186,6 +187,10 @@ class SegmentReader:
         if row is None:
             return ()
         return ("request", Place(*row[:4]), row[4]), ("response", Place(*row[5:9]), row[9])
+
+    def is_away(self, pack: int) -> bool:
+        """Whether a pack of this segment lies in a store of objects."""
+        return pack in away_packs(self._db)
 
     def dictionary(self, number: int) -> bytes | None:
         """The one that a body of this segment names."""

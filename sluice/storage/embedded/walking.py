@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import Final, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 from sluice.storage.embedded.catalogue import Contents
 from sluice.storage.embedded.filtering import ALL, Only, both
@@ -20,6 +20,9 @@ NEAR: Final = 1_000
 """Logs that are passed one by one: up to so many that costs no more than counting."""
 FEW: Final = 20_000
 """So many still cost less than to look for a place between two segments that overlap as a whole."""
+FIRST_WINDOW: Final = 1_000
+"""Logs of a segment, whether they fit or not: 1 ms to look at by their columns, some 10 ms by their details."""
+LARGEST_WINDOW: Final = 64_000
 
 NUMBER_ORDERS: Final[frozenset[str]] = frozenset(get_args(NumberOrder))
 
@@ -58,6 +61,14 @@ Found = tuple[int, Part]
 Numbered = tuple[int | None, int, Part]
 
 
+class Window(NamedTuple):
+    """A piece of a walk that holds few logs, whether they fit or not: so it ends even where hardly one fits."""
+
+    found: Iterator[Found]
+    cursor: int
+    """Which goes on behind it."""
+
+
 def page_of(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
     """The keys of one page, each with its segment."""
     if query.order_by == "created_at":
@@ -69,13 +80,44 @@ def page_of(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Fou
     return islice(walk, query.per_page)
 
 
+def windows_of(parts: Sequence[Part], query: LogQuery) -> Iterator[Window]:
+    """All that fit behind the query's cursor, in the order of their keys. The first window is small, others grow."""
+    above, up_to = _behind_cursor(parts, query)
+    size = FIRST_WINDOW
+    while above < up_to:
+        low, high = _window(parts, above, up_to, size, descending=query.descending)
+        within = [part for part in parts if part.contents.reaches(low, high)]
+        cursor = low + 1 if query.descending else high
+        yield Window(_merged(within, low, high, descending=query.descending), cursor)
+        above, up_to = (above, low) if query.descending else (high, up_to)
+        size = min(2 * size, LARGEST_WINDOW)
+
+
+def _window(parts: Sequence[Part], low: int, high: int, size: int, *, descending: bool) -> tuple[int, int]:
+    """The beginning of a range, with so many logs of a segment at most, and within the segment that comes first."""
+    for part in sorted(parts, key=_first_in_walk(descending=descending)):
+        held = part.contents
+        if held.reaches(low, high):
+            keys = part.reader().keys(max(low, held.floor), high, descending=descending, skip=size)
+            key = next(keys, None)
+            if descending:
+                low = max(low, held.first_key - 1) if key is None else key
+            else:
+                high = min(high, held.last_key) if key is None else key - 1
+    return low, high
+
+
 def _by_time(parts: Sequence[Part], query: LogQuery, offset: int) -> Iterator[Found]:
+    return _by_key(parts, *_behind_cursor(parts, query), offset, descending=query.descending)
+
+
+def _behind_cursor(parts: Sequence[Part], query: LogQuery) -> tuple[int, int]:
     above, up_to = _range(parts)
     if query.cursor is not None and query.descending:
         up_to = min(up_to, query.cursor - 1)
     elif query.cursor is not None:
         above = max(above, query.cursor)
-    return _by_key(parts, above, up_to, offset, descending=query.descending)
+    return above, up_to
 
 
 def _by_number(parts: Sequence[Part], order_by: NumberOrder, offset: int, query: LogQuery) -> Iterator[Found]:
@@ -190,11 +232,7 @@ def _halved(parts: Sequence[Part], low: int, high: int, offset: int, *, descendi
 
 def _merged(parts: Sequence[Part], above: int, up_to: int, *, descending: bool) -> Iterator[Found]:
     """All keys within the bounds in their order."""
-    sign = -1 if descending else 1
-
-    def nearest(part: Part) -> int:
-        return -part.contents.last_key if descending else part.contents.first_key
-
+    sign, nearest = -1 if descending else 1, _first_in_walk(descending=descending)
     waiting = sorted(parts, key=nearest, reverse=True)
     begun: list[tuple[int, int, Part, Iterator[int]]] = []  # numbers are unique: parts are never compared
     while waiting or begun:
@@ -211,3 +249,8 @@ def _merged(parts: Sequence[Part], above: int, up_to: int, *, descending: bool) 
                 heapq.heappop(begun)
             else:
                 heapq.heapreplace(begun, (sign * following, number, part, keys))
+
+
+def _first_in_walk(*, descending: bool) -> Callable[[Part], int]:
+    """By which segments come in the order in which a walk reaches them."""
+    return lambda part: -part.contents.last_key if descending else part.contents.first_key

@@ -16,8 +16,8 @@ from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.folder_objects import FolderObjects
 from sluice.storage.objects import ObstoreObjects
-from sluice.storage.ports import Keep, ObjectFault, StoreFault
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.storage.ports import Keep, LogQuery, ObjectFault, StoreFault
+from sluice.values.log import NewLog, Position, ShardKey, SideFile
 from sluice.values.settings import ObjectSettings
 
 AT = {"0": Position(1, 100)}
@@ -252,3 +252,20 @@ def test_who_cannot_reach_the_store_is_told_so(
     nowhere = ObstoreObjects.open(ObjectSettings("s3://none", "http://127.0.0.1:1", "us-east-1"))
     with closing(EmbeddedLogReader(root, objects=nowhere)) as reader, pytest.raises(StoreFault):
         reader.body(shard, logs[0].entry.id, "request")
+
+
+def test_who_does_not_know_of_the_store_is_told_so(
+    root: Path, opened: Writers, objects: Failing, shard: ShardKey, log: Logs
+):
+    writer = opened(bounds=SMALL, objects=objects)
+    logs = [log(SideFile(Path("/nowhere/at-all"), 100), b"told"), *fill(writer, shard, log)]
+    writer.append(shard, logs[:1], AT)
+    with closing(EmbeddedLogReader(root)) as reader:
+        for ask in (reader.body, lambda *named: reader.head(*named, 7)):
+            with pytest.raises(StoreFault, match=r"packs\.url is not set"):
+                ask(shard, logs[1].entry.id, "request")
+        with pytest.raises(StoreFault, match=r"packs\.url is not set"):
+            reader.matching(shard, LogQuery(), "nowhere", 30)
+        assert reader.body(shard, logs[0].entry.id, "request") is None
+        kept = [reader.is_kept(shard, each.entry.id, "request") for each in logs[:2]]
+    assert kept == [False, True]

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sluice.storage.embedded import body_search
+from sluice.storage.embedded import body_search, walking
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
@@ -98,6 +98,37 @@ def test_filters_go_first(opened: Writers, shard: ShardKey, log: Logs, reader: E
     query = LogQuery(filters=(filter_of("model", "eq", ["rare"]),))
     page = reader.matching(shard, query, "needle", 10)
     assert (found(page), page.looked_through) == (wanted(logs, 5), 1)
+
+
+@pytest.mark.parametrize("descending", [True, False])
+def test_a_rare_filter_is_followed_to_the_end_in_calls_that_have_no_time(
+    opened: Writers,
+    shard: ShardKey,
+    log: Logs,
+    reader: EmbeddedLogReader,
+    monkeypatch: pytest.MonkeyPatch,
+    descending: bool,
+) -> None:
+    """Each call passes one window, and says so, though no log in it fits: SQLite would end sooner."""
+    monkeypatch.setattr(walking, "FIRST_WINDOW", 500)
+    numbers = (412, 413, 2100)
+    logs = [log(b"needle", b"x", duration_ms=7 if number in numbers else 1) for number in range(2_500)]
+    writer = opened(bounds=BOUNDS._replace(rows=1_000))
+    for start in range(0, 2_500, 500):
+        writer.append(shard, logs[start : start + 500], AT)
+    fits = reversed(numbers) if descending else numbers
+    query, all_found = LogQuery(filters=(filter_of("duration", "eq", [7]),), descending=descending), []
+    cursors: list[int] = []
+    for _ in range(20):
+        page = reader.matching(shard, query, "needle", -1)
+        all_found += found(page)
+        if page.cursor is None:
+            break
+        cursors.append(page.cursor)
+        query = msgspec.structs.replace(query, cursor=page.cursor)
+    assert all_found == wanted(logs, *fits)
+    assert cursors == sorted(set(cursors), reverse=descending)
+    assert len(cursors) >= 5
 
 
 def test_a_text_across_the_pieces_of_a_long_body_is_found(
