@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 
 import sluice
 from sluice.values.ids import key_of
@@ -26,6 +27,9 @@ SOURCE = str(Path(sluice.__file__).parents[1])
 SLUICE = [sys.executable, "-c", "import sys; from sluice.cli.main import main; sys.exit(main())"]
 DEADLINE_S = 20.0
 T = TypeVar("T")
+
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 class Gateway:
