@@ -239,7 +239,10 @@ def _check(settings: Settings) -> None:
             near = _nearest(name, list(PROVIDERS))
             hint = f"did you mean {near}?" if near else f"known are {', '.join(PROVIDERS)}"
             raise ConfigError(f"providers.{name}: there is no such provider: {hint}")
-        _check_url(f"providers.{name}.base_url", provider.base_url, origin=False)
+        if provider.base_url:
+            _check_url(f"providers.{name}.base_url", provider.base_url, origin=False)
+        if not (api_key := provider.api_key.reveal()).isprintable() or api_key != api_key.strip():
+            raise ConfigError(f"providers.{name}.api_key will not do: write the key on one line, without blanks around")
     for host, target in settings.hosts.items():
         if host != host.lower() or not host or (host != "*" and set(host) & set("/:@ *")):
             raise ConfigError(f'hosts: "{host}" is no plain hostname: write it in lower case, without scheme or port')

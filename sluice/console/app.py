@@ -22,7 +22,18 @@ from sluice.console.envelope import (
     refusal,
     unauthenticated,
 )
-from sluice.console.rest import accounts, analytics, gateways, graphql, internal, log_changes, logs, plain, tokens
+from sluice.console.rest import (
+    accounts,
+    analytics,
+    gateways,
+    graphql,
+    internal,
+    log_changes,
+    logs,
+    plain,
+    provider_configs,
+    tokens,
+)
 from sluice.journal import fields
 from sluice.storage.ports import StoreFault
 from sluice.values.ids import wall_ms
@@ -48,6 +59,10 @@ PATHS: Final = (
     Path("PATCH", f"{_GATEWAY}/logs/{{log}}", log_changes.edit, "edit"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}/request", logs.request_body, "read"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}/response", logs.response_body, "read"),
+    Path("GET", f"{_GATEWAY}/provider_configs", provider_configs.listing, "read"),
+    Path("POST", f"{_GATEWAY}/provider_configs", provider_configs.create, "edit"),
+    Path("PUT", f"{_GATEWAY}/provider_configs/{{config}}", provider_configs.update, "edit"),
+    Path("DELETE", f"{_GATEWAY}/provider_configs/{{config}}", provider_configs.delete, "edit"),
     Path("GET", f"{_ACCOUNT}/tokens", tokens.listing, "edit"),
     Path("POST", f"{_ACCOUNT}/tokens", tokens.create, "edit"),
     Path("DELETE", f"{_ACCOUNT}/tokens/{{token}}", tokens.delete, "edit"),

@@ -9,6 +9,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
 from sluice.storage.ports import AnalyticsReader, ControlStore, LogReader, UsageReader
+from sluice.storage.provider_keys import ProviderKeyStore
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
@@ -47,6 +48,7 @@ class Desk:
         usage: UsageReader,
         commands: Commands,
         *,
+        keys: ProviderKeyStore,
         settings: Settings,
         providers: frozenset[str],
     ) -> None:
@@ -55,6 +57,8 @@ class Desk:
         self.analytics = analytics
         self.usage = usage
         self.commands = commands
+        self.keys = keys
+        """On the control store's thread, for it is one with it."""
         self.settings = settings
         self.providers = providers
         self.wanted = WantedPrices()

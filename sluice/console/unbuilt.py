@@ -22,7 +22,6 @@ GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = 
     ),
     "store_id": ("A secrets store (store_id)", lambda c: c.store_id is not None),
     "stripe": ("Stripe metering (stripe)", lambda c: c.stripe is not None),
-    "byok_only": ("Stored provider keys (byok_only)", lambda c: c.byok_only),
     "log_classification": ("Log classification (log_classification)", lambda c: c.log_classification),
     "workers_ai_billing_mode": (
         "Unified billing (workers_ai_billing_mode unified)",
@@ -40,7 +39,6 @@ ANY: Final[tuple[Method, ...]] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PATHS: Final[tuple[tuple[tuple[Method, ...], str, str], ...]] = (
     (ANY, f"{_GATEWAY}/datasets", "Datasets"),
     (ANY, f"{_GATEWAY}/evaluations", "Evaluations"),
-    (ANY, f"{_GATEWAY}/provider_configs", "Stored provider keys"),
     (ANY, f"{_GATEWAY}/routes", "Dynamic routes"),
     (ANY, f"{_GATEWAY}/policies", "Policies"),
     (ANY, f"{_GATEWAY}/custom-domains", "Custom domains"),

@@ -22,6 +22,11 @@ def parse_bool(value: bytes) -> bool | None:
     return {b"true": True, b"1": True, b"false": False, b"0": False}.get(value.strip().lower())
 
 
+def parse_tightening(value: bytes) -> bool | None:
+    """True or nothing: what is forbidden once is not allowed again further in (contract 3.3)."""
+    return parse_bool(value) or None
+
+
 def parse_ms(value: bytes) -> int | None:
     """A whole number of milliseconds above zero; None for anything else."""
     text = value.strip()
@@ -65,6 +70,7 @@ OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
     b"cf-aig-custom-cost": ("custom_cost", parse_raw),
     b"cf-aig-request-timeout": ("request_timeout_ms", parse_ms),
     b"cf-aig-byok-alias": ("key_alias", parse_text),
+    b"cf-aig-no-wholesale": ("no_wholesale", parse_tightening),
     b"cf-aig-max-attempts": ("max_attempts", parse_attempts),
     b"cf-aig-retry-delay": ("retry_delay_ms", parse_delay_ms),
     b"cf-aig-backoff": ("backoff", parse_backoff),

@@ -1,11 +1,102 @@
-"""Which key goes upstream. A client sends its own so far: none can be stored yet (contract 3.3)."""
+"""Which key goes upstream: the request's own, a stored one, the operator's, or none (contract 3.3)."""
 
-from sluice.values.errors import UnknownKeyAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from sluice.engine.opened_keys import OpenedKeys
+from sluice.engine.recorder import Record
+from sluice.providers.provider import Provider
+from sluice.providers.registry import PROVIDERS
+from sluice.providers.workers_ai import WORKERS_AI
+from sluice.values.credential import FALLBACK_ALIAS, UNIFIED, Credential, Keyring, StoredKey
+from sluice.values.errors import CredentialRequired, UnknownKeyAlias
+from sluice.values.reply import Reply
 from sluice.values.request import Step
+from sluice.values.secret import Secret
+
+KEY_HEADERS: Final = frozenset(name for provider in PROVIDERS.values() for name in provider.key_headers)
+"""Any of them in a request is its own credential, whichever provider it goes to: two keys never go together."""
+NO_KEY: Final = frozenset((b"", b"bearer", b"token", b"key", b"api-key"))
+"""What clients send in such a header that were given an empty key."""
+NO_KEYRING: Final = Keyring()
 
 
-def require_alias(step: Step) -> None:
-    """Raises UnknownKeyAlias where the client asks for a stored key that is not there."""
-    alias = step.options.key_alias
-    if alias:
-        raise UnknownKeyAlias(f"{step.provider} has no provider key with the alias '{alias}': none is configured")
+class Credentials:
+    """The link that gives a step its key before it is made."""
+
+    def __init__(
+        self,
+        stored: OpenedKeys,
+        api_keys: Mapping[str, Secret],
+        require_auth: bool,
+        following: Callable[[Step, Record], Awaitable[Reply]],
+    ) -> None:
+        self._stored, self._require_auth, self._following = stored, require_auth, following
+        self._unified = {name: Credential(name, UNIFIED, secret) for name, secret in api_keys.items() if secret}
+
+    def make(self, step: Step, record: Record) -> Awaitable[Reply]:
+        """Raises UnknownKeyAlias and CredentialRequired, beside what the next link raises."""
+        options = step.options
+        if record.keyring is None and not (self._unified or options.key_alias or options.no_wholesale):
+            return self._following(step, record)
+        return self._make(step, record)
+
+    async def _make(self, step: Step, record: Record) -> Reply:
+        return await self._following(await self.dressed(step, record), record)
+
+    async def dressed(self, step: Step, record: Record, subprotocols: Sequence[str] = ()) -> Step:
+        """The step with the key that it is to go with. Raises UnknownKeyAlias, CredentialRequired and StoreFault."""
+        provider = PROVIDERS[step.provider]
+        if brings_key(step, provider, subprotocols):
+            record.credential = None
+            return step
+        record.credential = credential = await self._chosen(step, record)
+        if credential is None:
+            return step
+        headers = [header for header in step.headers if header[0] not in KEY_HEADERS]
+        headers += provider.sign(credential.secret.reveal().encode())
+        return msgspec.structs.replace(step, headers=headers, credential=credential)
+
+    async def _chosen(self, step: Step, record: Record) -> Credential | None:
+        keyring = record.keyring or NO_KEYRING
+        own_only = keyring.byok_only or step.options.no_wholesale
+        if record.authenticated or not self._require_auth:
+            key = chosen(keyring.keys, step.provider, step.options.key_alias)
+            credential = None if key is None else await self._stored.credential(key)
+            if credential is not None:
+                return credential
+            if not own_only:
+                return self._unified.get(step.provider)
+        if own_only and step.provider != WORKERS_AI.name:
+            raise CredentialRequired(step.provider)
+        return None
+
+
+def chosen(keys: Sequence[StoredKey], provider: str, alias: str) -> StoredKey | None:
+    """The key with this alias; without one the default, else the one whose alias is that. Raises UnknownKeyAlias."""
+    fitting = [key for key in keys if key.provider == provider]
+    if not alias:
+        marked = [key for key in fitting if key.is_default]
+        return next(iter(marked or [key for key in fitting if key.alias == FALLBACK_ALIAS]), None)
+    for key in fitting:
+        if key.alias == alias:
+            return key
+    known = ", ".join(f"'{key.alias}'" for key in fitting) or "none"
+    known += " are configured" if len(fitting) > 1 else " is configured"
+    raise UnknownKeyAlias(f"{provider} has no provider key with the alias '{alias}': {known}")
+
+
+def brings_key(step: Step, provider: Provider, subprotocols: Sequence[str] = ()) -> bool:
+    """Whether the request has a credential of its own, by header, query or subprotocol."""
+    for name, _, value in step.headers:
+        if name in KEY_HEADERS and value.strip().lower() not in NO_KEY:
+            return True
+    if provider.key_parameters and step.query:
+        for pair in step.query.split(b"&"):
+            name, _, value = pair.partition(b"=")
+            if value and unquote_to_bytes(name) in provider.key_parameters:
+                return True
+    return any(text.lower().startswith(provider.realtime.key_subprotocols) for text in subprotocols)

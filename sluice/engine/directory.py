@@ -43,13 +43,14 @@ class Directory:
         gateway = self._gateway(account, request.gateway)
         if gateway is None:
             return None
-        if not gateway.authentication:
-            return self._let_in(key, generation, Admission(gateway, False))
         token = None if request.token is None else self.token(account, request.token)
-        if token is None or not may_run(token, request.gateway):
+        vouches = token is not None and may_run(token, request.gateway)
+        if gateway.authentication and not vouches:
             raise Unauthorized
-        admission = Admission(gateway, True)
-        return admission if token.expires_ms is not None else self._let_in(key, generation, admission)
+        admission = Admission(gateway, vouches)
+        if token is not None and token.expires_ms is not None:
+            return admission
+        return self._let_in(key, generation, admission)
 
     async def admit(self, request: Request) -> Admission:
         """Lets the request in, making the `default` gateway where a token asks for it (contract 0.4).

@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 
 from sluice.engine.compat import COMPAT, addressed, model_asked
-from sluice.engine.credentials import require_alias
 from sluice.engine.retry import policy_for
 from sluice.engine.template import filled
 from sluice.providers.registry import PROVIDERS
@@ -20,7 +19,7 @@ ONE_TRIES: Final = (ONE_TRY,)
 def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
     """The steps with what comes after each; `retry` is the gateway's own policy.
 
-    Raises InvalidProvider and UnknownKeyAlias, and for the unified schema what makes a step of it unfit.
+    Raises InvalidProvider, and for the unified schema what makes a step of it unfit.
     """
     steps = request.steps
     if len(steps) > 1 or steps[0].on_complete:
@@ -40,8 +39,6 @@ def ready(step: Step) -> Step:
         return step if step.tagged else addressed(step)
     if step.provider not in PROVIDERS:
         raise InvalidProvider(step.provider)
-    if step.options.key_alias:
-        require_alias(step)
     return step
 
 

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sluice.engine.attempt import passed_on
+from sluice.engine.credentials import Credentials
 from sluice.engine.recorder import Record
 from sluice.engine.targets import Targets
 from sluice.engine.transcript import MEDIA_TYPE, Transcript
+from sluice.providers.provider import Realtime
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
 from sluice.values.errors import UpstreamFailure, UpstreamTimeout
@@ -43,16 +45,20 @@ class Opened:
 class Dialler:
     """Opens WebSockets to providers."""
 
-    def __init__(self, base_urls: Mapping[str, str], client: HttpClient, timeout_s: float) -> None:
-        self._client, self._timeout_s = client, timeout_s
+    def __init__(
+        self, base_urls: Mapping[str, str], client: HttpClient, credentials: Credentials, timeout_s: float
+    ) -> None:
+        self._client, self._credentials, self._timeout_s = client, credentials, timeout_s
         self._targets = Targets(base_urls, client, OVER_WEBSOCKET)
 
     async def dial(self, step: Step, record: Record, subprotocols: Sequence[str]) -> Reply | Opened:
         """The provider's side, or the reply by which it refuses.
 
-        Raises UpstreamFailure, Overloaded and MalformedRequest.
+        Raises UpstreamFailure, Overloaded, MalformedRequest, UnknownKeyAlias and CredentialRequired.
         """
         realtime = PROVIDERS[step.provider].realtime
+        subprotocols = offered_on(subprotocols, realtime)
+        step = await self._credentials.dressed(step, record, subprotocols)
         to = self._targets.find(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in step.headers])
@@ -78,6 +84,13 @@ class Dialler:
         record.answered(found.status, {b"content-type": MEDIA_TYPE}, b"")
         reply = Reply(found.status, None, _told(found), 0, WholeBody(b""))
         return Opened(reply, subprotocol, transport, rest, Transcript(record, realtime.json_in_binary))
+
+
+def offered_on(subprotocols: Sequence[str], realtime: Realtime) -> Sequence[str]:
+    """Without one that announces a key of the client's where none follows: that was our token, which ends here."""
+    if len(subprotocols) == 1 and subprotocols[0].lower() in realtime.key_subprotocols:
+        return ()
+    return subprotocols
 
 
 def _told(head: ReplyHead) -> list[bytes]:

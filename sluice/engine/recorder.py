@@ -14,6 +14,7 @@ from sluice.engine.watch import Watch
 from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
+from sluice.values.credential import Credential, Keyring
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
@@ -140,6 +141,8 @@ class Record:
     """The reply's tape, once it came in more than one part."""
     request_id: str = ""
     """Empty where it is the id."""
+    credential: Credential | None = None
+    """The key that Sluice put into the request, where it did."""
     repeats = False
     """Whether the request may have to be sent again, so that its body is to be kept."""
 
@@ -159,6 +162,16 @@ class Record:
     def account(self) -> str:
         """Whose gateway was called."""
         return self._admission.gateway.account
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """What the gateway has to say about credentials."""
+        return self._admission.gateway.keyring
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether a token vouches for the request."""
+        return self._admission.authenticated
 
     # --- what happens to the step, in this order
 
@@ -369,7 +382,7 @@ class Record:
 
     def _exchange(self) -> Exchange:
         request, step, options = self._request, self._step, self._step.options
-        latency_s = self._latency_s
+        latency_s, credential = self._latency_s, self.credential
         return Exchange(
             id=self.id,
             account=self._admission.gateway.account,
@@ -396,6 +409,8 @@ class Record:
             custom_cost=options.custom_cost,
             request_bytes=self._asked.length,
             response_bytes=self._told.length,
+            byok=credential is not None and credential.stored,
+            wholesale=credential is not None and not credential.stored,
             compat=step.compat,
             connection_id=request.connection_id,
             request_id=self.request_id,

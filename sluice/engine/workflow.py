@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sluice.engine.attempt import Attempts
 from sluice.engine.drain import drain
 from sluice.engine.held import MOST_HELD_BYTES, Held, hold_beginning, hold_whole
 from sluice.engine.planning import finished
@@ -13,10 +12,12 @@ from sluice.engine.retry import Failure, next_delay_ms
 from sluice.engine.translation import Outside, translated
 from sluice.engine.words import words_of
 from sluice.values.errors import (
+    CredentialRequired,
     GatewayError,
     MalformedRequest,
     OutputUnreadable,
     Overloaded,
+    UnknownKeyAlias,
     UpstreamFailure,
     UpstreamTimeout,
 )
@@ -24,7 +25,7 @@ from sluice.values.plan import Plan
 from sluice.values.reply import Reply
 from sluice.values.request import Step
 
-FAILURES: Final = (UpstreamFailure, OutputUnreadable, Overloaded)
+FAILURES: Final = (UpstreamFailure, OutputUnreadable, Overloaded, UnknownKeyAlias, CredentialRequired)
 """What ends a try, and not the request: another may do better."""
 MOST_KEPT: Final = 2 * MOST_HELD_BYTES
 """The characters of all replies together that are kept for the steps behind them."""
@@ -33,17 +34,17 @@ Make = Callable[[Step, Record], Awaitable[Reply]]
 
 
 class Workflow:
-    """Runs plans."""
+    """Runs plans. Of what a step goes through, it is handed the first link."""
 
-    def __init__(self, attempts: Attempts) -> None:
-        self._attempts = attempts
+    def __init__(self, make: Make) -> None:
+        self._make = make
 
     async def run(self, plan: Plan, trace: Trace) -> Reply:
         """The reply of the step that succeeded, else of the last one. Raises GatewayError where that had none."""
         if plan.plain:
             step = plan.steps[0]
-            return await self._attempts.make(step, trace.begin(step))
-        return await Run(self._attempts.make, plan, trace).reply()
+            return await self._make(step, trace.begin(step))
+        return await Run(self._make, plan, trace).reply()
 
 
 class Tried:

@@ -33,5 +33,6 @@ AZURE_OPENAI: Final = Provider(
     locate=_locate,
     sign=_sign,
     key_headers=(b"api-key", b"authorization"),
+    key_parameters=(b"api-key",),
     compat=NOT_COMPATIBLE,
 )

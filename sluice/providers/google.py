@@ -26,6 +26,7 @@ GOOGLE_AI_STUDIO: Final = Provider(
     endpoint=once,
     sign=_sign,
     key_headers=(b"x-goog-api-key", b"authorization"),
+    key_parameters=(b"key", b"access_token"),
     compat=Compat(
         chat=b"v1beta/openai/chat/completions",
         responses=None,

@@ -31,7 +31,7 @@ GROK: Final = Provider(
     "https://api.x.ai",
     endpoint=versioned,
     key_headers=(b"authorization", b"x-api-key"),  # the latter from Anthropic's SDK, which it serves too
-    realtime=Realtime(at(b"realtime")),
+    realtime=Realtime(at(b"realtime"), key_subprotocols=("xai-client-secret.", "openai-insecure-api-key.")),
 )
 PERPLEXITY: Final = Provider(
     "perplexity-ai", "https://api.perplexity.ai", endpoint=once, compat=Compat(chat=b"chat/completions", models=None)

@@ -81,6 +81,8 @@ class Realtime(msgspec.Struct, frozen=True):
     """Where they are on another host than the rest."""
     json_in_binary: bool = False
     """Whether messages of text come in binary frames."""
+    key_subprotocols: tuple[str, ...] = ("openai-insecure-api-key.",)
+    """What an offered subprotocol that is a client's key, or says that the next one is, begins with."""
 
 
 REALTIME: Final = Realtime()
@@ -99,6 +101,8 @@ class Provider(msgspec.Struct, frozen=True):
     """A provider key as header fields of the vendor's own."""
     key_headers: tuple[bytes, ...] = (b"authorization",)
     """Every header, in lower case, in which a client may send its key."""
+    key_parameters: tuple[bytes, ...] = ()
+    """Likewise, of the query."""
     compat: Compat = OPENAI_SHAPED
     default_headers: tuple[Header, ...] = ()
     """What the vendor demands beside the key, for requests that a translation makes."""

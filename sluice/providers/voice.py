@@ -23,6 +23,7 @@ CARTESIA: Final = Provider(  # https://docs.cartesia.ai/api-reference
     "https://api.cartesia.ai",
     sign=in_x_api_key,
     key_headers=(b"x-api-key", b"authorization"),
+    key_parameters=(b"api_key", b"access_token"),
     compat=NOT_COMPATIBLE,
     realtime=Realtime(at(b"tts/websocket")),
 )
@@ -31,12 +32,22 @@ ELEVENLABS: Final = Provider(  # https://elevenlabs.io/docs/api-reference
     "https://api.elevenlabs.io",
     sign=_xi_api_key,
     key_headers=(b"xi-api-key",),
+    key_parameters=(b"conversation_signature", b"single_use_token", b"token"),
     compat=NOT_COMPATIBLE,
     realtime=Realtime(at(b"v1/convai/conversation")),
 )
 DEEPGRAM: Final = Provider(  # https://developers.deepgram.com/reference
-    "deepgram", "https://api.deepgram.com", sign=_token, compat=NOT_COMPATIBLE
+    "deepgram",
+    "https://api.deepgram.com",
+    sign=_token,
+    compat=NOT_COMPATIBLE,
+    realtime=Realtime(key_subprotocols=("token", "bearer")),
 )
 FAL: Final = Provider(  # https://docs.fal.ai/model-endpoints
-    "fal", "https://fal.run", sign=_key, compat=NOT_COMPATIBLE, realtime=Realtime(base_url="https://ws.fal.run")
+    "fal",
+    "https://fal.run",
+    sign=_key,
+    key_parameters=(b"fal_jwt_token",),
+    compat=NOT_COMPATIBLE,
+    realtime=Realtime(base_url="https://ws.fal.run"),
 )

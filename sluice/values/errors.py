@@ -119,6 +119,20 @@ class UnknownKeyAlias(GatewayError):
     message = "Unknown provider key alias"
 
 
+class CredentialRequired(GatewayError):
+    """No key may be used that is not the request's own or the gateway's, and there is neither."""
+
+    code, status = 2043, 400
+    message = "A provider key is required"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__()
+        self.told = (
+            f"The request has no key for {provider} and the gateway has none stored that may be used for it; another"
+            " may not be used (byok_only, or cf-aig-no-wholesale)"
+        )
+
+
 class BadChatCompletion(GatewayError):
     """A call of the unified endpoint does not name a provider and a model of it."""
 

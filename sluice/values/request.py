@@ -4,6 +4,8 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from sluice.values.credential import Credential
+
 Header = tuple[bytes, bytes, bytes]
 """A field line: its name in lower case, its name as it was sent, its value."""
 
@@ -75,6 +77,9 @@ class Options(msgspec.Struct, frozen=True, gc=False):
     custom_cost: bytes = b""
     request_timeout_ms: int | None = None
     key_alias: str = ""
+    """Which stored key is to be used, where the request has none of its own."""
+    no_wholesale: bool = False
+    """Whether the operator's own credentials must not be used."""
     max_attempts: int | None = None
     retry_delay_ms: int | None = None
     backoff: Backoff | None = None
@@ -118,6 +123,8 @@ class Step(msgspec.Struct, frozen=True):
     """Whether it is asked in the one schema for all providers (contract 1.3)."""
     translation: Translation | None = None
     """Given where the provider does not speak that schema."""
+    credential: Credential | None = None
+    """The key that Sluice has put into the headers; None where the request has its own, or goes without."""
 
 
 class Request(msgspec.Struct, frozen=True):

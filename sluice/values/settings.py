@@ -22,6 +22,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors: bool = True
     websocket_requires_auth: bool = True
     """Whether a WebSocket needs a token even where its gateway asks for none (contract 3.2)."""
+    keys_require_auth: bool = True
+    """Whether stored keys and the operator's own are for requests with a valid token alone (contract 3.3)."""
     upstream_failure_status: int = 400
     """HTTP status of error 2005 (contract 16, question 2): 400 for parity, 502 for clients that retry it."""
 
@@ -79,7 +81,10 @@ class RealtimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    base_url: str
+    base_url: str = ""
+    """Empty is the provider's own."""
+    api_key: Secret = Secret("")
+    """The operator's own credential, for requests with no other; empty is none."""
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

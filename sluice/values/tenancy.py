@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from sluice.values.credential import Keyring
 from sluice.values.entitlement import AS_PLANNED, Entitlement, OwnEntitlement, Plan, entitled
 from sluice.values.request import ONE_TRY, RetryPolicy
 
@@ -44,6 +45,8 @@ class Gateway(msgspec.Struct, frozen=True):
     collect_logs: bool
     retry: RetryPolicy = ONE_TRY
     """What holds for requests that do not say themselves how often they are to be tried."""
+    keyring: Keyring | None = None
+    """Where there is something to know; not in the gateways of a GatewayRecord, which are for people."""
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.usage import EmbeddedUsageReader
+from sluice.storage.sealing import Vault
 from sluice.values.settings import Settings
 from sluice.wiring.stores import log_reader
 from sluice.wiring.workers_gone import draining_after_workers
@@ -48,7 +49,18 @@ async def run_console(child: Child) -> None:
         ) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
         closing(commands_to_keeper(settings, child.metrics)) as commands,
-        closing(Desk(control, logs, analytics, usage, commands, settings=settings, providers=SLUGS)) as desk,
+        closing(
+            Desk(
+                control,
+                logs,
+                analytics,
+                usage,
+                commands,
+                keys=control.provider_keys(lambda: Vault.of(settings.data)),
+                settings=settings,
+                providers=SLUGS,
+            )
+        ) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")

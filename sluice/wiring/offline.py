@@ -13,6 +13,7 @@ from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.usage import EmbeddedUsageReader
+from sluice.storage.sealing import Vault
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
@@ -38,7 +39,18 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
             EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
         ) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, analytics, usage, NoKeeper(), settings=settings, providers=SLUGS)) as desk,
+        closing(
+            Desk(
+                control,
+                logs,
+                analytics,
+                usage,
+                NoKeeper(),
+                keys=control.provider_keys(lambda: Vault.of(settings.data)),
+                settings=settings,
+                providers=SLUGS,
+            )
+        ) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

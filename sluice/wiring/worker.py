@@ -13,8 +13,10 @@ from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
+from sluice.engine.credentials import Credentials
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
+from sluice.engine.opened_keys import OpenedKeys
 from sluice.engine.realtime import Dialler
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
@@ -22,6 +24,7 @@ from sluice.outbox import Outbox
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.sealing import Vault
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 
@@ -45,11 +48,15 @@ async def run_worker(child: Child) -> None:
         relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         directory = Directory(control, generations, management.create_default)
-        base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
-        workflow = Workflow(Attempts(base_urls, client))
+        base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
+        api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
+        stored_keys = OpenedKeys(control, Vault.of(data), metrics)
+        attempts = Attempts(base_urls, client)
+        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, attempts.make)
+        workflow = Workflow(credentials.make)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
-        dialler = Dialler(base_urls, client, settings.realtime.handshake_timeout_s)
+        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s)
         engine = Engine(directory, workflow, recorder, dialler)
         server: Server
         paths = Paths(

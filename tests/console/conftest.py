@@ -28,6 +28,7 @@ from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
+from sluice.storage.sealing import Vault
 from sluice.values.ids import Mint, wall_ms
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.settings import LogSettings, ServerSettings, Settings
@@ -106,7 +107,18 @@ def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCom
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
         closing(EmbeddedAnalyticsReader(settings.data / "shards")) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, analytics, usage, commands, settings=settings, providers=SLUGS)) as opened,
+        closing(
+            Desk(
+                control,
+                logs,
+                analytics,
+                usage,
+                commands,
+                keys=control.provider_keys(lambda: Vault.of(settings.data)),
+                settings=settings,
+                providers=SLUGS,
+            )
+        ) as opened,
     ):
         yield opened
 

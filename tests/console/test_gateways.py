@@ -234,7 +234,6 @@ UNBUILT = {
     "spend_limits": {"enabled": True},
     "store_id": "s",
     "stripe": {"authorization": "a", "usage_events": []},
-    "byok_only": True,
     "log_classification": True,
     "workers_ai_billing_mode": "unified",
     "zdr": True,

@@ -51,7 +51,6 @@ async def test_metrics_of_all_processes_are_summed(console):
         ("GET", "/gateways/default/datasets"),
         ("PUT", "/gateways/default/datasets/1"),
         ("POST", "/gateways/default/evaluations"),
-        ("POST", "/gateways/default/provider_configs"),
         ("GET", "/gateways/default/routes/1/versions"),
         ("GET", "/evaluation-types"),
         ("GET", "/custom-providers"),

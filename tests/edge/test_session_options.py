@@ -38,6 +38,7 @@ ROWS: dict[str, Row] = {
     ),
     "cf-aig-request-timeout": Row("1000", 2000, ("requestTimeout", 3000), (1000, 2000, 3000)),
     "cf-aig-byok-alias": Row("session", "own", None, ("session", "own", None)),
+    "cf-aig-no-wholesale": Row("true", True, None, (True, True, None)),
     "cf-aig-max-attempts": Row("2", 3, ("maxAttempts", 4), (2, 3, 4)),
     "cf-aig-retry-delay": Row("10", 20, ("retryDelay", 30), (10, 20, 30)),
     "cf-aig-backoff": Row("linear", "exponential", ("backoff", "constant"), ("linear", "exponential", "constant")),

@@ -1,11 +1,12 @@
 """Makes the data folder: what must be there before the first process starts (design.md 8)."""
 
 import os
-import secrets
 from pathlib import Path
 
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
+from sluice.storage.ports import StoreFault
+from sluice.storage.sealing import MASTER_KEY, Vault, write_master_key
 from sluice.values.secret import Secret
 
 
@@ -13,14 +14,15 @@ def bootstrap(data: Path) -> Secret | None:
     """Makes what is missing, and at the first start the account `local` and a token, whose text it returns.
 
     For the holder of the folder's lock. Killed anywhere, the next start goes on; one commit makes account and token.
+    Raises StoreFault where the master key is not the one that provider keys were sealed under.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _create_master_key(data / "master.key")
     create_generations(data / "generations.map")
     generations = MappedGenerations.open(data / "generations.map", writable=True)
     try:
         control = EmbeddedControlStore.open_for_writing(data / "control.db", generations)
         try:
+            _settle_master_key(data / MASTER_KEY, control)
             token = control.first_start()
         finally:
             control.close()
@@ -30,18 +32,16 @@ def bootstrap(data: Path) -> Secret | None:
     return token
 
 
-def _create_master_key(path: Path) -> None:
-    """A key half written would be worse than none: it gets its name when it is whole and on disk."""
-    if path.exists():
-        return
-    draft = path.with_suffix(".draft")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, secrets.token_hex(32).encode() + b"\n")
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.rename(draft, path)
+def _settle_master_key(path: Path, control: EmbeddedControlStore) -> None:
+    """Makes the key where nothing was sealed yet, and insists on the one that something was sealed under."""
+    if not path.exists():
+        if control.has_keys:
+            raise StoreFault(
+                f"{path} is missing, under which the stored provider keys were sealed: put it back from where it was"
+                " saved, or delete them with `sluice provider-key delete` and store them anew"
+            )
+        write_master_key(path)
+    control.confirm_master_key(Vault.of(path.parent).check)
 
 
 def _sync(folder: Path) -> None:

@@ -19,7 +19,16 @@ from sluice.storage.embedded.control_file import (
     control_faults,
     open_writable,
 )
+from sluice.storage.embedded.provider_keys import (
+    EmbeddedProviderKeys,
+    confirm_master_key,
+    has_keys,
+    keyring_of,
+    sealed_key,
+)
 from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Pushed, Slice, TooMany
+from sluice.storage.provider_keys import SealedKey
+from sluice.storage.sealing import Vault
 from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, retry_policy
 from sluice.values.ids import wall_ms
@@ -90,14 +99,14 @@ class EmbeddedControlReader:
             row: GatewayRow | None = self._db.execute(
                 f"SELECT {_GATEWAY} FROM gateways WHERE account = ? AND name = ?", (account, name)
             ).fetchone()
-        return _gateway(row) if row else None
+            return self._whole(row) if row else None
 
     def gateway_by_id(self, gateway_id: bytes) -> Gateway | None:
         with control_faults():
             row: GatewayRow | None = self._db.execute(
                 f"SELECT {_GATEWAY} FROM gateways WHERE id = ?", (gateway_id,)
             ).fetchone()
-        return _gateway(row) if row else None
+            return self._whole(row) if row else None
 
     def token(self, digest: bytes) -> Token | None:
         with control_faults():
@@ -105,6 +114,10 @@ class EmbeddedControlReader:
                 f"SELECT {_TOKEN} FROM tokens WHERE digest = ?", (digest,)
             ).fetchone()
         return _token(row) if row else None
+
+    def sealed_key(self, key_id: str) -> SealedKey | None:
+        with control_faults():
+            return sealed_key(self._db, key_id)
 
     def rates(self, provider: str, model: str) -> Rates | None:
         with control_faults():
@@ -162,6 +175,11 @@ class EmbeddedControlReader:
     def close(self) -> None:
         self._db.close()
 
+    def _whole(self, row: GatewayRow) -> Gateway:
+        gateway = _gateway(row)
+        keyring = keyring_of(self._db, gateway.id, _decode_config(row[5]).byok_only)
+        return gateway if keyring is None else msgspec.structs.replace(gateway, keyring=keyring)
+
 
 class EmbeddedControlStore(EmbeddedControlReader):
     """ControlStore over the same file. For one thread at a time."""
@@ -177,6 +195,21 @@ class EmbeddedControlStore(EmbeddedControlReader):
         with control_faults():
             db = open_writable(path)
         return cls(db, generations, clock_ms)
+
+    def provider_keys(self, vault: Callable[[], Vault]) -> EmbeddedProviderKeys:
+        """The store of provider keys beside this one; the vault is opened when something is to be sealed."""
+        return EmbeddedProviderKeys(self._db, self._change, vault, self._clock_ms)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether any provider key is stored."""
+        with control_faults():
+            return has_keys(self._db)
+
+    def confirm_master_key(self, check: str) -> None:
+        """Remembers which master key is in use. Raises StoreFault where keys were sealed under another."""
+        with self._transaction():
+            confirm_master_key(self._db, check)
 
     def account(self, account: str) -> Account | None:
         with control_faults():

@@ -1,7 +1,7 @@
 """Opens `control.db`: how it is tuned, made, brought to the present edition, and how its errors are told."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -11,7 +11,13 @@ import apsw
 
 from sluice.storage.ports import StoreFault
 
-EDITION: Final = 2
+EDITION: Final = 3
+_SCRIPTS: Final = ("control.sql", "provider_configs.sql")
+_MIGRATIONS: Final[dict[int, Callable[[apsw.Connection], object]]] = {
+    1: lambda db: db.execute("ALTER TABLE accounts ADD COLUMN own BLOB NOT NULL DEFAULT x'7b7d'"),
+    2: lambda db: _run_script(db, "provider_configs.sql"),
+}
+"""By edition, what makes the next one of it: 1 knew no entitlement but the plan's, 2 no provider keys."""
 
 _WRITE_BUSY_MS: Final = 2_000
 
@@ -56,8 +62,10 @@ def open_writable(path: Path) -> apsw.Connection:
         assert_pragma(db, "foreign_keys", 1)
         if db.pragma("user_version") == 0:
             _create_schema(db)
-        elif db.pragma("user_version") == 1:
-            _migrate(db)
+        while (edition := db.pragma("user_version")) in _MIGRATIONS:
+            with db:
+                _MIGRATIONS[edition](db)
+                db.pragma("user_version", edition + 1)
         assert_edition(db, path)
         for index in _INDEXES:
             db.execute(index)
@@ -68,18 +76,16 @@ def open_writable(path: Path) -> apsw.Connection:
 
 
 def _create_schema(db: apsw.Connection) -> None:
-    script = resources.files(__package__).joinpath("schema/control.sql").read_text("utf-8")
     with db:
-        for statement in script.split("\n\n")[1:]:
-            db.execute(statement)
+        for script in _SCRIPTS:
+            _run_script(db, script)
         db.pragma("user_version", EDITION)
 
 
-def _migrate(db: apsw.Connection) -> None:
-    """Edition 1 knew no entitlement but the plan's."""
-    with db:
-        db.execute("ALTER TABLE accounts ADD COLUMN own BLOB NOT NULL DEFAULT x'7b7d'")
-        db.pragma("user_version", EDITION)
+def _run_script(db: apsw.Connection, name: str) -> None:
+    script = resources.files(__package__).joinpath(f"schema/{name}").read_text("utf-8")
+    for statement in script.split("\n\n")[1:]:
+        db.execute(statement)
 
 
 def assert_edition(db: apsw.Connection, path: Path) -> None:
