@@ -12,6 +12,7 @@ from typing import Final
 
 from sluice import journal
 from sluice.child import Child
+from sluice.dumps import forbid_dumps
 
 ROLES: Final = {
     "worker": ("sluice.wiring.worker", "run_worker"),
@@ -32,6 +33,7 @@ def main() -> None:
     role, fd = sys.argv[-2:]
     ignore_signals()
     raise_file_limit()
+    forbid_dumps()
     journal.begin(role)
     try:
         with contextlib.closing(Child.receive(int(fd))) as child:

@@ -13,6 +13,7 @@ import msgspec
 from sluice import journal
 from sluice.cli.options import common, read_settings, settings_of
 from sluice.config import Tree
+from sluice.dumps import forbid_dumps
 from sluice.providers.registry import PROVIDERS
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.ports import StoreFault
@@ -53,6 +54,7 @@ def command(
         flags["data"] = data
     if simulate:
         flags["simulate"] = True
+    forbid_dumps()
     settings = settings_of(flags, config)
     journal.begin("supervisor")
     front = _Front(as_json)

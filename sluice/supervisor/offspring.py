@@ -59,6 +59,7 @@ class Offspring:
                     [*program, given.role, str(its.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[its.fileno(), *given.listeners],
+                    env=_environment(),
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -112,6 +113,11 @@ class Offspring:
     def _tell(self, line: bytes) -> None:
         with contextlib.suppress(OSError):  # it is dying, or reads nothing: its deadline stands
             self.link.send(line, socket.MSG_NOSIGNAL)
+
+
+def _environment() -> dict[str, str]:
+    """Without the settings, which come with the orders: keys among them would be read off `ps e`."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("SLUICE_")}
 
 
 def cores() -> int:

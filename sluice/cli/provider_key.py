@@ -1,0 +1,163 @@
+"""`sluice provider-key`: keys of providers that a gateway keeps for its clients."""
+
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from sluice.cli.operator import Operator, decoded
+from sluice.cli.options import account_option, common, folder_settings, gateway_option, print_json, print_table
+
+
+class ShownKey(msgspec.Struct):
+    id: str
+    provider_slug: str
+    alias: str
+    default_config: bool
+    secret_preview: str
+    modified_at: str
+
+
+key_file_option = click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="The file with the key; - is stdin.  [default: stdin, or a hidden prompt at a terminal]",
+)
+
+
+@click.group("provider-key")
+def command() -> None:
+    """Store, list, rotate and delete keys of providers. They are sealed at rest and never shown again.
+
+    A key is read from a file, stdin or a hidden prompt, never from the command line, which other users may see.
+    """
+
+
+@command.command(short_help="Store a key of a provider.")
+@click.argument("provider")
+@click.option("--alias", default="default", show_default=True, help="Its name among the keys of this provider.")
+@click.option("--default", "is_default", is_flag=True, help="Use it where a request names no alias.")
+@click.option("--rate-limit", type=click.IntRange(1), help="Requests that it may serve per period.")
+@click.option("--rate-limit-period", type=click.IntRange(1), default=60, show_default=True, help="Seconds.")
+@key_file_option
+@account_option
+@gateway_option
+@common
+def create(
+    provider: str,
+    alias: str,
+    is_default: bool,
+    rate_limit: int | None,
+    rate_limit_period: int,
+    key_file: Path | None,
+    account: str,
+    gateway: str,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Store a key for PROVIDER, as in `sluice provider-key create openai < key.txt`."""
+    operator = Operator(folder_settings(data))
+    wanted = {
+        "provider_slug": provider,
+        "alias": alias,
+        "default_config": is_default,
+        "rate_limit": rate_limit,
+        "rate_limit_period": rate_limit_period,
+        "secret": read_key(key_file),
+    }
+    result = operator.result("POST", _path(account, gateway), wanted, missing=_missing(account, gateway))
+    _print(result, as_json, f"Stored {provider} key {{id}} with the alias '{alias}'.")
+
+
+@command.command("list")
+@account_option
+@gateway_option
+@common
+def listing(account: str, gateway: str, data: Path | None, as_json: bool) -> None:
+    """List the stored keys of a gateway: the ends of their texts at the most."""
+    path = _path(account, gateway)
+    items = list(Operator(folder_settings(data)).pages(path, missing=_missing(account, gateway)))
+    if as_json:
+        print_json([decoded(item) for item in items])
+        return
+    keys = [msgspec.json.decode(item, type=ShownKey) for item in items]
+    print_table(
+        [
+            (one.id, one.provider_slug, "yes" if one.default_config else "", one.secret_preview, one.alias)
+            for one in keys
+        ],
+        ("KEY", "PROVIDER", "DEFAULT", "ENDS WITH", "ALIAS"),
+        empty=f"No provider keys in gateway {gateway}: `sluice provider-key create openai` stores one.",
+    )
+
+
+@command.command(short_help="Put another text in a key's place.")
+@click.argument("key_id")
+@click.option("--default", "is_default", is_flag=True, help="Use it where a request names no alias, from now on.")
+@key_file_option
+@account_option
+@gateway_option
+@common
+def rotate(
+    key_id: str,
+    is_default: bool,
+    key_file: Path | None,
+    account: str,
+    gateway: str,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Put another text in the place of the key with this id: in force for every request that starts after that."""
+    operator = Operator(folder_settings(data))
+    wanted = {"secret": read_key(key_file), "default_config": is_default}
+    path = f"{_path(account, gateway)}/{quote(key_id, safe='')}"
+    result = operator.result("PUT", path, wanted, missing=_missing(account, gateway, key_id))
+    _print(result, as_json, "Rotated key {id}.")
+
+
+@command.command(short_help="Delete a key by its id.")
+@click.argument("key_id")
+@account_option
+@gateway_option
+@common
+def delete(key_id: str, account: str, gateway: str, data: Path | None, as_json: bool) -> None:
+    """Delete the key with this id: no request that starts after that is sent with it."""
+    path = f"{_path(account, gateway)}/{quote(key_id, safe='')}"
+    missing = _missing(account, gateway, key_id)
+    result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
+    _print(result, as_json, "Deleted key {id}.")
+
+
+def read_key(file: Path | None) -> str:
+    """The key's text, without the blanks around it."""
+    if file is None and sys.stdin.isatty():
+        text: str = click.prompt("Key", hide_input=True)
+    else:
+        try:
+            text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"The key cannot be read: {type(error).__name__}") from None
+    if not text.strip():
+        raise click.ClickException("There is no key on stdin" if file is None else f"There is no key in {file}")
+    return text.strip()
+
+
+def _print(result: msgspec.Raw, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print_json(decoded(result))
+    else:
+        click.echo(sentence.format(id=msgspec.json.decode(result, type=ShownKey).id))
+
+
+def _missing(account: str, gateway: str, key_id: str = "") -> str:
+    if key_id:
+        return f"There is no provider key {key_id} in gateway {gateway}: `sluice provider-key list` shows their ids."
+    return f"There is no gateway {gateway} in account {account}: `sluice gateway list --account {account}` shows all."
+
+
+def _path(account: str, gateway: str) -> str:
+    return (
+        f"/client/v4/accounts/{quote(account, safe='')}/ai-gateway/gateways/{quote(gateway, safe='')}/provider_configs"
+    )
