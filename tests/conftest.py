@@ -124,10 +124,12 @@ class Gateway:
         printed: dict[str, Any] = json.loads(done.stdout)
         return printed
 
-    def run_cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run_cli(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """What became of `sluice ...` on its data folder."""
         command = [*SLUICE, *words, "--data", str(self.data)]
-        return subprocess.run(command, capture_output=True, text=True, env=self._env, timeout=60, check=False)
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, env=self._env, timeout=60, check=False
+        )
 
     def start_cli(self, *words: str) -> subprocess.Popen[bytes]:
         """`sluice ...` on its data folder, begun."""

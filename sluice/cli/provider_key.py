@@ -68,7 +68,7 @@ def create(
         "secret": read_key(key_file),
     }
     result = operator.result("POST", _path(account, gateway), wanted, missing=_missing(account, gateway))
-    _print(result, as_json, f"Stored {provider} key {{id}} with the alias '{alias}'.")
+    _print(result, as_json, "Stored")
 
 
 @command.command("list")
@@ -114,7 +114,7 @@ def rotate(
     wanted = {"secret": read_key(key_file), "default_config": is_default}
     path = f"{_path(account, gateway)}/{quote(key_id, safe='')}"
     result = operator.result("PUT", path, wanted, missing=_missing(account, gateway, key_id))
-    _print(result, as_json, "Rotated key {id}.")
+    _print(result, as_json, "Rotated")
 
 
 @command.command(short_help="Delete a key by its id.")
@@ -127,7 +127,7 @@ def delete(key_id: str, account: str, gateway: str, data: Path | None, as_json: 
     path = f"{_path(account, gateway)}/{quote(key_id, safe='')}"
     missing = _missing(account, gateway, key_id)
     result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
-    _print(result, as_json, "Deleted key {id}.")
+    _print(result, as_json, "Deleted")
 
 
 def read_key(file: Path | None) -> str:
@@ -144,11 +144,12 @@ def read_key(file: Path | None) -> str:
     return text.strip()
 
 
-def _print(result: msgspec.Raw, as_json: bool, sentence: str) -> None:
+def _print(result: msgspec.Raw, as_json: bool, done: str) -> None:
     if as_json:
         print_json(decoded(result))
     else:
-        click.echo(sentence.format(id=msgspec.json.decode(result, type=ShownKey).id))
+        one = msgspec.json.decode(result, type=ShownKey)
+        click.echo(f"{done} the key {one.id} for {one.provider_slug}, alias '{one.alias}'.")
 
 
 def _missing(account: str, gateway: str, key_id: str = "") -> str:

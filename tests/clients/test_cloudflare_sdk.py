@@ -136,6 +136,27 @@ def test_logs_are_listed_page_by_page_and_in_the_order_asked(api: cloudflare.Clo
     assert [log.id for log in api.ai_gateway.logs.list(own, account_id="local", search=ids[2])] == [ids[2]]
 
 
+def test_provider_keys_are_stored_listed_rotated_and_deleted(api: cloudflare.Cloudflare, own: str):
+    configs, at = api.ai_gateway.provider_configs, {"account_id": "local", "gateway_id": own}
+    key = "sk-sdk-0123456789-0123456789-last"
+    made = configs.create(alias="main", default_config=True, provider_slug="openai", secret=key, rate_limit=5, **at)
+    assert (made.alias, made.default_config, made.gateway_id, made.provider_slug) == ("main", True, own, "openai")
+    assert (made.secret_preview, made.secret_id) == ("****last", f"{own}_openai_main")
+    assert (made.rate_limit, made.rate_limit_period) == (5, 60)
+    for alias in ("a", "b", "c"):
+        configs.create(alias=alias, default_config=False, provider_slug="openai", secret=key, **at)
+    assert [one.alias for one in configs.list(own, account_id="local", per_page=2)] == ["main", "a", "b", "c"]
+    path = f"/accounts/local/ai-gateway/gateways/{own}/provider_configs/{made.id}"  # the SDK has no methods for these
+    rotated: Any = api.put(path, body={"secret": key[::-1]}, cast_to=object)
+    assert rotated["result"]["secret_preview"] == "****" + key[::-1][-4:]
+    api.delete(path, cast_to=object)
+    assert [one.alias for one in configs.list(own, account_id="local")] == ["a", "b", "c"]
+    with pytest.raises(cloudflare.BadRequestError) as raised:
+        configs.create(alias="a", default_config=False, provider_slug="openai", secret=key, **at)
+    assert raised.value.errors[0].code == 7001
+    assert key not in str(raised.value)
+
+
 def test_an_unknown_log_is_not_found(api: cloudflare.Cloudflare, own: str):
     with pytest.raises(cloudflare.NotFoundError) as raised:
         api.ai_gateway.logs.get("01ARZ3NDEKTSV4RRFFQ69G5FAV", account_id="local", gateway_id=own)
