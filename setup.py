@@ -29,6 +29,7 @@ COMPILED: Final = (
     "sluice/edge/websocket.py",
     "sluice/edge/whole.py",
     "sluice/engine/attempt.py",
+    "sluice/engine/credentials.py",
     "sluice/engine/directory.py",
     "sluice/engine/engine.py",
     "sluice/engine/heard.py",

@@ -9,6 +9,9 @@ import msgspec
 
 from sluice.cli.operator import Operator, decoded
 from sluice.cli.options import account_option, common, folder_settings, gateway_option, print_json, print_table
+from sluice.storage.embedded.bootstrap import reseal as seal_anew
+from sluice.storage.ports import StoreFault
+from sluice.supervisor import lock
 
 
 class ShownKey(msgspec.Struct):
@@ -128,6 +131,25 @@ def delete(key_id: str, account: str, gateway: str, data: Path | None, as_json: 
     missing = _missing(account, gateway, key_id)
     result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
     _print(result, as_json, "Deleted")
+
+
+@command.command(short_help="Seal all keys under a new master key.")
+@common
+def reseal(data: Path | None, as_json: bool) -> None:
+    """Seal the keys of all gateways under a new master key, with the server stopped. The old one opens nothing then."""
+    settings = folder_settings(data)
+    Operator(settings)  # ends the command where there is no data folder
+    try:
+        with lock.hold(settings.data, "A sluice command"):
+            count = seal_anew(settings.data)
+    except (lock.FolderInUse, StoreFault) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        print_json({"resealed": count})
+    else:
+        click.echo(
+            f"{count} provider keys are sealed under a new master key: keep a copy of master.key somewhere safe."
+        )
 
 
 def read_key(file: Path | None) -> str:

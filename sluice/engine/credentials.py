@@ -14,7 +14,7 @@ from sluice.providers.workers_ai import WORKERS_AI
 from sluice.values.credential import FALLBACK_ALIAS, UNIFIED, Credential, Keyring, StoredKey
 from sluice.values.errors import CredentialRequired, UnknownKeyAlias
 from sluice.values.reply import Reply
-from sluice.values.request import Step
+from sluice.values.request import Header, Step
 from sluice.values.secret import Secret
 
 KEY_HEADERS: Final = frozenset(name for provider in PROVIDERS.values() for name in provider.key_headers)
@@ -50,23 +50,22 @@ class Credentials:
     async def dressed(self, step: Step, record: Record, subprotocols: Sequence[str] = ()) -> Step:
         """The step with the key that it is to go with. Raises UnknownKeyAlias, CredentialRequired and StoreFault."""
         provider = PROVIDERS[step.provider]
-        if brings_key(step, provider, subprotocols):
+        headers = keyless(step.headers)
+        if headers is None or brings_key(step.query, provider, subprotocols):
             record.credential = None
             return step
         record.credential = credential = await self._chosen(step, record)
         if credential is None:
             return step
-        headers = [header for header in step.headers if header[0] not in KEY_HEADERS]
-        headers += provider.sign(credential.secret.reveal().encode())
-        return msgspec.structs.replace(step, headers=headers, credential=credential)
+        signed = [*headers, *provider.sign(credential.secret.reveal().encode())]
+        return msgspec.structs.replace(step, headers=signed, credential=credential)
 
     async def _chosen(self, step: Step, record: Record) -> Credential | None:
         keyring = record.keyring or NO_KEYRING
         own_only = keyring.byok_only or step.options.no_wholesale
         if record.authenticated or not self._require_auth:
             key = chosen(keyring.keys, step.provider, step.options.key_alias)
-            credential = None if key is None else await self._stored.credential(key)
-            if credential is not None:
+            if key and (credential := self._stored.known(key) or await self._stored.open(key)):
                 return credential
             if not own_only:
                 return self._unified.get(step.provider)
@@ -77,26 +76,39 @@ class Credentials:
 
 def chosen(keys: Sequence[StoredKey], provider: str, alias: str) -> StoredKey | None:
     """The key with this alias; without one the default, else the one whose alias is that. Raises UnknownKeyAlias."""
-    fitting = [key for key in keys if key.provider == provider]
-    if not alias:
-        marked = [key for key in fitting if key.is_default]
-        return next(iter(marked or [key for key in fitting if key.alias == FALLBACK_ALIAS]), None)
-    for key in fitting:
-        if key.alias == alias:
+    fallback = None
+    for key in keys:
+        if key.provider != provider:
+            continue
+        if key.alias == alias or (key.is_default and not alias):
             return key
-    known = ", ".join(f"'{key.alias}'" for key in fitting) or "none"
-    known += " are configured" if len(fitting) > 1 else " is configured"
-    raise UnknownKeyAlias(f"{provider} has no provider key with the alias '{alias}': {known}")
+        if key.alias == FALLBACK_ALIAS:
+            fallback = key
+    if alias:
+        raise _unknown(alias, provider, [key.alias for key in keys if key.provider == provider])
+    return fallback
 
 
-def brings_key(step: Step, provider: Provider, subprotocols: Sequence[str] = ()) -> bool:
-    """Whether the request has a credential of its own, by header, query or subprotocol."""
-    for name, _, value in step.headers:
-        if name in KEY_HEADERS and value.strip().lower() not in NO_KEY:
-            return True
-    if provider.key_parameters and step.query:
-        for pair in step.query.split(b"&"):
+def keyless(headers: list[Header]) -> list[Header] | None:
+    """The headers without empty keys; None where one of them is a key."""
+    if KEY_HEADERS.isdisjoint([header[0] for header in headers]):
+        return headers
+    if any(header[0] in KEY_HEADERS and header[2].strip().lower() not in NO_KEY for header in headers):
+        return None
+    return [header for header in headers if header[0] not in KEY_HEADERS]
+
+
+def brings_key(query: bytes, provider: Provider, subprotocols: Sequence[str]) -> bool:
+    """Whether a request has a credential of its own elsewhere: in its query, or in a subprotocol."""
+    if provider.key_parameters and query:
+        for pair in query.split(b"&"):
             name, _, value = pair.partition(b"=")
             if value and unquote_to_bytes(name) in provider.key_parameters:
                 return True
     return any(text.lower().startswith(provider.realtime.key_subprotocols) for text in subprotocols)
+
+
+def _unknown(alias: str, provider: str, known: Sequence[str]) -> UnknownKeyAlias:
+    named = ", ".join(f"'{one}'" for one in known) or "none"
+    verb = "are" if len(known) > 1 else "is"
+    return UnknownKeyAlias(f"{provider} has no provider key with the alias '{alias}': {named} {verb} configured")

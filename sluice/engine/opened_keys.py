@@ -21,12 +21,11 @@ class OpenedKeys:
         self._openings = metrics.counter("sluice_provider_keys_opened_total", "Stored provider keys opened.")
         self._held = metrics.gauge("sluice_provider_keys_held", "Stored provider keys at hand, opened.")
 
-    async def credential(self, key: StoredKey) -> Credential | None:
-        """None where it was deleted a moment ago. Raises StoreFault where its seal does not open."""
-        known = self._opened.get((key.id, key.version))
-        return known if known is not None else await self._open(key)
+    def known(self, key: StoredKey) -> Credential | None:
+        return self._opened.get((key.id, key.version))
 
-    async def _open(self, key: StoredKey) -> Credential | None:
+    async def open(self, key: StoredKey) -> Credential | None:
+        """None where it was deleted a moment ago. Raises StoreFault where its seal does not open."""
         if not self._vault.is_warm:
             await asyncio.to_thread(self._vault.warm_up)
         found = self._control.sealed_key(key.id)

@@ -93,7 +93,7 @@ def read_master_key(path: Path) -> bytes:
 
 def write_master_key(path: Path) -> None:
     """A new one. A key half written would be worse than none: it gets its name when it is whole and on disk."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_name(f"{path.name}.draft")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(file, secrets.token_hex(32).encode() + b"\n")

@@ -19,13 +19,8 @@ from sluice.storage.embedded.control_file import (
     control_faults,
     open_writable,
 )
-from sluice.storage.embedded.provider_keys import (
-    EmbeddedProviderKeys,
-    confirm_master_key,
-    has_keys,
-    keyring_of,
-    sealed_key,
-)
+from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys, keyring_of, sealed_key
+from sluice.storage.embedded.seals import Seals
 from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Pushed, Slice, TooMany
 from sluice.storage.provider_keys import SealedKey
 from sluice.storage.sealing import Vault
@@ -196,20 +191,14 @@ class EmbeddedControlStore(EmbeddedControlReader):
             db = open_writable(path)
         return cls(db, generations, clock_ms)
 
-    def provider_keys(self, vault: Callable[[], Vault]) -> EmbeddedProviderKeys:
-        """The store of provider keys beside this one; the vault is opened when something is to be sealed."""
-        return EmbeddedProviderKeys(self._db, self._change, vault, self._clock_ms)
-
     @property
-    def has_keys(self) -> bool:
-        """Whether any provider key is stored."""
-        with control_faults():
-            return has_keys(self._db)
+    def seals(self) -> Seals:
+        """Those of all provider keys."""
+        return Seals(self._db, self._transaction)
 
-    def confirm_master_key(self, check: str) -> None:
-        """Remembers which master key is in use. Raises StoreFault where keys were sealed under another."""
-        with self._transaction():
-            confirm_master_key(self._db, check)
+    def provider_keys(self, vault: Callable[[], Vault]) -> EmbeddedProviderKeys:
+        """The store of provider keys beside this one; the vault is opened whenever something is to be sealed."""
+        return EmbeddedProviderKeys(self._db, self._change, lambda: self.seals.confirm(vault()), self._clock_ms)
 
     def account(self, account: str) -> Account | None:
         with control_faults():

@@ -8,7 +8,7 @@ from typing import Final
 import apsw
 
 from sluice.storage.embedded.control_file import control_faults
-from sluice.storage.ports import NotThere, Slice, StoreFault, TooMany
+from sluice.storage.ports import NotThere, Slice, TooMany
 from sluice.storage.provider_keys import AliasTaken, DefaultTaken, NewProviderKey, ProviderKeyChange, SealedKey
 from sluice.storage.sealing import Vault
 from sluice.values.credential import KeyLimit, Keyring, ProviderConfig, StoredKey
@@ -25,7 +25,6 @@ _COLUMNS: Final = (
     "c.id, g.name, c.provider, c.alias, c.is_default, c.secret_id, c.preview, c.rate_limit, c.rate_limit_period_s,"
     " c.modified_ms FROM provider_configs AS c JOIN gateways AS g ON g.id = c.gateway_id"
 )
-_CHECK: Final = "master key"
 Row = tuple[str, str, str, str, int, str, str, int | None, int, int]
 KeyRow = tuple[str, str, str, int, int, int | None, int]
 
@@ -49,23 +48,6 @@ def sealed_key(db: apsw.Connection, key_id: str) -> SealedKey | None:
     return None if row is None else SealedKey(row[0], _place(key_id, row[1], row[2]))
 
 
-def confirm_master_key(db: apsw.Connection, check: str) -> None:
-    """Raises StoreFault where keys are stored that were sealed under another one."""
-    row: tuple[str] | None = db.execute("SELECT edition FROM editions WHERE what = ?", (_CHECK,)).fetchone()
-    if row is not None and row[0] == check:
-        return
-    if has_keys(db):
-        raise StoreFault(
-            "master.key is not the key that the stored provider keys were sealed under: put that file back, or delete"
-            " them with `sluice provider-key delete` and store them anew"
-        )
-    db.execute("INSERT OR REPLACE INTO editions VALUES (?, ?)", (_CHECK, check))
-
-
-def has_keys(db: apsw.Connection) -> bool:
-    return db.execute("SELECT 1 FROM provider_configs LIMIT 1").fetchone() is not None
-
-
 class EmbeddedProviderKeys:
     """ProviderKeyStore over the control store's own connection, for the same thread."""
 
@@ -73,10 +55,10 @@ class EmbeddedProviderKeys:
         self,
         db: apsw.Connection,
         change: Callable[[str], AbstractContextManager[None]],
-        vault: Callable[[], Vault],
+        sealer: Callable[[], Vault],
         clock_ms: Callable[[], int],
     ) -> None:
-        self._db, self._change, self._vault, self._clock_ms = db, change, vault, clock_ms
+        self._db, self._change, self._sealer, self._clock_ms = db, change, sealer, clock_ms
 
     def listed(self, account: str, gateway: str, slice: Slice) -> tuple[list[ProviderConfig], int]:
         with control_faults():
@@ -103,7 +85,7 @@ class EmbeddedProviderKeys:
                     new.alias,
                     int(new.is_default),
                     new.secret_id or f"{gateway}_{new.provider}_{new.alias}",  # as the product names it (contract 3.3)
-                    self._sealed(new.secret, _place(key_id, gateway_id, new.provider)),
+                    self._sealer().seal(new.secret, _place(key_id, gateway_id, new.provider)),
                     preview_of(new.secret),
                     new.rate_limit,
                     new.rate_limit_period_s,
@@ -137,14 +119,8 @@ class EmbeddedProviderKeys:
     def _rotate(self, key_id: str, place: str, secret: Secret) -> None:
         self._db.execute(
             "UPDATE provider_configs SET sealed = ?, preview = ?, version = version + 1 WHERE id = ?",
-            (self._sealed(secret, place), preview_of(secret), key_id),
+            (self._sealer().seal(secret, place), preview_of(secret), key_id),
         )
-
-    def _sealed(self, secret: Secret, place: str) -> bytes:
-        """Under the key that all others are sealed under: the file may have been changed since the start."""
-        vault = self._vault()
-        confirm_master_key(self._db, vault.check)
-        return vault.seal(secret, place)
 
     def _gateway_id(self, account: str, gateway: str) -> bytes:
         row: tuple[bytes] | None = self._db.execute(

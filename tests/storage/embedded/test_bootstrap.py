@@ -44,7 +44,7 @@ def test_a_later_start_changes_nothing(tmp_path: Path):
 
 
 def test_a_start_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Path):
-    (tmp_path / "master.draft").write_text("half")
+    (tmp_path / "master.key.draft").write_text("half")
     text = bootstrap(tmp_path)
     assert text is not None
-    assert not (tmp_path / "master.draft").exists()
+    assert not (tmp_path / "master.key.draft").exists()

@@ -1,5 +1,6 @@
 """Provider keys in control.db: whose they are, which is the default, and what they were sealed under."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ import apsw
 import pytest
 
 from sluice.storage.embedded import provider_keys
-from sluice.storage.embedded.bootstrap import bootstrap
+from sluice.storage.embedded.bootstrap import bootstrap, reseal
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys
@@ -128,7 +129,7 @@ def test_keys_go_with_their_gateway_and_are_of_a_bounded_number(
     with pytest.raises(TooMany):
         keys.create("local", "other", new("one more"))
     control.delete_gateway("local", "other")
-    assert control.has_keys is False
+    assert control.seals.there_are is False
 
 
 def test_a_seal_in_another_row_does_not_open(keys: EmbeddedProviderKeys, reader: EmbeddedControlReader, tmp_path: Path):
@@ -175,3 +176,44 @@ def test_a_database_of_the_edition_before_gets_its_table(tmp_path: Path):
     assert bootstrap(tmp_path) is None
     with closing(EmbeddedControlReader.open(tmp_path / "control.db")) as reader:
         assert reader.sealed_key("a") is None
+
+
+def test_keys_are_sealed_under_a_new_master_key_or_stay_under_the_old_wherever_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bootstrap(tmp_path)
+    with (
+        closing(MappedGenerations.open(tmp_path / "generations.map", writable=True)) as generations,
+        closing(EmbeddedControlStore.open_for_writing(tmp_path / "control.db", generations)) as control,
+    ):
+        made = control.provider_keys(lambda: Vault.of(tmp_path)).create("local", "default", new())
+
+    def opens() -> bool:
+        with closing(EmbeddedControlReader.open(tmp_path / "control.db")) as reader:
+            return opened(reader, tmp_path, made.id) == TEXT
+
+    masters = [(tmp_path / MASTER_KEY).read_text()]
+    assert reseal(tmp_path) == 1
+    assert opens()
+    masters.append((tmp_path / MASTER_KEY).read_text())
+    for killed_in in ("storage.embedded.seals.Seals.renew", "storage.embedded.bootstrap.os.rename"):
+        with monkeypatch.context() as patched:  # before the change, and right after it
+            patched.setattr(f"sluice.{killed_in}", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                reseal(tmp_path)
+        assert bootstrap(tmp_path) is None
+        assert opens()
+        masters.append((tmp_path / MASTER_KEY).read_text())
+    assert not (tmp_path / "master.next").exists()
+    assert masters[1] == masters[2]
+    assert len(set(masters)) == 3
+
+
+RENAME = os.rename
+
+
+def _killed(*given: Any) -> None:
+    if str(given[-1]).endswith("master.next"):
+        RENAME(*given)
+    else:
+        raise KeyboardInterrupt

@@ -1,0 +1,66 @@
+"""Under which master key the provider keys of `control.db` are sealed."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import apsw
+
+from sluice.storage.embedded.control_file import control_faults
+from sluice.storage.embedded.provider_keys import sealed_key
+from sluice.storage.ports import StoreFault
+from sluice.storage.sealing import Vault
+
+_WHAT: Final = "master key"
+_WRONG: Final = (
+    "master.key is not the key that the stored provider keys were sealed under: put that file back, or delete them with"
+    " `sluice provider-key delete` and store them anew"
+)
+
+
+class Seals:
+    """All seals of the control store, over its own connection."""
+
+    def __init__(self, db: apsw.Connection, transaction: Callable[[], AbstractContextManager[None]]) -> None:
+        self._db, self._transaction = db, transaction
+
+    @property
+    def there_are(self) -> bool:
+        """Whether any provider key is stored."""
+        with control_faults():
+            return self._db.execute("SELECT 1 FROM provider_configs LIMIT 1").fetchone() is not None
+
+    def are_under(self, vault: Vault) -> bool:
+        """Whether its master key is the one in use."""
+        with control_faults():
+            row: tuple[str] | None = self._db.execute(
+                "SELECT edition FROM editions WHERE what = ?", (_WHAT,)
+            ).fetchone()
+        return row is not None and row[0] == vault.check
+
+    def confirm(self, vault: Vault) -> Vault:
+        """The same vault, whose master key is in use from now on. Raises StoreFault where seals are under another."""
+        if not self.are_under(vault):
+            if self.there_are:
+                raise StoreFault(_WRONG)
+            self._use(vault)
+        return vault
+
+    def renew(self, old: Vault, new: Vault) -> int:
+        """Seals all provider keys under another master key, in one transaction; returns how many."""
+        self.confirm(old)
+        with self._transaction():
+            ids: list[tuple[str]] = list(self._db.execute("SELECT id FROM provider_configs"))
+            for (key_id,) in ids:
+                found = sealed_key(self._db, key_id)
+                assert found is not None
+                sealed = new.seal(old.open(found.sealed, found.place), found.place)
+                self._db.execute("UPDATE provider_configs SET sealed = ? WHERE id = ?", (sealed, key_id))
+            self._use(new)
+        with control_faults():
+            self._db.execute("VACUUM")  # no page keeps a seal under the old one
+        return len(ids)
+
+    def _use(self, vault: Vault) -> None:
+        with control_faults():
+            self._db.execute("INSERT OR REPLACE INTO editions VALUES (?, ?)", (_WHAT, vault.check))
