@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "account": ("Make, list and delete accounts.", "sluice.cli.account"),
     "gateway": ("Make, list, show and delete gateways.", "sluice.cli.gateway"),
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
+    "custom-provider": ("Make, list, change and delete providers of your own.", "sluice.cli.custom_provider"),
     "run": ("Send a universal request from a file.", "sluice.cli.run"),
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow, search, show, export and import logs.", "sluice.cli.logs"),

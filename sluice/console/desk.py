@@ -8,6 +8,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
+from sluice.storage.custom_ports import CustomProviderStore
 from sluice.storage.ports import AnalyticsReader, ControlStore, LogReader, UsageReader
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
@@ -47,10 +48,12 @@ class Desk:
         usage: UsageReader,
         commands: Commands,
         *,
+        customs: CustomProviderStore,
         settings: Settings,
         providers: frozenset[str],
     ) -> None:
         self.control = control
+        self.customs = customs
         self.logs = logs
         self.analytics = analytics
         self.usage = usage

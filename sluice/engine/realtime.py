@@ -8,7 +8,7 @@ from sluice.engine.attempt import passed_on
 from sluice.engine.recorder import Record
 from sluice.engine.targets import Targets
 from sluice.engine.transcript import MEDIA_TYPE, Transcript
-from sluice.providers.registry import PROVIDERS
+from sluice.providers.registry import PROVIDERS, row
 from sluice.upstream.http import HttpClient
 from sluice.values.errors import UpstreamFailure, UpstreamTimeout
 from sluice.values.reply import Reply, WholeBody
@@ -52,7 +52,7 @@ class Dialler:
 
         Raises UpstreamFailure, Overloaded and MalformedRequest.
         """
-        realtime = PROVIDERS[step.provider].realtime
+        realtime = row(step.provider).realtime
         to = self._targets.find(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in step.headers])

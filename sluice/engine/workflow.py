@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sluice.engine.attempt import Attempts
+from sluice.engine.custom_providers import Find, nobody
 from sluice.engine.drain import drain
 from sluice.engine.held import MOST_HELD_BYTES, Held, hold_beginning, hold_whole
 from sluice.engine.planning import finished
@@ -35,15 +36,15 @@ Make = Callable[[Step, Record], Awaitable[Reply]]
 class Workflow:
     """Runs plans."""
 
-    def __init__(self, attempts: Attempts) -> None:
-        self._attempts = attempts
+    def __init__(self, attempts: Attempts, find: Find = nobody) -> None:
+        self._attempts, self._find = attempts, find
 
     async def run(self, plan: Plan, trace: Trace) -> Reply:
         """The reply of the step that succeeded, else of the last one. Raises GatewayError where that had none."""
         if plan.plain:
             step = plan.steps[0]
             return await self._attempts.make(step, trace.begin(step))
-        return await Run(self._attempts.make, plan, trace).reply()
+        return await Run(self._attempts.make, plan, trace, self._find).reply()
 
 
 class Tried:
@@ -65,8 +66,8 @@ class Tried:
 class Run:
     """One run of a plan: where it stands, and the words of the steps that have completed."""
 
-    def __init__(self, make: Make, plan: Plan, trace: Trace) -> None:
-        self._make, self._plan, self._trace = make, plan, trace
+    def __init__(self, make: Make, plan: Plan, trace: Trace, find: Find = nobody) -> None:
+        self._make, self._plan, self._trace, self._find = make, plan, trace, find
         self._words: dict[str, str] = {}
         self._kept = 0
 
@@ -103,7 +104,7 @@ class Run:
         """A step, tried as often as its policy says."""
         step = self._plan.steps[position]
         try:
-            step = finished(step, self._words) if step.tagged else step
+            step = finished(step, self._words, self._trace.account, self._find) if step.tagged else step
         except GatewayError as error:
             return Tried(self._trace.begin(step), error)
         policy = self._plan.policies[position]

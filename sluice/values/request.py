@@ -4,6 +4,8 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from sluice.values.custom_provider import CustomProvider
+
 Header = tuple[bytes, bytes, bytes]
 """A field line: its name in lower case, its name as it was sent, its value."""
 
@@ -118,6 +120,8 @@ class Step(msgspec.Struct, frozen=True):
     """Whether it is asked in the one schema for all providers (contract 1.3)."""
     translation: Translation | None = None
     """Given where the provider does not speak that schema."""
+    custom: CustomProvider | None = None
+    """Where it goes, for a provider that the account has brought itself; `headers` have its own already."""
 
 
 class Request(msgspec.Struct, frozen=True):

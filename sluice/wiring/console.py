@@ -19,6 +19,7 @@ from sluice.spool.layout import CONSOLES
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.values.settings import Settings
@@ -48,7 +49,18 @@ async def run_console(child: Child) -> None:
         ) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
         closing(commands_to_keeper(settings, child.metrics)) as commands,
-        closing(Desk(control, logs, analytics, usage, commands, settings=settings, providers=SLUGS)) as desk,
+        closing(
+            Desk(
+                control,
+                logs,
+                analytics,
+                usage,
+                commands,
+                customs=EmbeddedCustomProviderStore(control),
+                settings=settings,
+                providers=SLUGS,
+            )
+        ) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")

@@ -11,6 +11,7 @@ from sluice.console.envelope import busy
 from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.values.command import Change
@@ -38,7 +39,18 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
             EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
         ) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, analytics, usage, NoKeeper(), settings=settings, providers=SLUGS)) as desk,
+        closing(
+            Desk(
+                control,
+                logs,
+                analytics,
+                usage,
+                NoKeeper(),
+                customs=EmbeddedCustomProviderStore(control),
+                settings=settings,
+                providers=SLUGS,
+            )
+        ) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

@@ -13,6 +13,7 @@ from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
+from sluice.engine.custom_providers import CustomProviders
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
 from sluice.engine.realtime import Dialler
@@ -21,7 +22,9 @@ from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.upstream.foreign import Foreign
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 
@@ -41,16 +44,18 @@ async def run_worker(child: Child) -> None:
         spool = stack.enter_context(
             closing(SpoolWriter.open(data / "spool", settings.spool, metrics, body_bytes=settings.logs.body_bytes))
         )
-        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox)))
+        foreign = Foreign(settings.custom_providers, metrics)
+        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox, foreign)))
         relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         directory = Directory(control, generations, management.create_default)
+        customs = CustomProviders(EmbeddedCustomProviderReader(control.db), generations)
         base_urls = {name: provider.base_url for name, provider in settings.providers.items()}
-        workflow = Workflow(Attempts(base_urls, client))
+        workflow = Workflow(Attempts(base_urls, client), customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
         dialler = Dialler(base_urls, client, settings.realtime.handshake_timeout_s)
-        engine = Engine(directory, workflow, recorder, dialler)
+        engine = Engine(directory, workflow, recorder, dialler, customs.find)
         server: Server
         paths = Paths(
             engine,

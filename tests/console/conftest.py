@@ -23,6 +23,7 @@ from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
@@ -106,7 +107,18 @@ def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCom
         closing(EmbeddedLogReader(settings.data / "shards")) as logs,
         closing(EmbeddedAnalyticsReader(settings.data / "shards")) as analytics,
         closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(Desk(control, logs, analytics, usage, commands, settings=settings, providers=SLUGS)) as opened,
+        closing(
+            Desk(
+                control,
+                logs,
+                analytics,
+                usage,
+                commands,
+                customs=EmbeddedCustomProviderStore(control),
+                settings=settings,
+                providers=SLUGS,
+            )
+        ) as opened,
     ):
         yield opened
 

@@ -11,7 +11,14 @@ import apsw
 
 from sluice.storage.ports import StoreFault
 
-EDITION: Final = 2
+EDITION: Final = 3
+_FIRST_WRITTEN: Final = 2
+"""The edition of schema/control.sql: a new file is brought from there to the present one like any other."""
+_MIGRATIONS: Final = {
+    1: "control-1-to-2.sql",
+    2: "control-2-to-3.sql",
+}
+"""From an edition to the next, by scripts in schema/."""
 
 _WRITE_BUSY_MS: Final = 2_000
 
@@ -55,9 +62,9 @@ def open_writable(path: Path) -> apsw.Connection:
         assert_pragma(db, "synchronous", 2)  # FULL: a change is on disk before it is confirmed
         assert_pragma(db, "foreign_keys", 1)
         if db.pragma("user_version") == 0:
-            _create_schema(db)
-        elif db.pragma("user_version") == 1:
-            _migrate(db)
+            _run(db, "control.sql", _FIRST_WRITTEN)
+        while (script := _MIGRATIONS.get(edition := db.pragma("user_version"))) is not None:
+            _run(db, script, edition + 1)
         assert_edition(db, path)
         for index in _INDEXES:
             db.execute(index)
@@ -67,19 +74,13 @@ def open_writable(path: Path) -> apsw.Connection:
     return db
 
 
-def _create_schema(db: apsw.Connection) -> None:
-    script = resources.files(__package__).joinpath("schema/control.sql").read_text("utf-8")
+def _run(db: apsw.Connection, name: str, edition: int) -> None:
+    """A script of statements parted by empty lines, the first block its title; all of it or nothing."""
+    script = resources.files(__package__).joinpath(f"schema/{name}").read_text("utf-8")
     with db:
         for statement in script.split("\n\n")[1:]:
             db.execute(statement)
-        db.pragma("user_version", EDITION)
-
-
-def _migrate(db: apsw.Connection) -> None:
-    """Edition 1 knew no entitlement but the plan's."""
-    with db:
-        db.execute("ALTER TABLE accounts ADD COLUMN own BLOB NOT NULL DEFAULT x'7b7d'")
-        db.pragma("user_version", EDITION)
+        db.pragma("user_version", edition)
 
 
 def assert_edition(db: apsw.Connection, path: Path) -> None:
