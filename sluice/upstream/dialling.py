@@ -18,7 +18,7 @@ async def no_foreigner(origin: Origin) -> list[str]:
 
 
 class Dialling:
-    """Dials origins. Raises OSError, TimeoutError and what `hosts` raises."""
+    """Dials origins. Raises OSError, TimeoutError, UpstreamUnreachable and what `hosts` raises."""
 
     def __init__(self, trust: ssl.SSLContext, hosts: Hosts = no_foreigner) -> None:
         self._trust, self._hosts = trust, hosts
@@ -30,13 +30,13 @@ class Dialling:
             return connection
         if not origin.foreign:
             return await self._connect(origin, origin.host, protocol)
-        failure: OSError | None = None
+        failure: Exception = UpstreamUnreachable(f"{origin.host} cannot be reached: it has no address to be dialled")
         for host in await self._hosts(origin):
             try:
                 return await self._connect(origin, host, protocol)
             except OSError as error:
-                failure = failure or error
-        raise failure or OSError("no address")
+                failure = error
+        raise failure
 
     async def _connect(self, origin: Origin, host: str, protocol: Callable[[], Connection]) -> Connection:
         """To a host, which may be an address of the origin; its certificate must be the origin's."""

@@ -28,19 +28,19 @@ class Foreign:
     async def hosts(self, origin: Origin) -> list[str]:
         """What to connect to, in order: addresses that have been looked at, so no name is resolved a second time.
 
-        Raises UpstreamUnreachable, which does not tell a name that leads inside from one that leads nowhere, and
-        Overloaded.
+        None for a name that leads inside, as for one that leads nowhere: its caller is not to tell them apart. Raises
+        Overloaded, and UpstreamUnreachable where the origin is not to be dialled at all.
         """
         if not (origin.tls or self._rule.allow_http):
             self._refused.add()
             raise UpstreamUnreachable("Custom providers must be at https addresses")
+        found = await self._names.addresses(origin.host, origin.port)
         if self._rule.allow_private:
-            return [origin.host]
-        found = [one for one in await self._names.addresses(origin.host, origin.port) if is_public(one)]
-        if not found:
+            return found
+        public = [address for address in found if is_public(address)]
+        if found and not public:
             self._refused.add()
-            raise UpstreamUnreachable(f"{origin.host} cannot be reached: it has no public address")
-        return found
+        return public
 
     def pool(self, origin: Origin) -> Pool | None:
         """The pool of an origin, if there is one."""
