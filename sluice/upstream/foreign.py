@@ -28,7 +28,7 @@ class Foreign:
     async def hosts(self, origin: Origin) -> list[str]:
         """What to connect to, in order: addresses that have been looked at, so no name is resolved a second time.
 
-        None for a name that leads inside, as for one that leads nowhere: its caller is not to tell them apart. Raises
+        Empty for a name that leads inside, as for one that leads nowhere: its caller is not to tell them apart. Raises
         Overloaded, and UpstreamUnreachable where the origin is not to be dialled at all.
         """
         if not (origin.tls or self._rule.allow_http):
