@@ -8,7 +8,7 @@ import msgspec
 PREFIX: Final = "custom-"
 """Before its slug wherever a client names one, also before a slug that itself begins so."""
 SLUG_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9-]{0,63}"
-_NAMED: Final = re.compile(rf"{PREFIX}{SLUG_PATTERN}", re.IGNORECASE)
+_NAMED: Final = re.compile(rf"{PREFIX}{SLUG_PATTERN}", re.IGNORECASE | re.ASCII)
 MOST_HEADERS: Final = 50
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
