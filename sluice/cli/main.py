@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "gateway": ("Make, list, show and delete gateways.", "sluice.cli.gateway"),
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
     "provider-key": ("Store, list, rotate and delete keys of providers.", "sluice.cli.provider_key"),
+    "custom-provider": ("Make, list, change and delete providers of your own.", "sluice.cli.custom_provider"),
     "run": ("Send a universal request from a file.", "sluice.cli.run"),
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow, search, show, export and import logs.", "sluice.cli.logs"),

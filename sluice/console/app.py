@@ -25,6 +25,8 @@ from sluice.console.envelope import (
 from sluice.console.rest import (
     accounts,
     analytics,
+    custom_costs,
+    custom_providers,
     gateways,
     graphql,
     internal,
@@ -42,6 +44,7 @@ from sluice.values.tenancy import Token, token_digest
 _log = logging.getLogger(__name__)
 
 _ACCOUNT: Final = "/client/v4/accounts/{account}/ai-gateway"
+_CUSTOM: Final = f"{_ACCOUNT}/custom-providers"
 _GATEWAY: Final = f"{_ACCOUNT}/gateways/{{gateway}}"
 
 PATHS: Final = (
@@ -66,6 +69,16 @@ PATHS: Final = (
     Path("GET", f"{_ACCOUNT}/tokens", tokens.listing, "edit"),
     Path("POST", f"{_ACCOUNT}/tokens", tokens.create, "edit"),
     Path("DELETE", f"{_ACCOUNT}/tokens/{{token}}", tokens.delete, "edit"),
+    Path("GET", _CUSTOM, custom_providers.listing, "read"),
+    Path("POST", _CUSTOM, custom_providers.create, "edit"),
+    Path("GET", f"{_CUSTOM}/costs", custom_costs.listing, "read"),
+    Path("POST", f"{_CUSTOM}/costs", custom_costs.create, "edit"),
+    Path("GET", f"{_CUSTOM}/costs/{{cost}}", custom_costs.get, "read"),
+    Path("PATCH", f"{_CUSTOM}/costs/{{cost}}", custom_costs.update, "edit"),
+    Path("DELETE", f"{_CUSTOM}/costs/{{cost}}", custom_costs.delete, "edit"),
+    Path("GET", f"{_CUSTOM}/{{provider}}", custom_providers.get, "read"),
+    Path("PATCH", f"{_CUSTOM}/{{provider}}", custom_providers.update, "edit"),
+    Path("DELETE", f"{_CUSTOM}/{{provider}}", custom_providers.delete, "edit"),
     Path("GET", f"{_ACCOUNT}/usage", accounts.usage, "read"),
     Path("GET", f"{_GATEWAY}/analytics", analytics.of_gateway, "metadata_read"),
     Path("GET", f"{_ACCOUNT}/analytics", analytics.of_account, "metadata_read"),

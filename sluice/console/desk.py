@@ -8,6 +8,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from sluice.console.envelope import busy
 from sluice.console.wanted import WantedPrices
+from sluice.storage.custom_ports import CustomProviderStore
 from sluice.storage.ports import AnalyticsReader, ControlStore, LogReader, UsageReader
 from sluice.storage.provider_keys import ProviderKeyStore
 from sluice.values.command import Change
@@ -49,10 +50,12 @@ class Desk:
         commands: Commands,
         *,
         keys: ProviderKeyStore,
+        customs: CustomProviderStore,
         settings: Settings,
         providers: frozenset[str],
     ) -> None:
         self.control = control
+        self.customs = customs
         self.logs = logs
         self.analytics = analytics
         self.usage = usage

@@ -25,6 +25,12 @@ class PageInfo(msgspec.Struct, frozen=True):
     total_count: int
 
 
+class CountedPageInfo(PageInfo, frozen=True):
+    """With the number of pages, as lists of custom providers have it."""
+
+    total_pages: int
+
+
 class Success(msgspec.Struct, Generic[Result], frozen=True):
     result: Result
     success: bool = True

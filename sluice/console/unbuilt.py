@@ -43,7 +43,6 @@ PATHS: Final[tuple[tuple[tuple[Method, ...], str, str], ...]] = (
     (ANY, f"{_GATEWAY}/policies", "Policies"),
     (ANY, f"{_GATEWAY}/custom-domains", "Custom domains"),
     (ANY, f"{_ACCOUNT}/evaluation-types", "Evaluations"),
-    (ANY, f"{_ACCOUNT}/custom-providers", "Custom providers"),
     (ANY, f"{_ACCOUNT}/billing", "Billing"),
 )
 """Methods, the path with all below it, and what stands behind it."""

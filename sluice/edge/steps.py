@@ -12,9 +12,9 @@ from sluice.edge.options import MOST_ATTEMPTS, parse_options, parse_raw
 from sluice.edge.shapes import Config, Option, StepShape, decode_headers, decode_steps, given, joined
 from sluice.engine.compat import COMPAT, PATHS, model_asked
 from sluice.engine.retry import LONGEST_DELAY_MS
-from sluice.engine.targets import leads_upwards
+from sluice.engine.target import leads_upwards
 from sluice.engine.template import NAME, TAG, ids_in
-from sluice.providers.registry import PROVIDERS, find
+from sluice.providers.registry import find, row
 from sluice.values.errors import InvalidProvider, MalformedRequest, TemplateFailure
 from sluice.values.request import BytesBody, Header, Options, Step
 
@@ -161,7 +161,7 @@ def endpoint_of(shape: StepShape, place: str, provider: str) -> tuple[bytes, byt
 
 def _locate(path: bytes, provider: str, place: str) -> None:
     """Where the path chooses the host too, it must name one."""
-    locate = PROVIDERS[provider].locate
+    locate = row(provider).locate
     if locate is None:
         return
     try:

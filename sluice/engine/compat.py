@@ -13,7 +13,7 @@ from sluice.providers.anthropic_chat.request import to_messages as chat_to_messa
 from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
 from sluice.providers.endpoints import model_in_path
 from sluice.providers.provider import Compat, Provider
-from sluice.providers.registry import PROVIDERS, find
+from sluice.providers.registry import PROVIDERS, find, row
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
 from sluice.values.request import BytesBody, Header, Step, Translation
 
@@ -115,11 +115,10 @@ def model_or_none(body: bytes) -> str | None:
 
 def model_asked(provider: str, endpoint: bytes, body: bytes) -> str:
     """The model that a step asks for, by its body or its path; empty where that is unknown."""
-    row = PROVIDERS.get(provider)
     named = model_or_none(body)
-    if named or row is None:
+    if named or provider == COMPAT:
         return named or ""
-    return model_in_path(provider, row.endpoint(endpoint).decode()) or ""
+    return model_in_path(provider, row(provider).endpoint(endpoint).decode()) or ""
 
 
 def with_model(body: bytes, model: str) -> bytes:

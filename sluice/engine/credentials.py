@@ -9,7 +9,7 @@ import msgspec
 from sluice.engine.opened_keys import OpenedKeys
 from sluice.engine.recorder import Record
 from sluice.providers.provider import Provider
-from sluice.providers.registry import PROVIDERS
+from sluice.providers.registry import PROVIDERS, row
 from sluice.providers.workers_ai import WORKERS_AI
 from sluice.values.credential import FALLBACK_ALIAS, UNIFIED, Credential, Keyring, StoredKey
 from sluice.values.errors import CredentialRequired, UnknownKeyAlias
@@ -49,7 +49,7 @@ class Credentials:
 
     async def dressed(self, step: Step, record: Record, subprotocols: Sequence[str] = ()) -> Step:
         """The step with the key that it is to go with. Raises UnknownKeyAlias, CredentialRequired and StoreFault."""
-        provider = PROVIDERS[step.provider]
+        provider = row(step.provider)
         headers = keyless(step.headers)
         if headers is None or brings_key(step.query, provider, subprotocols):
             record.credential = None

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from sluice.engine.custom_providers import Find, nobody
 from sluice.engine.directory import Directory
 from sluice.engine.planning import compile_plan, ready
 from sluice.engine.realtime import Dialler, Opened
@@ -22,8 +23,11 @@ Parse = Callable[[], Awaitable[tuple[Step, ...]]]
 class Engine:
     """Serves requests: every one is answered, and ended exactly once."""
 
-    def __init__(self, directory: Directory, workflow: Workflow, recorder: Recorder, dialler: Dialler) -> None:
+    def __init__(
+        self, directory: Directory, workflow: Workflow, recorder: Recorder, dialler: Dialler, find: Find = nobody
+    ) -> None:
         self._directory, self._workflow, self._recorder, self._dialler = directory, workflow, recorder, dialler
+        self._find = find
 
     async def serve(self, request: Request) -> Reply:
         """The reply, its body to be pulled. A refusal is a reply too."""
@@ -39,7 +43,8 @@ class Engine:
         with self._recorder.open(request) as trace:
             try:
                 trace.admitted = admission = await self._admit(request)
-                plan = compile_plan(msgspec.structs.replace(request, steps=await parse()), admission.gateway.retry)
+                request = msgspec.structs.replace(request, steps=await parse())
+                plan = compile_plan(request, admission.gateway.retry, self._find)
                 reply = await self._workflow.run(plan, trace)
             except GatewayError as error:
                 reply = trace.refuse(error)
@@ -50,7 +55,7 @@ class Engine:
         with self._recorder.open(request) as trace:
             try:
                 trace.admitted = await self._admit(request)
-                step = ready(request.steps[0])
+                step = ready(request.steps[0], request.account, self._find)
                 answer = await self._dialler.dial(step, trace.begin(step), subprotocols)
             except GatewayError as error:
                 answer = trace.refuse(error)
@@ -88,5 +93,5 @@ class Engine:
     async def _answer(self, request: Request, trace: Trace) -> Reply:
         admission = self._directory.known(request) or await self._directory.admit(request)
         trace.admitted = admission
-        plan = compile_plan(request, admission.gateway.retry)  # one step, an array, a route: all the same from here
+        plan = compile_plan(request, admission.gateway.retry, self._find)  # all the same from here
         return await self._workflow.run(plan, trace)

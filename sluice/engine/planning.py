@@ -6,25 +6,25 @@ from typing import Final
 import msgspec
 
 from sluice.engine.compat import COMPAT, addressed, model_asked
+from sluice.engine.custom_providers import Find, customised, nobody
 from sluice.engine.retry import policy_for
 from sluice.engine.template import filled
 from sluice.providers.registry import PROVIDERS
-from sluice.values.errors import InvalidProvider
 from sluice.values.plan import Plan
 from sluice.values.request import ONE_TRY, Request, RetryPolicy, Step
 
 ONE_TRIES: Final = (ONE_TRY,)
 
 
-def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
-    """The steps with what comes after each; `retry` is the gateway's own policy.
+def compile_plan(request: Request, retry: RetryPolicy, find: Find = nobody) -> Plan:
+    """The steps with what comes after each; `retry` is the gateway's own policy, `find` knows custom providers.
 
     Raises InvalidProvider, and for the unified schema what makes a step of it unfit.
     """
     steps = request.steps
     if len(steps) > 1 or steps[0].on_complete:
-        return _Compiler(retry).plan(steps)
-    step = ready(steps[0])
+        return _Compiler(request.account, retry, find).plan(steps)
+    step = ready(steps[0], request.account, find)
     policy = policy_for(step.options, retry)
     if step is not steps[0]:
         steps = (step,)
@@ -33,27 +33,31 @@ def compile_plan(request: Request, retry: RetryPolicy) -> Plan:
     return Plan(steps, ONE_TRIES, plain=request.type != "universal")
 
 
-def ready(step: Step) -> Step:
+def ready(step: Step, account: str, find: Find) -> Step:
     """The step as it can be sent; one that waits for the words of another stays as it is, for it cannot be yet."""
     if step.provider == COMPAT:
-        return step if step.tagged else addressed(step)
+        if step.tagged:
+            return step
+        step = addressed(step)
+        return step if step.provider in PROVIDERS else customised(step, account, find)
     if step.provider not in PROVIDERS:
-        raise InvalidProvider(step.provider)
+        done = customised(step, account, find)
+        return step if step.tagged else done
     return step
 
 
-def finished(step: Step, words: Mapping[str, str]) -> Step:
+def finished(step: Step, words: Mapping[str, str], account: str, find: Find) -> Step:
     """The step with the words that it waited for. Raises GatewayError where it cannot be made."""
     done = filled(step, words)
     model = model_asked(done.provider, done.endpoint, done.body.whole or b"")
-    return ready(msgspec.structs.replace(done, model=model))
+    return ready(msgspec.structs.replace(done, model=model), account, find)
 
 
 class _Compiler:
     """Lays steps out one behind another, each before what it leads to; links among them are by position."""
 
-    def __init__(self, retry: RetryPolicy) -> None:
-        self._retry = retry
+    def __init__(self, account: str, retry: RetryPolicy, find: Find) -> None:
+        self._account, self._retry, self._find = account, retry, find
         self._steps: list[Step] = []
         self._after_success: list[int | None] = []
         self._after_failure: list[int | None] = []
@@ -68,7 +72,7 @@ class _Compiler:
         for number, step in enumerate(steps):
             here = len(self._steps)
             following = here + size_of(step) if number + 1 < len(steps) else otherwise
-            self._steps.append(ready(step))
+            self._steps.append(ready(step, self._account, self._find))
             self._after_success.append(here + 1 if step.on_complete else None)
             self._after_failure.append(following)
             self._add(step.on_complete, following)

@@ -10,7 +10,7 @@ from sluice.engine.recorder import Record
 from sluice.engine.targets import Targets
 from sluice.engine.transcript import MEDIA_TYPE, Transcript
 from sluice.providers.provider import Realtime
-from sluice.providers.registry import PROVIDERS
+from sluice.providers.registry import PROVIDERS, row
 from sluice.upstream.http import HttpClient
 from sluice.values.errors import UpstreamFailure, UpstreamTimeout
 from sluice.values.reply import Reply, WholeBody
@@ -56,7 +56,7 @@ class Dialler:
 
         Raises UpstreamFailure, Overloaded, MalformedRequest, UnknownKeyAlias and CredentialRequired.
         """
-        realtime = PROVIDERS[step.provider].realtime
+        realtime = row(step.provider).realtime
         subprotocols = offered_on(subprotocols, realtime)
         step = await self._credentials.dressed(step, record, subprotocols)
         to = self._targets.find(step, record.account)

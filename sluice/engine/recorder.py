@@ -67,6 +67,10 @@ class Trace:
         self.outside: Callable[[Reply], None] | None = None
         """What is to be done to a reply that is being recorded, and not seen by its log."""
 
+    @property
+    def account(self) -> str:
+        return self._request.account
+
     def __enter__(self) -> "Trace":
         return self
 

@@ -1,9 +1,17 @@
 """Where an attempt goes."""
 
+import re
+from typing import Final
+from urllib.parse import SplitResult
+
 import msgspec
 
 from sluice.providers.provider import Provider
 from sluice.upstream.pool import Pool
+from sluice.wire.http1 import field
+
+_DOTS: Final = re.compile(rb"(?:^|[/\\;]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\;]|%2f|%5c)", re.IGNORECASE)
+"""With all that some server takes for a slash: words of a model are put into paths, their slashes in percent."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -16,3 +24,19 @@ class Target(msgspec.Struct, frozen=True):
     """With the path of the base URL before it."""
     endpoint: str
     """Without it, for the log."""
+
+
+def leads_upwards(endpoint: bytes) -> bool:
+    """Whether a path leads out of what it is put behind: an account, a resource."""
+    return _DOTS.search(endpoint) is not None
+
+
+def port_of(url: SplitResult) -> int:
+    """Of an http URL, the scheme's own where it names none."""
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def host_line(url: SplitResult) -> bytes:
+    """The field line that names the host of a URL."""
+    host = url.netloc.rpartition("@")[2]
+    return field(b"Host", host.encode("ascii" if host.isascii() else "idna"))

@@ -1,27 +1,23 @@
 """Where the endpoints of providers are."""
 
-import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from sluice.engine.target import Target
+from sluice.engine.custom_targets import CustomTargets
+from sluice.engine.target import Target, host_line, leads_upwards, port_of
 from sluice.providers.provider import Provider
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
 from sluice.upstream.origin import Origin
 from sluice.values.errors import MalformedRequest
 from sluice.values.request import Step
-from sluice.wire.http1 import field
 
 MOST_TARGETS: Final = 4096
 MOST_ROOTS: Final = 256
 LONGEST_TARGET: Final = 256
-
-_DOTS: Final = re.compile(rb"(?:^|[/\\;]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\;]|%2f|%5c)", re.IGNORECASE)
-"""With all that some server takes for a slash: words of a model are put into paths, their slashes in percent."""
 
 
 class Targets:
@@ -38,9 +34,12 @@ class Targets:
         self._roots: dict[tuple[str, str], Target] = {}
         """By provider and its own base URL."""
         self._client, self._providers = client, providers
+        self._customs = CustomTargets(client)
 
     def find(self, step: Step, account: str) -> Target:
-        """The target of a step. Raises MalformedRequest for a path that leads nowhere."""
+        """The target of a step. Raises MalformedRequest for a path that leads nowhere, and Overloaded."""
+        if step.custom is not None:
+            return self._customs.find(step.custom, step.endpoint)
         return self._own.get((step.provider, step.endpoint, account)) or self._find(step, account)
 
     def _find(self, step: Step, account: str) -> Target:
@@ -84,20 +83,13 @@ class Targets:
         self._own.clear()
 
 
-def leads_upwards(endpoint: bytes) -> bool:
-    """Whether a path leads out of what it is put behind: an account, a resource."""
-    return _DOTS.search(endpoint) is not None
-
-
 def root_of(provider: Provider, base_url: str, client: HttpClient) -> Target:
     """Where to send what is meant for a provider. Raises ValueError for what is no http URL."""
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"providers.{provider.name}.base_url must be an http or https URL, not {base_url!r}")
-    tls = url.scheme == "https"
-    port = url.port or (443 if tls else 80)
-    host = url.netloc.rpartition("@")[2].encode("idna" if not url.netloc.isascii() else "ascii")
     path = url.path.rstrip("/").encode()
     if provider.endpoint(b"").startswith(b"v1/"):
         path = path.removesuffix(b"/v1")  # operators write both forms
-    return Target(provider, client.pool(Origin(url.hostname, port, tls)), field(b"Host", host), path, "")
+    origin = Origin(url.hostname, port_of(url), url.scheme == "https")
+    return Target(provider, client.pool(origin), host_line(url), path, "")

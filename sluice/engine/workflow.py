@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from sluice.engine.custom_providers import Find, nobody
 from sluice.engine.drain import drain
 from sluice.engine.held import MOST_HELD_BYTES, Held, hold_beginning, hold_whole
 from sluice.engine.planning import finished
@@ -36,15 +37,15 @@ Make = Callable[[Step, Record], Awaitable[Reply]]
 class Workflow:
     """Runs plans. Of what a step goes through, it is handed the first link."""
 
-    def __init__(self, make: Make) -> None:
-        self._make = make
+    def __init__(self, make: Make, find: Find = nobody) -> None:
+        self._make, self._find = make, find
 
     async def run(self, plan: Plan, trace: Trace) -> Reply:
         """The reply of the step that succeeded, else of the last one. Raises GatewayError where that had none."""
         if plan.plain:
             step = plan.steps[0]
             return await self._make(step, trace.begin(step))
-        return await Run(self._make, plan, trace).reply()
+        return await Run(self._make, plan, trace, self._find).reply()
 
 
 class Tried:
@@ -66,8 +67,8 @@ class Tried:
 class Run:
     """One run of a plan: where it stands, and the words of the steps that have completed."""
 
-    def __init__(self, make: Make, plan: Plan, trace: Trace) -> None:
-        self._make, self._plan, self._trace = make, plan, trace
+    def __init__(self, make: Make, plan: Plan, trace: Trace, find: Find = nobody) -> None:
+        self._make, self._plan, self._trace, self._find = make, plan, trace, find
         self._words: dict[str, str] = {}
         self._kept = 0
 
@@ -104,7 +105,7 @@ class Run:
         """A step, tried as often as its policy says."""
         step = self._plan.steps[position]
         try:
-            step = finished(step, self._words) if step.tagged else step
+            step = finished(step, self._words, self._trace.account, self._find) if step.tagged else step
         except GatewayError as error:
             return Tried(self._trace.begin(step), error)
         policy = self._plan.policies[position]

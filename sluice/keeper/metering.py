@@ -14,6 +14,7 @@ import msgspec
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
+from sluice.keeper.custom_rates import unpriced
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
@@ -28,6 +29,7 @@ from sluice.providers.usage import (
     told_by_event,
     told_by_reply,
 )
+from sluice.values.custom_provider import is_custom
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.log import MAX_METADATA_BYTES, Blob, LogEntry, Scalar, SideFile, Usage, kept_metadata
 from sluice.values.rates import Rates
@@ -76,10 +78,18 @@ _USAGE_ALONE: Final = _Wanted(usage=True, model=False, end=False)
 
 
 class Meter:
-    """Turns exchanges into log entries. `rates` gives the list price of a provider's model."""
+    """Turns exchanges into log entries.
 
-    def __init__(self, rates: Callable[[str, str], Rates | None]) -> None:
-        self._rates = rates
+    `rates` gives the list price of a provider's model, `own_rates` what an account says that a model of its custom
+    provider costs.
+    """
+
+    def __init__(
+        self,
+        rates: Callable[[str, str], Rates | None],
+        own_rates: Callable[[str, str, str], Rates | None] = unpriced,
+    ) -> None:
+        self._rates, self._own_rates = rates, own_rates
 
     def entry(self, exchange: Exchange, request: BodySource, response: BodySource) -> LogEntry:
         """The log entry of an exchange.
@@ -146,8 +156,13 @@ class Meter:
             return custom_cost(usage, custom)
         if usage.tokens_in is None and usage.tokens_out is None:
             return None
-        rates = self._rates(exchange.provider, model) if model else None
+        rates = self._rates_of(exchange, model) if model else None
         return None if rates is None else list_cost(usage, rates)
+
+    def _rates_of(self, exchange: Exchange, model: str) -> Rates | None:
+        if is_custom(exchange.provider):
+            return self._own_rates(exchange.account, exchange.provider, model)
+        return self._rates(exchange.provider, model)
 
 
 def _served(exchange: Exchange) -> bool:

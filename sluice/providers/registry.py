@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from sluice.providers.anthropic import ANTHROPIC
 from sluice.providers.azure import AZURE_OPENAI
 from sluice.providers.baseten import BASETEN
 from sluice.providers.cohere import COHERE
+from sluice.providers.custom import CUSTOM
 from sluice.providers.google import GOOGLE_AI_STUDIO
 from sluice.providers.huggingface import HUGGINGFACE
 from sluice.providers.openai import OPENAI
@@ -25,6 +28,7 @@ from sluice.providers.provider import Provider
 from sluice.providers.replicate import REPLICATE
 from sluice.providers.voice import CARTESIA, DEEPGRAM, ELEVENLABS, FAL
 from sluice.providers.workers_ai import WORKERS_AI
+from sluice.values.custom_provider import is_custom
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     provider.name: provider
@@ -71,5 +75,14 @@ def canonical(slug: str) -> str:
 
 
 def find(slug: str) -> Provider | None:
-    """The provider that a client names, None where there is no such."""
-    return PROVIDERS.get(canonical(slug))
+    """The provider that a client names, None where there can be no such.
+
+    Whether an account has brought the one that `custom-...` names, its directory tells.
+    """
+    name = canonical(slug)
+    return PROVIDERS.get(name) or (msgspec.structs.replace(CUSTOM, name=name) if is_custom(name) else None)
+
+
+def row(name: str) -> Provider:
+    """What is known of a step's provider; all that accounts bring have one row."""
+    return PROVIDERS.get(name, CUSTOM)

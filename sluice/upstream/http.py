@@ -6,6 +6,8 @@ import ssl
 from sluice.deadlines import Deadlines
 from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
+from sluice.upstream.dialling import Dialling, no_foreigner
+from sluice.upstream.foreign import Foreign
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
 from sluice.values.errors import UpstreamBroken
@@ -18,17 +20,23 @@ from sluice.wire.events import ReplyHead
 class HttpClient:
     """Sends requests to origins. One for each worker, on its event loop."""
 
-    def __init__(self, settings: UpstreamSettings, deadlines: Deadlines, outbox: Outbox) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, deadlines: Deadlines, outbox: Outbox, foreign: Foreign | None = None
+    ) -> None:
+        """`foreign`, where it serves accounts that name origins themselves."""
         self._settings, self._deadlines, self._outbox = settings, deadlines, outbox
         self._loop = asyncio.get_running_loop()
-        self._trust = trust(settings.ca_file)
+        self._foreign = foreign
+        self._dialling = Dialling(trust(settings.ca_file), no_foreigner if foreign is None else foreign.hosts)
         self._pools: dict[Origin, Pool] = {}
 
     def pool(self, origin: Origin) -> Pool:
-        """The connections to an origin."""
+        """The connections to an origin. Raises Overloaded for one too many that accounts have named."""
+        if origin.foreign and self._foreign is not None:
+            return self._foreign.pool(origin) or self._foreign.keep(self._made(origin))
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._settings, self._trust, self._deadlines, self._outbox)
+            pool = self._pools[origin] = self._made(origin)
         return pool
 
     def forget(self, pool: Pool) -> bool:
@@ -66,6 +74,11 @@ class HttpClient:
     def close(self) -> None:
         for pool in self._pools.values():
             pool.close()
+        if self._foreign is not None:
+            self._foreign.close()
+
+    def _made(self, origin: Origin) -> Pool:
+        return Pool(origin, self._settings, self._dialling.dial, self._deadlines, self._outbox)
 
 
 class UpstreamReply:

@@ -10,3 +10,5 @@ class Origin(msgspec.Struct, frozen=True):
     port: int
     tls: bool
     unix: str = ""
+    foreign: bool = False
+    """Named by an account and not by the operator: only what foreign.py allows is dialled."""

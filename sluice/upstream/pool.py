@@ -1,9 +1,8 @@
 """The connections to one origin: a bounded number, the last one used first."""
 
 import asyncio
-import ssl
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -14,6 +13,9 @@ from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
 from sluice.values.settings import UpstreamSettings
 
+Dial = Callable[[Origin, Callable[[], Connection]], Awaitable[Connection]]
+"""Makes a connection to an origin, by the protocol given."""
+
 GRACE_S: Final = 0.1
 """How long a reply that was given up behind its terminal event may take to end and save its connection."""
 
@@ -22,9 +24,9 @@ class Pool:
     """Connections to one origin. At most `upstream.connections` exist; past that callers queue, boundedly."""
 
     def __init__(
-        self, origin: Origin, settings: UpstreamSettings, trust: ssl.SSLContext, deadlines: Deadlines, outbox: Outbox
+        self, origin: Origin, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, outbox: Outbox
     ) -> None:
-        self.origin, self._settings, self._trust = origin, settings, trust
+        self.origin, self._settings, self._make = origin, settings, dial
         self._deadlines, self._outbox = deadlines, outbox
         self._loop = asyncio.get_running_loop()
         self._free: dict[Connection, None] = {}
@@ -37,6 +39,11 @@ class Pool:
     def size(self) -> int:
         """How many connections exist or are being made."""
         return len(self._open) + self._reserved
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses it."""
+        return not self._reserved and not self._waiters and len(self._free) == len(self._open)
 
     @property
     def _room(self) -> int:
@@ -111,17 +118,9 @@ class Pool:
         self._let_in()
 
     async def _dial(self) -> Connection:
-        origin = self.origin
-
-        def protocol() -> Connection:
-            return Connection(self._settings, self._deadlines, self._outbox, self._forget)
-
-        if origin.unix:
-            _, connection = await self._loop.create_unix_connection(protocol, origin.unix)
-        else:
-            trust = self._trust if origin.tls else None
-            _, connection = await self._loop.create_connection(protocol, origin.host, origin.port, ssl=trust)
-        return connection
+        return await self._make(
+            self.origin, lambda: Connection(self._settings, self._deadlines, self._outbox, self._forget)
+        )
 
     async def _queue(self) -> None:
         if len(self._waiters) >= self._settings.waiters:

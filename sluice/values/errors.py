@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Final, Literal
 
+from sluice.values.custom_provider import is_custom
+
 Fault = Literal["client", "gateway", "upstream"]
 LONGEST_SLUG: Final = 64
 """How much of a name that is no provider's is given back to the client."""
@@ -106,7 +108,12 @@ class InvalidProvider(GatewayError):
 
     def __init__(self, slug: str) -> None:
         super().__init__()
-        self.told = f"This version of Sluice has no provider '{slug[:LONGEST_SLUG]}'"
+        name = slug[:LONGEST_SLUG]
+        self.told = (
+            f"This account has no custom provider '{name}' that is enabled"
+            if is_custom(slug)
+            else f"This version of Sluice has no provider '{name}'"
+        )
 
 
 class Unauthorized(GatewayError):

@@ -5,6 +5,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from sluice.values.credential import Credential
+from sluice.values.custom_provider import CustomProvider
 
 Header = tuple[bytes, bytes, bytes]
 """A field line: its name in lower case, its name as it was sent, its value."""
@@ -125,6 +126,8 @@ class Step(msgspec.Struct, frozen=True):
     """Given where the provider does not speak that schema."""
     credential: Credential | None = None
     """The key that Sluice has put into the headers; None where the request has its own, or goes without."""
+    custom: CustomProvider | None = None
+    """Where it goes, for a provider that the account has brought itself; `headers` have its own already."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -87,6 +87,14 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The operator's own credential, for requests with no other; empty is none."""
 
 
+class CustomProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the providers that accounts bring themselves may be."""
+
+    allow_http: bool = False
+    allow_private: bool = False
+    """Whether they may be at addresses that are not public: in this network, or on this machine."""
+
+
 class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: int = 10 * GB
     when_full: Literal["drop", "refuse"] = "drop"
@@ -149,6 +157,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstream: UpstreamSettings = UpstreamSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     providers: dict[str, ProviderSettings] = {}
+    custom_providers: CustomProviderSettings = CustomProviderSettings()
     hosts: dict[str, str] = {}
     """Hostname to `account/gateway` (contract 0.2)."""
     spool: SpoolSettings = SpoolSettings()

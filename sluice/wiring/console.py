@@ -19,6 +19,7 @@ from sluice.spool.layout import CONSOLES
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.storage.sealing import Vault
@@ -57,6 +58,7 @@ async def run_console(child: Child) -> None:
                 usage,
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
+                customs=EmbeddedCustomProviderStore(control),
                 settings=settings,
                 providers=SLUGS,
             )

@@ -15,12 +15,14 @@ from sluice.child import BEAT_S, Child
 from sluice.journal import fields
 from sluice.keeper.account_manager import AccountManager
 from sluice.keeper.addresses import Addresses
+from sluice.keeper.custom_rates import CustomRates
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import RateBook
 from sluice.keeper.retention import Retention
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.open import spare_connections
 from sluice.storage.embedded.usage import EmbeddedUsageStore
@@ -51,12 +53,13 @@ def run_keeper(child: Child) -> None:
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
         rates = RateBook(control.rates, questions, time.monotonic)
+        own_rates = CustomRates(EmbeddedCustomProviderReader(control.db), generations)
         reader = SpoolReader(data / "spool")
         addresses = Addresses(control, generations)
         accounts = AccountManager(control, generations, writer, usage)
         retention = Retention(control, accounts, writer, child.metrics, wall_ms)
         keeper = Keeper(
-            settings.logs, data, reader, writer, Meter(rates), addresses, accounts, retention, child.metrics
+            settings.logs, data, reader, writer, Meter(rates, own_rates), addresses, accounts, retention, child.metrics
         )
         child.ready()
         keeper.run(LastWorker(child, data / "spool"))

@@ -11,6 +11,7 @@ from sluice.console.envelope import busy
 from sluice.providers.registry import SLUGS
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.storage.sealing import Vault
@@ -47,6 +48,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
                 usage,
                 NoKeeper(),
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
+                customs=EmbeddedCustomProviderStore(control),
                 settings=settings,
                 providers=SLUGS,
             )

@@ -14,6 +14,7 @@ from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
 from sluice.engine.credentials import Credentials
+from sluice.engine.custom_providers import CustomProviders
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
 from sluice.engine.opened_keys import OpenedKeys
@@ -23,8 +24,10 @@ from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.sealing import Vault
+from sluice.upstream.foreign import Foreign
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 
@@ -44,20 +47,22 @@ async def run_worker(child: Child) -> None:
         spool = stack.enter_context(
             closing(SpoolWriter.open(data / "spool", settings.spool, metrics, body_bytes=settings.logs.body_bytes))
         )
-        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox)))
+        foreign = Foreign(settings.custom_providers, metrics)
+        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox, foreign)))
         relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         directory = Directory(control, generations, management.create_default)
+        customs = CustomProviders(EmbeddedCustomProviderReader(control.db), generations)
         base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
         attempts = Attempts(base_urls, client)
         credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, attempts.make)
-        workflow = Workflow(credentials.make)
+        workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
         dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s)
-        engine = Engine(directory, workflow, recorder, dialler)
+        engine = Engine(directory, workflow, recorder, dialler, customs.find)
         server: Server
         paths = Paths(
             engine,

@@ -77,6 +77,35 @@ def test_a_wrong_token_is_refused(api: cloudflare.Cloudflare):
     assert raised.value.errors[0].code == 10000
 
 
+def test_a_custom_provider_is_created_listed_read_and_deleted(api: cloudflare.Cloudflare):
+    slug = "sdk-" + uuid4().hex[:8]
+    wanted: Any = {"name": "Ours", "slug": slug, "base_url": "https://api.example.com/v1", "headers": '{"X-A": "b"}'}
+    made = api.ai_gateway.custom_providers.create(account_id="local", enable=True, position=3, **wanted)
+    assert (made.slug, made.base_url, made.enable, made.beta, made.position) == (
+        slug,
+        wanted["base_url"],
+        True,
+        False,
+        3,
+    )
+    assert (made.headers, made.created_at) == (wanted["headers"], made.modified_at)
+    got = api.ai_gateway.custom_providers.get(made.id, account_id="local")
+    assert got is not None
+    assert got.model_dump() == made.model_dump()
+    listed = list(api.ai_gateway.custom_providers.list(account_id="local", enable=True, search=slug, per_page=1))
+    assert [one.id for one in listed] == [made.id]
+    with pytest.raises(cloudflare.ConflictError) as taken:
+        api.ai_gateway.custom_providers.create(account_id="local", **wanted)
+    assert taken.value.errors[0].code == 1003
+    with pytest.raises(cloudflare.BadRequestError) as inside:
+        api.ai_gateway.custom_providers.create(account_id="local", **{**wanted, "base_url": "https://10.0.0.1"})
+    assert inside.value.errors[0].code == 1002
+    assert api.ai_gateway.custom_providers.delete(made.id, account_id="local").id == made.id
+    with pytest.raises(cloudflare.NotFoundError) as raised:
+        api.ai_gateway.custom_providers.get(made.id, account_id="local")
+    assert raised.value.errors[0].code == 1004
+
+
 @pytest.mark.parametrize("provider", ["openai", "universal"])
 def test_the_url_of_a_provider_leads_to_it(api: cloudflare.Cloudflare, gateway: Any, own: str, provider: str):
     url = api.ai_gateway.urls.get(provider, account_id="local", gateway_id=own)

@@ -47,6 +47,12 @@ def mapped(start_shared_gateway: Any) -> Any:
     return start_shared_gateway("--simulate", hosts=json.dumps({"*": "local/default"}))
 
 
+@pytest.fixture(scope="module")
+def allowing(start_shared_gateway: Any) -> Any:
+    """A gateway whose custom providers may be anywhere, as docs/custom-providers.md starts it."""
+    return start_shared_gateway("--simulate", custom_providers={"allow_http": True, "allow_private": True})
+
+
 @pytest.fixture
 def shell(tmp_path: Path, provider: Any) -> Shell:
     """Runs the lines of a page by `sh` in a folder of their own."""
@@ -99,8 +105,9 @@ def test_a_python_snippet_runs(gateway: Any, page: str, text: str):
 
 
 @pytest.mark.parametrize(("page", "text"), SHELL, ids=[f"{page} {text[:40]}" for page, text in SHELL])
-def test_what_a_page_gives_to_the_shell_is_answered(gateway: Any, mapped: Any, shell: Shell, page: str, text: str):
-    done = shell(mapped if text == AT_THE_ROOT else gateway, text)
+def test_what_a_page_gives_to_the_shell_is_answered(request: pytest.FixtureRequest, shell: Shell, page: str, text: str):
+    own = "mapped" if text == AT_THE_ROOT else "allowing" if page == "custom-providers.md" else "gateway"
+    done = shell(request.getfixturevalue(own), text)
     assert len(done.heads) == len(re.findall("^curl ", text, re.MULTILINE))
     fails = page == "simulator.md" and "~status-429" in text
     assert {reply["status"] for reply in done.heads} <= {"429" if fails else "200"}

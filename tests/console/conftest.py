@@ -23,6 +23,7 @@ from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
@@ -115,6 +116,7 @@ def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCom
                 usage,
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
+                customs=EmbeddedCustomProviderStore(control),
                 settings=settings,
                 providers=SLUGS,
             )

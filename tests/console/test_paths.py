@@ -53,7 +53,6 @@ async def test_metrics_of_all_processes_are_summed(console):
         ("POST", "/gateways/default/evaluations"),
         ("GET", "/gateways/default/routes/1/versions"),
         ("GET", "/evaluation-types"),
-        ("GET", "/custom-providers"),
         ("GET", "/billing/credit-balance"),
     ],
 )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sluice.providers.custom import CUSTOM
 from sluice.providers.provider import Address
-from sluice.providers.registry import ALIASES, PROVIDERS, SLUGS, canonical, find
+from sluice.providers.registry import ALIASES, PROVIDERS, SLUGS, canonical, find, row
 from sluice.values.errors import MalformedRequest
 
 CHAT = "v1/chat/completions"
@@ -224,9 +225,17 @@ def test_a_websocket_goes_where_the_vendor_has_it(slug: str, endpoint: str, quer
     assert f"{found.base_url}/{found.path.decode()}?{asked.decode()}" == url
 
 
-@pytest.mark.parametrize("said", ["", "nobody", "open ai", "openai/", "custom-x", "ſ"])
+@pytest.mark.parametrize("said", ["", "nobody", "open ai", "openai/", "ſ", "custom-", "custom--x", "cuſtom-x"])
 def test_nobody_is_no_provider(said: str):
     assert find(said) is None
+
+
+@pytest.mark.parametrize("said", ["custom-x", "Custom-X", "custom-custom-x", "custom-" + "x" * 64])
+def test_one_that_an_account_may_have_brought_has_its_name(said: str):
+    found = find(said)
+    assert found is not None
+    assert found.name == said.lower()
+    assert row(found.name) is CUSTOM
 
 
 def test_aliases_lead_to_providers_and_hide_none():

@@ -14,6 +14,7 @@ from sluice.console.parsing import merge_body, parse_body, parse_query
 from sluice.console.unbuilt import refuse_unbuilt_fields
 from sluice.insight.logpush import Sealer, WrongKey
 from sluice.storage.ports import AlreadyThere, NotThere, TooMany
+from sluice.values.custom_provider import is_custom
 from sluice.values.entitlement import least
 from sluice.values.gateway import Count, GatewayConfig, GatewayRecord
 from sluice.values.tenancy import NAME_PATTERN
@@ -105,10 +106,16 @@ async def delete(call: Call) -> Response:
 async def provider_url(call: Call) -> Response:
     provider, server = call.named("provider"), call.desk.settings.server
     await require_gateway(call)
-    if provider != UNIVERSAL and provider not in call.desk.providers:
+    if provider != UNIVERSAL and not (provider in call.desk.providers or await _is_own(call, provider)):
         raise not_found(f"There is no provider {provider}")
     base = server.public_url.rstrip("/") or f"http://{_reachable(server.host)}:{server.port}"
     return reply(f"{base}/v1/{call.account}/{call.gateway}/{'' if provider == UNIVERSAL else provider}")
+
+
+async def _is_own(call: Call, provider: str) -> bool:
+    """Whether it is a custom provider that can be called."""
+    name = provider.lower()
+    return is_custom(name) and await call.desk.ask(call.desk.customs.enabled, call.account, name) is not None
 
 
 async def require_gateway(call: Call) -> GatewayRecord:

@@ -14,6 +14,7 @@ from sluice.providers.registry import canonical
 from sluice.storage.ports import NotThere, TooMany
 from sluice.storage.provider_keys import AliasTaken, DefaultTaken, NewProviderKey, ProviderKeyChange
 from sluice.values.credential import ProviderConfig
+from sluice.values.custom_provider import is_custom
 from sluice.values.secret import Secret
 
 Alias = Annotated[str, Meta(pattern=r"^[!-~](?:[ -~]{0,62}[!-~])?\Z")]
@@ -55,7 +56,7 @@ class ShownConfig(msgspec.Struct, frozen=True):
 async def create(call: Call) -> Response:
     wanted = parse_body(await call.body(), WantedConfig)
     slug = wanted.provider_slug.lower()
-    if slug not in call.desk.providers:
+    if slug not in call.desk.providers and not await _is_brought(call, slug):
         raise invalid(f"There is no provider {wanted.provider_slug[:64]}", "body", "provider_slug")
     new = NewProviderKey(
         canonical(slug),
@@ -109,6 +110,11 @@ async def delete(call: Call) -> Response:
     except NotThere:
         raise not_found() from None
     return reply(_shown(gone))
+
+
+async def _is_brought(call: Call, slug: str) -> bool:
+    """Whether the account has brought this provider itself, and enabled it."""
+    return is_custom(slug) and await call.desk.ask(call.desk.customs.enabled, call.account, slug) is not None
 
 
 def _secret(given: str | None) -> Secret:

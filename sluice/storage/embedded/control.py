@@ -85,6 +85,11 @@ class EmbeddedControlReader:
                 raise
         return cls(db)
 
+    @property
+    def db(self) -> apsw.Connection:
+        """For the tables that have a module of their own, on the same thread."""
+        return self._db
+
     def account_exists(self, account: str) -> bool:
         with control_faults():
             return self._db.execute("SELECT 1 FROM accounts WHERE id = ?", (account,)).fetchone() is not None
@@ -198,7 +203,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
 
     def provider_keys(self, vault: Callable[[], Vault]) -> EmbeddedProviderKeys:
         """The store of provider keys beside this one; the vault is opened whenever something is to be sealed."""
-        return EmbeddedProviderKeys(self._db, self._change, lambda: self.seals.confirm(vault()), self._clock_ms)
+        return EmbeddedProviderKeys(self._db, self.changing, lambda: self.seals.confirm(vault()), self._clock_ms)
 
     def account(self, account: str) -> Account | None:
         with control_faults():
@@ -218,13 +223,13 @@ class EmbeddedControlStore(EmbeddedControlReader):
         return [_account(row) for row in rows], self._count("accounts")
 
     def create_account(self, account: str, plan: Plan) -> Account:
-        with self._change(account):
+        with self.changing(account):
             if self.account_exists(account):
                 raise AlreadyThere(account)
             return self._insert_account(account, plan)
 
     def change_account(self, account: str, change: Callable[[Account], Account]) -> Account:
-        with self._change(account):
+        with self.changing(account):
             if (found := self.account(account)) is None:
                 raise NotThere(account)
             changed = change(found)
@@ -235,7 +240,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
         return changed
 
     def delete_account(self, account: str) -> Account:
-        with self._change(account):
+        with self.changing(account):
             if (found := self.account(account)) is None:
                 raise NotThere(account)
             self._db.execute(
@@ -255,7 +260,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
         return records, self._count(f"gateways WHERE {where}", values)
 
     def create_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
-        with self._change(account):
+        with self.changing(account):
             if self.gateway(account, name) is not None:
                 raise AlreadyThere(name)
             self._require_room(account)
@@ -264,7 +269,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def change_gateway(
         self, account: str, name: str, change: Callable[[GatewayConfig], GatewayConfig]
     ) -> GatewayRecord:
-        with self._change(account):
+        with self.changing(account):
             if (found := self.gateway_record(account, name)) is None:
                 raise NotThere(name)
             config, modified_ms = change(found.config), max(self._clock_ms(), found.modified_ms)
@@ -287,7 +292,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
         return GatewayRecord(gateway, config, found.created_ms, modified_ms)
 
     def delete_gateway(self, account: str, name: str) -> GatewayRecord:
-        with self._change(account):
+        with self.changing(account):
             if (found := self.gateway_record(account, name)) is None:
                 raise NotThere(name)
             gateway_id = found.gateway.id
@@ -298,7 +303,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def ensure_default(self, account: str) -> GatewayRecord:
         if found := self.gateway_record(account, DEFAULT_GATEWAY):
             return found
-        with self._change(account):
+        with self.changing(account):
             return self._insert_gateway(account, DEFAULT_GATEWAY, DEFAULT_GATEWAY_CONFIG)
 
     def tokens(self, account: str, slice: Slice) -> tuple[list[TokenRecord], int]:
@@ -313,12 +318,12 @@ class EmbeddedControlStore(EmbeddedControlReader):
         return [_token_record(row) for row in rows], self._count("tokens WHERE account = ?", (account,))
 
     def create_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
-        with self._change(new.account):
+        with self.changing(new.account):
             self._require(new.account, new.gateway)
             return self._insert_token(new)
 
     def delete_token(self, account: str, token_id: str) -> TokenRecord:
-        with self._change(account):
+        with self.changing(account):
             row: TokenRecordRow | None = self._db.execute(
                 f"SELECT {_TOKEN}, name, created_ms FROM tokens WHERE account = ? AND id = ?", (account, token_id)
             ).fetchone()
@@ -329,7 +334,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
 
     def first_start(self) -> Secret | None:
         """Makes the account `local`, its gateway and the text of a token for everything; None ever after."""
-        with self._change(FIRST_ACCOUNT):
+        with self.changing(FIRST_ACCOUNT):
             if self._db.execute("SELECT 1 FROM editions WHERE what = 'first start'").fetchone():
                 return None
             self._db.execute("INSERT INTO editions VALUES ('first start', '1')")
@@ -364,18 +369,18 @@ class EmbeddedControlStore(EmbeddedControlReader):
                 (ASKED_PRICES,),
             )
 
-    def _price(self, row: tuple[str, str, Rates | None], *, listed: bool) -> tuple[str, str, bytes | None, int, int]:
-        provider, model, rates = row
-        return provider, model, None if rates is None else msgspec.json.encode(rates), int(listed), self._clock_ms()
-
     @contextmanager
-    def _change(self, account: str) -> Iterator[None]:
+    def changing(self, account: str) -> Iterator[None]:
         """A transaction, and after it the bump: even of one that failed, for a commit that fails may have happened."""
         try:
             with self._transaction():
                 yield
         finally:
             self._generations.bump(account)
+
+    def _price(self, row: tuple[str, str, Rates | None], *, listed: bool) -> tuple[str, str, bytes | None, int, int]:
+        provider, model, rates = row
+        return provider, model, None if rates is None else msgspec.json.encode(rates), int(listed), self._clock_ms()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Opens `control.db`: how it is tuned, made, brought to the present edition, and how its errors are told."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -11,13 +11,15 @@ import apsw
 
 from sluice.storage.ports import StoreFault
 
-EDITION: Final = 3
-_SCRIPTS: Final = ("control.sql", "provider_configs.sql")
-_MIGRATIONS: Final[dict[int, Callable[[apsw.Connection], object]]] = {
-    1: lambda db: db.execute("ALTER TABLE accounts ADD COLUMN own BLOB NOT NULL DEFAULT x'7b7d'"),
-    2: lambda db: _run_script(db, "provider_configs.sql"),
+EDITION: Final = 4
+_FIRST_WRITTEN: Final = 2
+"""The edition of schema/control.sql: a new file is brought from there to the present one like any other."""
+_MIGRATIONS: Final = {
+    1: "control-1-to-2.sql",
+    2: "control-2-to-3.sql",
+    3: "control-3-to-4.sql",
 }
-"""By edition, what makes the next one of it: 1 knew no entitlement but the plan's, 2 no provider keys."""
+"""From an edition to the next, by scripts in schema/."""
 
 _WRITE_BUSY_MS: Final = 2_000
 
@@ -61,11 +63,9 @@ def open_writable(path: Path) -> apsw.Connection:
         assert_pragma(db, "synchronous", 2)  # FULL: a change is on disk before it is confirmed
         assert_pragma(db, "foreign_keys", 1)
         if db.pragma("user_version") == 0:
-            _create_schema(db)
-        while (edition := db.pragma("user_version")) in _MIGRATIONS:
-            with db:
-                _MIGRATIONS[edition](db)
-                db.pragma("user_version", edition + 1)
+            _run(db, "control.sql", _FIRST_WRITTEN)
+        while (script := _MIGRATIONS.get(edition := db.pragma("user_version"))) is not None:
+            _run(db, script, edition + 1)
         assert_edition(db, path)
         for index in _INDEXES:
             db.execute(index)
@@ -75,17 +75,13 @@ def open_writable(path: Path) -> apsw.Connection:
     return db
 
 
-def _create_schema(db: apsw.Connection) -> None:
-    with db:
-        for script in _SCRIPTS:
-            _run_script(db, script)
-        db.pragma("user_version", EDITION)
-
-
-def _run_script(db: apsw.Connection, name: str) -> None:
+def _run(db: apsw.Connection, name: str, edition: int) -> None:
+    """A script of statements parted by empty lines, the first block its title; all of it or nothing."""
     script = resources.files(__package__).joinpath(f"schema/{name}").read_text("utf-8")
-    for statement in script.split("\n\n")[1:]:
-        db.execute(statement)
+    with db:
+        for statement in script.split("\n\n")[1:]:
+            db.execute(statement)
+        db.pragma("user_version", edition)
 
 
 def assert_edition(db: apsw.Connection, path: Path) -> None:

@@ -1,4 +1,4 @@
--- control.db, edition 3, of which provider_configs.sql is the rest. One statement per block, blocks parted by an empty line.
+-- control.db, edition 2; the scripts beside it bring it to the present one. One statement per block, blocks parted by an empty line.
 
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY,

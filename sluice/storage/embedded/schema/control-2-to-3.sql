@@ -1,4 +1,4 @@
--- Stored provider keys. Part of control.db since edition 3. Blocks parted by an empty line, as in control.sql.
+-- control.db from edition 2 to 3: stored provider keys.
 
 -- `sealed` opens under the master key and for this row alone (storage/sealing.py). `version` grows with each rotation.
 CREATE TABLE provider_configs (

@@ -1,0 +1,56 @@
+"""Custom providers at hand, and steps that go to one."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from sluice.providers.custom import unified_path
+from sluice.storage.custom_ports import CustomProviderReader
+from sluice.storage.ports import Generations
+from sluice.values.custom_provider import CustomProvider, is_custom
+from sluice.values.errors import InvalidProvider
+from sluice.values.request import Step
+
+MOST_ENTRIES: Final = 4096
+"""Each may have 16 KB of headers."""
+Find = Callable[[str, str], CustomProvider | None]
+"""An account's provider by its name, `custom-` and the slug; None where none of it is enabled. Raises StoreFault."""
+
+
+class CustomProviders:
+    """Answers from memory what the control store said, until that account's generation has moved on, as Directory."""
+
+    def __init__(self, reader: CustomProviderReader, generations: Generations) -> None:
+        self._reader, self._generations = reader, generations
+        self._entries: dict[tuple[str, str], tuple[int, CustomProvider | None]] = {}
+
+    def find(self, account: str, name: str) -> CustomProvider | None:
+        """The same object for as long as nothing of the account has changed."""
+        generation = self._generations.of(account)
+        entry = self._entries.get((account, name))
+        if entry is None or entry[0] != generation:
+            entry = (generation, self._reader.enabled(account, name))
+            self._entries.pop((account, name), None)
+            if len(self._entries) >= MOST_ENTRIES:
+                del self._entries[next(iter(self._entries))]
+            self._entries[account, name] = entry
+        return entry[1]
+
+
+def nobody(account: str, name: str) -> CustomProvider | None:
+    """For accounts that have brought no provider."""
+    return None
+
+
+def customised(step: Step, account: str, find: Find) -> Step:
+    """A step whose provider is not one of ours as it can be sent. Raises InvalidProvider."""
+    custom = find(account, step.provider) if is_custom(step.provider) else None
+    if custom is None:
+        raise InvalidProvider(step.provider)
+    return msgspec.structs.replace(
+        step,
+        custom=custom,
+        headers=custom.completed(step.headers) if custom.headers else step.headers,
+        endpoint=unified_path(step.endpoint, custom.base_url) if step.compat else step.endpoint,
+    )

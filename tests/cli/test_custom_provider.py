@@ -1,0 +1,61 @@
+"""`sluice custom-provider` on a data folder without a server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sluice.cli.main import main
+from sluice.storage.embedded.bootstrap import bootstrap
+
+URL = "https://api.example.com/v1"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    bootstrap(tmp_path)
+    return tmp_path
+
+
+def sluice(data: Path, *words: str, answer: str = "") -> Result:
+    return CliRunner().invoke(main, ["custom-provider", *words, "--data", str(data)], input=answer)
+
+
+def told(data: Path, *words: str, answer: str = "") -> Any:
+    done = sluice(data, *words, "--json", answer=answer)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_one_is_made_listed_changed_and_deleted_by_its_slug(data: Path):
+    made = told(data, "create", "Ours", URL, "--headers", "-", answer='{"X-A": "b"}\n')
+    assert (made["slug"], made["name"], made["base_url"], made["enable"]) == ("Ours", "Ours", URL, True)
+    assert made["headers"] == '{"X-A": "b"}'
+    told(data, "create", "ours-2", URL, "--disable")
+    table = sluice(data, "list").stdout.splitlines()
+    assert [line.split()[:2] for line in table[1:]] == [["custom-Ours", "yes"], ["custom-ours-2", "no"]]
+    changed = told(data, "change", "ours", "--disable", "--name", "Other")
+    assert changed == {**made, "enable": False, "name": "Other", "modified_at": changed["modified_at"]}
+    assert told(data, "delete", "ours")["id"] == made["id"]
+    assert [one["slug"] for one in told(data, "list")] == ["ours-2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("create", "a b", URL), "slug: Invalid"),
+        (("create", "ours", "http://127.0.0.1"), "base_url: The URL must begin with https://"),
+        (("delete", "nothing"), "There is no custom provider nothing in account local"),
+        (("list", "--account", "nobody"), "There is no account nobody"),
+    ],
+)
+def test_what_cannot_be_done_says_why(data: Path, words: tuple[str, ...], reason: str):
+    done = sluice(data, *words)
+    assert done.exit_code == 1
+    assert reason in done.output
+
+
+def test_a_change_must_name_something(data: Path):
+    assert sluice(data, "change", "ours").exit_code == 2
