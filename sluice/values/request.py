@@ -126,6 +126,10 @@ class Step(msgspec.Struct, frozen=True):
     credential: Credential | None = None
     """The key that Sluice has put into the headers; None where the request has its own, or goes without."""
 
+    def __repr__(self) -> str:
+        """Without headers, query and body: keys are in them."""
+        return f"Step({self.index}, {self.provider!r})"
+
 
 class Request(msgspec.Struct, frozen=True):
     """What a client asks of a gateway: steps, tried in order."""
