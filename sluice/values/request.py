@@ -129,6 +129,10 @@ class Step(msgspec.Struct, frozen=True):
     custom: CustomProvider | None = None
     """Where it goes, for a provider that the account has brought itself; `headers` have its own already."""
 
+    def __repr__(self) -> str:
+        """Without headers, query and body: keys are in them."""
+        return f"Step({self.index}, {self.provider!r})"
+
 
 class Request(msgspec.Struct, frozen=True):
     """What a client asks of a gateway: steps, tried in order."""

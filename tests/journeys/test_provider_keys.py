@@ -303,3 +303,15 @@ async def test_a_realtime_connection_that_may_not_go_without_a_key_is_refused(te
     async with wire(house) as line:
         reply = await line.ask(lines.encode())
     assert (reply.status, reply.json()["error"][0]["code"]) == (400, 2043)
+
+
+def test_the_operator_may_let_anybody_use_stored_keys_and_a_simulator_gets_no_key_of_his(start_gateway: Any):
+    own = start_gateway("--simulate", providers={"openai": {"api_key": OPERATORS}}, server={"keys_require_auth": False})
+    for name in ("with", "without"):
+        own.cli("gateway", "create", name, "--open")
+    Tenant(own, "with").store("openai")
+    reply = Tenant(own, "with").ask(cf_aig_authorization=None)
+    assert keys_seen(reply) == [("Authorization", f"Bearer {key('default')}")]
+    log = own.log(reply.headers["cf-aig-log-id"], "with")
+    assert (log["byok"], log["authentication"]) == (True, False)
+    assert keys_seen(Tenant(own, "without").ask()) == []
