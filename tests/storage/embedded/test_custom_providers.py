@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import apsw
 import pytest
 
 from sluice.storage.embedded.bootstrap import bootstrap
@@ -12,6 +11,7 @@ from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedContr
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader, EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.values.custom_config import CustomCostConfig, CustomProviderConfig
+from tests.storage.embedded.older import make_older
 
 OURS = CustomProviderConfig(name="Ours", slug="Ours", base_url="https://a.example", enable=True, headers='{"X-A": "b"}')
 
@@ -52,18 +52,12 @@ def test_they_go_with_their_account(control: EmbeddedControlStore):
     assert (store.providers("acme"), store.costs("acme")) == ([], [])
 
 
-@pytest.mark.parametrize("edition", [1, 2])
+@pytest.mark.parametrize("edition", [1, 2, 3])
 def test_an_older_database_is_brought_up_with_all_it_holds(
     control: EmbeddedControlStore, generations: MappedGenerations, tmp_path: Path, edition: int
 ):
     control.close()
-    with closing(apsw.Connection(str(tmp_path / "control.db"))) as db:
-        for table in ("custom_costs", "custom_providers"):
-            db.execute(f"DROP TABLE {table}")
-        if edition == 1:
-            db.execute("DROP INDEX accounts_that_delete_aged")
-            db.execute("ALTER TABLE accounts DROP COLUMN own")
-        db.pragma("user_version", edition)
+    make_older(tmp_path / "control.db", edition)
     with closing(EmbeddedControlStore.open_for_writing(tmp_path / "control.db", generations)) as opened:
         assert opened.account("local") is not None
         assert EmbeddedCustomProviderStore(opened).create_provider("local", OURS).config == OURS

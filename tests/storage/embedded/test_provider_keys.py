@@ -21,6 +21,7 @@ from sluice.storage.sealing import MASTER_KEY, Vault, write_master_key
 from sluice.values.credential import KeyLimit
 from sluice.values.gateway import GatewayConfig
 from sluice.values.secret import Secret
+from tests.storage.embedded.older import make_older
 
 TEXT = "sk-0123456789-0123456789-abcd"
 
@@ -169,10 +170,7 @@ def test_a_server_does_not_start_under_a_wrong_or_missing_master_key(
 
 def test_a_database_of_the_edition_before_gets_its_table(tmp_path: Path):
     bootstrap(tmp_path)
-    with closing(apsw.Connection(str(tmp_path / "control.db"))) as db:
-        db.execute("DROP TABLE provider_configs; DROP TABLE custom_costs; DROP TABLE custom_providers")
-        db.execute("DELETE FROM editions WHERE what = 'master key'")
-        db.pragma("user_version", 2)
+    make_older(tmp_path / "control.db", 2)
     write_master_key(tmp_path / MASTER_KEY)
     assert bootstrap(tmp_path) is None
     with closing(EmbeddedControlReader.open(tmp_path / "control.db")) as reader:
