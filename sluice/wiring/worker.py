@@ -16,6 +16,8 @@ from sluice.engine.attempt import Attempts
 from sluice.engine.credentials import Credentials
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
+from sluice.engine.estimates import Estimates
+from sluice.engine.limits import Limits
 from sluice.engine.opened_keys import OpenedKeys
 from sluice.engine.realtime import Dialler
 from sluice.engine.recorder import Recorder
@@ -24,6 +26,7 @@ from sluice.outbox import Outbox
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.windows import MappedWindows
 from sluice.storage.sealing import Vault
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
@@ -51,12 +54,19 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
-        attempts = Attempts(base_urls, client)
-        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, attempts.make)
+        windows = stack.enter_context(closing(MappedWindows(data / "limits.map", settings.limits.table_bytes)))
+        limits = Limits(
+            Attempts(base_urls, client).make,
+            windows,
+            Estimates(control.rates),
+            metrics,
+            settings.limits.spend_when_broken,
+        )
+        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, limits.make)
         workflow = Workflow(credentials.make)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
-        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s)
+        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s, admit=limits.admit)
         engine = Engine(directory, workflow, recorder, dialler)
         server: Server
         paths = Paths(
