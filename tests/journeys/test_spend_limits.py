@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 CHAT = "openai/v1/chat/completions"
 
 
@@ -46,6 +49,13 @@ def settled(payer: Any, reply: httpx.Response, url: str) -> None:
     payer.log(reply.headers["cf-aig-log-id"], url.rpartition("/")[2])
 
 
+@pytest.mark.parametrize("fields", re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+def test_what_the_page_shows_can_be_set(payer: Any, ruled: Any, fields: str):
+    path = "/gateways/" + ruled().rpartition("/")[2]
+    answer = payer.manage("PUT", path, json=json.loads(fields))
+    assert answer.status_code == 200, answer.text
+
+
 def test_the_call_after_the_limit_is_refused_told_which_rule_and_logged(payer: Any, ruled: Any):
     url = ruled({"id": "0badcafe", "limit": 0.5, "technique": "fixed"})
     first, second, third = (call(payer, url, 0.3) for _ in range(3))
@@ -79,7 +89,7 @@ def test_what_a_call_truly_cost_counts_in_place_of_its_estimate(payer: Any, rule
 
 def test_a_failed_call_costs_nothing(payer: Any, ruled: Any):
     url = ruled({"limit": 0.1})
-    body = {"model": "gpt-4o-mini~cut-0", "messages": [], "max_tokens": 9_000_000}
+    body = {"model": "gpt-4o-mini~bad-head", "messages": [], "max_tokens": 9_000_000}
     assert payer.http.post(f"{url}/{CHAT}", json=body).status_code == 400
     again = {"model": "gpt-4o-mini", "messages": []}
     assert payer.until(lambda: payer.http.post(f"{url}/{CHAT}", json=again).status_code == 200, "the settlement")
@@ -111,9 +121,10 @@ def test_a_rule_may_part_models_and_providers(payer: Any, ruled: Any):
 
 
 def test_a_body_that_comes_in_pieces_or_is_large_is_no_way_around_a_rule(payer: Any, ruled: Any):
-    url = ruled({"limit": 0.02, "model": {"mode": "filter", "values": ["gpt-4o"]}})
+    faulty = "gpt-4o~status-503~first-1"
+    url = ruled({"limit": 0.02, "model": {"mode": "filter", "values": ["gpt-4o", faulty]}})
     headers = {"cf-aig-custom-cost": '{"total_cost": 0.01}', "cf-aig-max-attempts": "2", "cf-aig-retry-delay": "1"}
-    pad = json.dumps({"pad": "x" * 300_000, "model": "gpt-4o~status-503~first-1", "messages": []}).encode()
+    pad = json.dumps({"pad": "x" * 300_000, "model": faulty, "messages": []}).encode()
 
     def pieces() -> Any:
         yield from (pad[start : start + 50_000] for start in range(0, len(pad), 50_000))
@@ -128,8 +139,9 @@ def test_a_body_that_comes_in_pieces_or_is_large_is_no_way_around_a_rule(payer: 
     fields = {"cf-aig-custom-cost": '{"total_cost": 0.01}'}
     assert payer.http.post(f"{url}/{CHAT}", json=large, headers=fields).status_code == 200
     assert payer.http.post(f"{url}/{CHAT}", json=large, headers=fields).status_code == 429
-    assert post().status_code == 200  # a name of its own
+    assert post().status_code == 429
     assert call(payer, url, 0.01, "gpt-4o").status_code == 429
+    assert call(payer, url, 0.01).status_code == 200
 
 
 def test_a_call_that_is_not_logged_costs_what_was_set_aside_and_leaves_nothing_else(payer: Any, ruled: Any):

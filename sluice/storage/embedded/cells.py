@@ -77,11 +77,13 @@ class Cells:
         return cell
 
     def replace(self, amounts: dict[int, int], now_us: int) -> None:
-        """Sets all cells of the window to these, by their number."""
+        """Sets all cells of the window to these, by their number; what has a later one counts as of now."""
         words, at = self._words, self._at
         cell = self.advance(now_us)
+        later = sum(amount for number, amount in amounts.items() if number > cell)
         for live in range(cell - self._span, cell + 1):
-            words[at + RING + live % self._ring] = min(amounts.get(live, 0), LARGEST)
+            amount = amounts.get(live, 0) + (later if live == cell else 0)
+            words[at + RING + live % self._ring] = min(amount, LARGEST)
         self._tell_sum(cell)
 
     def amounts(self) -> dict[int, int]:

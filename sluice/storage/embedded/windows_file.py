@@ -11,6 +11,7 @@ import os
 import struct
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -50,10 +51,11 @@ class Field(NamedTuple):
     size: int
     slots: int
 
-    def places(self, name: tuple[int, int]) -> list[int]:
+    def places(self, name: tuple[int, int]) -> Iterator[int]:
         """Where a bucket of this name may be, the likeliest first."""
-        count, start = self.slots, name[1] % self.slots
-        return [self.at + (start + probe) % count * self.size for probe in range(min(_PROBES, count))]
+        start = name[1] % self.slots
+        for probe in range(min(_PROBES, self.slots)):
+            yield self.at + (start + probe) % self.slots * self.size
 
 
 class Fields(NamedTuple):

@@ -176,6 +176,8 @@ def test_a_rule_keeps_its_sum_with_another_limit_window_and_technique(at: Any):
     bucket = b"m" * 16
     at.windows.reserve(bucket, rule(100), 0)
     at.windows.publish(bucket, 60, [(at.now_us - 10 * S, 70)])
+    assert at.windows.reserve(bucket, rule(70, 7200), 0) is None
+    assert at.windows.reserve(bucket, rule(70, 60), 0) is None
     assert at.windows.reserve(bucket, rule(70, 3600), 0) is None
     assert at.windows.reserve(bucket, rule(71, 3600), 0) is not None
     at.windows.publish(bucket, 60, [(at.now_us - 10 * S, 70)])  # of a call begun under the old rule
