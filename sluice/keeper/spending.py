@@ -93,8 +93,8 @@ def _spent(exchange: Exchange, log: NewLog) -> list[Spent]:
     """What a call cost, in each of its sums: where nothing of it was logged, what was set aside for it."""
     reservation, nano = exchange.reservation, log.entry.cost_nano or 0
     assert reservation is not None
-    if exchange.unlogged and _was_made(exchange):
-        nano = reservation.nano
+    if exchange.unlogged:
+        nano = reservation.nano if _was_made(exchange) else 0
     ended_ms = exchange.started_ms + exchange.duration_us // 1000
     return [Spent(bucket, window_s, ended_ms, nano) for bucket, window_s, _ in reservation.buckets if nano]
 

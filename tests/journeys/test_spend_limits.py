@@ -187,3 +187,24 @@ def test_what_is_spent_is_known_after_the_keeper_was_killed_and_the_table_is_gon
     own = start_gateway("--simulate")
     own.until(lambda: (own.data / "limits.map").exists(), "the keeper's table")
     assert own.until(lambda: call(own, "/v1/local/default", 0.0).status_code == 429, "all that was spent")
+
+
+@pytest.mark.parametrize(("when_broken", "status"), [("refuse", 503), ("allow", 200)])
+def test_a_table_that_cannot_be_used_lets_requests_through_and_money_as_the_setting_says(
+    start_gateway: Any, when_broken: str, status: int
+):
+    own = start_gateway("--simulate", "--workers", "1", limits={"spend_when_broken": when_broken})
+    (own.data / "limits.map").write_bytes(b"nonsense")
+    rate = {"rate_limiting_limit": 1, "rate_limiting_interval": 86_400}
+    assert own.manage("PUT", "/gateways/default", json=rate).is_success
+    replies = [call(own, "/v1/local/default", 0.01) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert "cf-aig-ratelimit-limit" not in replies[0].headers
+    rule = {"limit": 0.01, "limitType": "cost", "window": 86_400}
+    change = {"rate_limiting_limit": 0, "spend_limits": {"enabled": True, "rules": [rule]}}
+    assert own.manage("PUT", "/gateways/default", json=change).is_success
+    replies = [call(own, "/v1/local/default", 0.01) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [status] * 2
+    metrics = own.http.get("/metrics").text
+    assert 'sluice_limit_faults_total{kind="rate"} 2' in metrics
+    assert 'sluice_limit_faults_total{kind="spend"} 2' in metrics
