@@ -64,7 +64,7 @@ class Flood:
 
 
 async def limits(data: Path, rounds: int) -> str:
-    """So many floods of each technique, every second one with a worker's death. Raises BenchFault where a count is off."""
+    """Floods of each technique, every second one with a worker's death. Raises BenchFault where a count is off."""
     lost = 0
     async with upstream() as origin:
         with start_sluice(origin, port := free_port(), None, data, workers=WORKERS) as program:

@@ -4,7 +4,7 @@ scripts/soak kill --rounds 20 --rate 500    kill -9 of a worker and of the keepe
 scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
-scripts/soak limits --rounds 20             floods at four workers of gateways with a limit, every second one with a kill -9
+scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 """
 
