@@ -97,10 +97,9 @@ class WindowsFile:
         except OSError as error:
             raise StoreFault(f"{path}: {error}") from error
         try:
-            found = os.fstat(file).st_size
-            if os.pread(file, _HEAD.size, 0) != _HEAD.pack(_MAGIC, found):
-                raise StoreFault(f"{path} is damaged: remove it while no server runs")
-            return cls(file, found)
+            if not _is_whole(file):
+                raise StoreFault(f"{path} is damaged: the next start of the server puts it aside")
+            return cls(file, os.fstat(file).st_size)
         except OSError as error:
             os.close(file)
             raise StoreFault(f"{path}: {error}") from error
@@ -140,6 +139,23 @@ class WindowsFile:
         os.close(self._file)
 
 
+def put_aside_if_damaged(path: Path) -> None:
+    """Makes room for a new table. For the holder of the data folder's lock, while nobody has it open."""
+    if not path.is_file():
+        return
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        whole = _is_whole(file)
+    finally:
+        os.close(file)
+    if not whole:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def _is_whole(file: int) -> bool:
+    return os.pread(file, _HEAD.size, 0) == _HEAD.pack(_MAGIC, os.fstat(file).st_size)
+
+
 def _create(path: Path, length: int) -> None:
     """Makes the file whole or not at all; one made meanwhile counts.
 
@@ -151,5 +167,6 @@ def _create(path: Path, length: int) -> None:
         for start in range(_HEAD.size, length, _PIECE):
             file.write(bytes(min(_PIECE, length - start)))
         file.flush()
+        os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(file.name, path)

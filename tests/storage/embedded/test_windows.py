@@ -16,6 +16,7 @@ from sluice.storage.embedded.reserved import CELL_US, LASTS, Reserved
 from sluice.storage.embedded.reserved import WORDS as RESERVED_WORDS
 from sluice.storage.embedded.stamps import WORDS, Stamps
 from sluice.storage.embedded.windows import MappedWindows
+from sluice.storage.embedded.windows_file import put_aside_if_damaged
 from sluice.storage.ports import StoreFault
 from sluice.values.limits import RateLimit, SpendLimit
 
@@ -207,6 +208,12 @@ def test_a_damaged_table_is_told_of(at: Any, damage: bytes):
         at.windows.take(b"b" * 16, RateLimit(1, 60))
     with pytest.raises(StoreFault, match="cannot be opened"):
         at.windows.take(b"b" * 16, RateLimit(1, 60))
+    put_aside_if_damaged(at.path)
+    assert at.path.with_name("limits.map.damaged").read_bytes() == damage
+    at.reopen()
+    assert at.windows.take(b"b" * 16, RateLimit(1, 60)).allowed
+    put_aside_if_damaged(at.path)
+    assert at.path.exists()
 
 
 @pytest.mark.parametrize("rate", [RateLimit(2**53, 2**53), RateLimit(2**53, 2**53, "sliding"), RateLimit(1, 2**53)])

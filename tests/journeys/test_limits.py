@@ -1,4 +1,4 @@
-"""Rate limits: so many requests in a window, whichever way they come and whichever worker they reach (contract 6.1)."""
+"""Limits where several workers count, whichever way requests come and whichever worker they reach (contract 6)."""
 
 import asyncio
 import json
@@ -183,3 +183,17 @@ async def test_a_worker_that_dies_takes_no_more_than_it_held(crowd: Any, limited
     seen = await running
     assert seen[200] + own <= 100 <= seen[200] + own + seen[0]
     assert set(seen) <= {0, 200, 429}
+
+
+async def test_two_hundred_calls_of_two_cents_at_once_cost_a_dollar(crowd: Any, limited: Any):
+    rule = {"limit": 1, "limitType": "cost", "window": 86_400}
+    url = limited(0, spend_limits={"enabled": True, "rules": [rule]})
+    fields = {**crowd.auth, "cf-aig-custom-cost": '{"total_cost": 0.02}'}
+    base = f"http://127.0.0.1:{crowd.port}"
+    body = {"model": "gpt-4o-mini~slow-head-300", "messages": []}
+    async with httpx.AsyncClient(base_url=base, headers=fields, trust_env=False, timeout=30) as http:
+        replies = await asyncio.gather(*(http.post(f"{url}/openai/v1/chat/completions", json=body) for _ in range(200)))
+    assert sorted(reply.status_code for reply in replies) == [200] * 50 + [429] * 150
+    made = next(reply for reply in replies if reply.status_code == 200)
+    crowd.log(made.headers["cf-aig-log-id"], url.rpartition("/")[2])
+    assert chat(crowd, url).status_code == 429
