@@ -54,20 +54,20 @@ class Limits:
 
     def make(self, step: Step, record: Record) -> Awaitable[Reply]:
         """The reply. Raises RateLimited, SpendLimited, Overloaded, and what going on raises."""
-        if record.gateway.limited is None:
+        limited = record.gateway.limited
+        if limited is None:
             return self._onward(step, record)
-        return self._make(step, record)
+        if limited.spend:
+            return self._make(step, record)
+        self._count(limited.rate, step, record)
+        return self._onward(step, record)
 
     async def admit(self, step: Step, record: Record) -> Step:
         """Counts the request and its cost; the step to be made. Raises RateLimited, SpendLimited and Overloaded."""
-        limited, gateway = record.gateway.limited, record.gateway
+        limited = record.gateway.limited
         if limited is None:
             return step
-        if limited.rate is not None and record.permit is None:
-            record.permit = permit = self._take(gateway.id, limited.rate)
-            if permit is not None and not permit.allowed:
-                record.found(path_of(step))
-                raise self._rate_limited_by(permit)
+        self._count(limited.rate, step, record)
         if not limited.spend:
             return step
         if record.weighed is None:
@@ -79,6 +79,15 @@ class Limits:
         """Counts a request at a limit that is not the gateway's, as that of a stored key. Raises RateLimited."""
         permit = self._take(bucket, rate)
         if permit is not None and not permit.allowed:
+            raise self._rate_limited_by(permit)
+
+    def _count(self, rate: RateLimit | None, step: Step, record: Record) -> None:
+        """Counts the request, unless it is."""
+        if rate is None or record.permit is not None:
+            return
+        record.permit = permit = self._take(record.gateway.id, rate)
+        if permit is not None and not permit.allowed:
+            record.found(path_of(step))
             raise self._rate_limited_by(permit)
 
     async def _make(self, step: Step, record: Record) -> Reply:
