@@ -8,7 +8,7 @@ import msgspec
 
 from sluice.engine.compat import model_or_none
 from sluice.engine.estimates import Estimates
-from sluice.engine.peeked import peeked
+from sluice.engine.peeked import Peeked
 from sluice.engine.recorder import Record
 from sluice.engine.remarks import seconds
 from sluice.formats.metadata import parse_metadata
@@ -70,10 +70,12 @@ class Limits:
         self._count(limited.rate, step, record)
         if not limited.spend:
             return step
-        if record.weighed is None:
-            record.weighed = step = await weighable(step)
+        step = record.weighed = record.weighed or weighable(step)
+        if isinstance(step.body, Peeked):
+            await step.body.fill()
+        if record.reservation is None:
             self._reserve(limited.spend, step, record)
-        return record.weighed
+        return step
 
     def charge(self, bucket: bytes, rate: RateLimit) -> None:
         """Counts a request at a limit that is not the gateway's, as that of a stored key. Raises RateLimited."""
@@ -145,10 +147,9 @@ class Limits:
         return Reservation(nano, tuple(held)), None
 
 
-async def weighable(step: Step) -> Step:
-    """The step with as much of its body at hand as tells what it may cost."""
-    body = await peeked(step.body)
-    return step if body is step.body else msgspec.structs.replace(step, body=body)
+def weighable(step: Step) -> Step:
+    """The step with a body that can be looked into before it is sent."""
+    return step if step.body.whole is not None else msgspec.structs.replace(step, body=Peeked(step.body))
 
 
 def path_of(step: Step) -> str:

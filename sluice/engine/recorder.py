@@ -152,7 +152,7 @@ class Record:
     reservation: Reservation | None = None
     """What is set aside for this step's cost."""
     weighed: Step | None = None
-    """The step as it was made, once its cost was looked at: its body was begun."""
+    """The step as it is made, once its cost is looked at: its body has been begun."""
 
     def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
         spool, options = recorder.spool, step.options

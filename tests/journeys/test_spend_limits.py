@@ -166,16 +166,20 @@ def test_what_is_spent_is_known_after_a_killed_keeper_and_a_broken_table_is_trea
 ):
     own, url = start_gateway("--simulate", "--workers", "1", limits={"spend_when_broken": "allow"}), "/v1/local/default"
     rule = {"limit": 0.02, "limitType": "cost", "window": 86_400}
-    change = {"spend_limits": {"enabled": True, "rules": [rule]}, "rate_limiting_limit": 4}
+    change = {"spend_limits": {"enabled": True, "rules": [rule]}, "rate_limiting_limit": 5}
     change["rate_limiting_interval"] = 86_400
     assert own.manage("PUT", "/gateways/default", json=change).is_success
+    table = own.data / "limits.map"
+    table.mkdir()
+    assert [call(own, url, 1.0).status_code for _ in range(2)] == [200, 200]
+    table.rmdir()
+    own.until(lambda: "cf-aig-ratelimit-limit" in call(own, url, 0.0).headers, "the table")
     first = call(own, url, 0.01)
     own.log(first.headers["cf-aig-log-id"])
     os.kill(own.processes()["sluice: keeper"], signal.SIGKILL)
     assert [call(own, url, 0.01).status_code for _ in range(2)] == [200, 429]
     assert own.terminate() == 0
 
-    table = own.data / "limits.map"
     table.rename(own.data / "kept")
     table.mkdir()
     own = start_gateway("--simulate", "--workers", "1")
