@@ -197,3 +197,15 @@ async def test_two_hundred_calls_of_two_cents_at_once_cost_a_dollar(crowd: Any, 
     made = next(reply for reply in replies if reply.status_code == 200)
     crowd.log(made.headers["cf-aig-log-id"], url.rpartition("/")[2])
     assert chat(crowd, url).status_code == 429
+
+
+async def test_a_realtime_connection_sets_its_cost_aside_before_it_is_dialled(crowd: Any, limited: Any):
+    rule = {"id": "talkative", "limit": 0.01, "limitType": "cost", "window": 86_400}
+    path = limited(0, spend_limits={"enabled": True, "rules": [rule]})
+    url = f"ws://127.0.0.1:{crowd.port}{path}/openai/v1/realtime?model=gpt-realtime"
+    headers = {**crowd.auth, "cf-aig-custom-cost": '{"total_cost": 0.01}'}
+    async with connect(url, additional_headers=headers, proxy=None):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, additional_headers=headers, proxy=None)
+    words = "Spend limit exceeded: rule 'talkative' (cost limit 0.01 per 86400s, sliding) for openai gpt-realtime"
+    assert json.loads(refused.value.response.body or b"")["error"] == [{"code": 2045, "message": words}]
