@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
@@ -18,8 +19,9 @@ from sluice.providers.endpoints import model_in_path, model_named
 from sluice.providers.registry import PROVIDERS
 from sluice.storage.ports import StoreFault
 from sluice.storage.windows import WindowStore
+from sluice.values.credential import Credential
 from sluice.values.errors import Overloaded, RateLimited, SpendLimited
-from sluice.values.limits import Permit, RateLimit, Reservation, SpendLimit
+from sluice.values.limits import BUCKET_BYTES, Permit, RateLimit, Reservation, SpendLimit
 from sluice.values.reply import Reply
 from sluice.values.request import Step
 
@@ -55,6 +57,8 @@ class Limits:
     def make(self, step: Step, record: Record) -> Awaitable[Reply]:
         """The reply. Raises RateLimited, SpendLimited, Overloaded, and what going on raises."""
         limited = record.gateway.limited
+        if step.credential is not None:
+            self._count_key(step.credential, step, record)
         if limited is None:
             return self._onward(step, record)
         if limited.spend:
@@ -65,14 +69,18 @@ class Limits:
     async def admit(self, step: Step, record: Record) -> Step:
         """Counts the request and its cost; the step to be made. Raises RateLimited, SpendLimited and Overloaded."""
         limited = record.gateway.limited
+        if step.credential is not None:
+            self._count_key(step.credential, step, record)
         if limited is None:
             return step
         self._count(limited.rate, step, record)
         if not limited.spend:
             return step
-        step = record.weighed = record.weighed or weighable(step)
-        if isinstance(step.body, Peeked):
-            await step.body.fill()
+        if step.body.whole is None:
+            record.peeked = record.peeked or Peeked(step.body)
+            await record.peeked.fill()
+        if record.peeked is not None:
+            step = msgspec.structs.replace(step, body=record.peeked)
         if record.reservation is None:
             self._reserve(limited.spend, step, record)
         return step
@@ -82,6 +90,19 @@ class Limits:
         permit = self._take(bucket, rate)
         if permit is not None and not permit.allowed:
             raise self._rate_limited_by(permit)
+
+    def _count_key(self, credential: Credential, step: Step, record: Record) -> None:
+        """Counts the step at the limit of its stored key, once however often it is tried."""
+        limit = credential.limit
+        if limit is None or record.counted_key == limit.id:
+            return
+        record.counted_key = limit.id
+        bucket = blake2b(limit.id.encode(), digest_size=BUCKET_BYTES).digest()
+        try:
+            self.charge(bucket, RateLimit(limit.limit, limit.period_s))
+        except RateLimited:
+            record.found(path_of(step))
+            raise
 
     def _count(self, rate: RateLimit | None, step: Step, record: Record) -> None:
         """Counts the request, unless it is."""
@@ -145,11 +166,6 @@ class Limits:
                 return None, rule
             held.append((bucket, rule.window_s, until))
         return Reservation(nano, tuple(held)), None
-
-
-def weighable(step: Step) -> Step:
-    """The step with a body that can be looked into before it is sent."""
-    return step if step.body.whole is not None else msgspec.structs.replace(step, body=Peeked(step.body))
 
 
 def path_of(step: Step) -> str:

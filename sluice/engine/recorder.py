@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from sluice.engine.heard import Heard, Repeated
+from sluice.engine.peeked import Peeked
 from sluice.engine.remarks import allowance, origin, refusal
 from sluice.engine.terminal_line import TerminalLine
 from sluice.engine.watch import Watch
@@ -151,8 +152,10 @@ class Record:
     """What the gateway's rate limit said, once the request was counted."""
     reservation: Reservation | None = None
     """What is set aside for this step's cost."""
-    weighed: Step | None = None
-    """The step as it is made, once its cost is looked at: its body has been begun."""
+    counted_key: str = ""
+    """The stored key at whose limit the step was counted."""
+    peeked: Peeked | None = None
+    """The request's body, where its beginning was looked at to weigh the cost."""
 
     def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
         spool, options = recorder.spool, step.options

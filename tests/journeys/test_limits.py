@@ -209,3 +209,17 @@ async def test_a_realtime_connection_sets_its_cost_aside_before_it_is_dialled(cr
             await connect(url, additional_headers=headers, proxy=None)
     words = "Spend limit exceeded: rule 'talkative' (cost limit 0.01 per 86400s, sliding) for openai gpt-realtime"
     assert json.loads(refused.value.response.body or b"")["error"] == [{"code": 2045, "message": words}]
+
+
+def test_a_stored_key_has_a_limit_of_its_own_counted_once_for_all_tries(crowd: Any, limited: Any):
+    url = limited(0)
+    key = {"provider_slug": "openai", "alias": "main", "default_config": True, "secret": "sk-test-0123456789"}
+    path = "/gateways/" + url.rpartition("/")[2] + "/provider_configs"
+    answer = crowd.manage("POST", path, json={**key, "rate_limit": 2, "rate_limit_period": 86_400})
+    assert answer.status_code == 200, answer.text
+    body = {"model": "gpt-4o-mini~status-503~first-1", "messages": []}
+    tries = {**crowd.auth, "cf-aig-max-attempts": "2", "cf-aig-retry-delay": "1"}
+    replies = [crowd.http.post(f"{url}/openai/v1/chat/completions", json=body, headers=tries) for _ in range(3)]
+    assert [reply.status_code for reply in replies][1:] == [200, 429]
+    assert replies[2].json() == BODY
+    assert chat(crowd, url, authorization="Bearer sk-of-its-own").status_code == 200

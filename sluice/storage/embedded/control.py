@@ -420,7 +420,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
             config.authentication,
             config.collect_logs,
             retry_policy(config),
-            limited_by(config),
+            limited=limited_by(config),
         )
         self._db.execute(
             "INSERT INTO gateways (id, account, name, authentication, collect_logs, config, created_ms, modified_ms)"
@@ -480,7 +480,7 @@ def _gateway(row: GatewayRow) -> Gateway:
     gateway_id, account, name, authentication, collect_logs, stored = row
     config = _decode_config(stored)
     retry, limited = retry_policy(config), limited_by(config)
-    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs), retry, limited)
+    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs), retry, limited=limited)
 
 
 def _token(row: TokenRow) -> Token:
