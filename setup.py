@@ -34,6 +34,7 @@ COMPILED: Final = (
     "sluice/engine/engine.py",
     "sluice/engine/heard.py",
     "sluice/engine/held.py",
+    "sluice/engine/limits.py",
     "sluice/engine/planning.py",
     "sluice/engine/recorder.py",
     "sluice/engine/remarks.py",

@@ -4,6 +4,7 @@ scripts/soak kill --rounds 20 --rate 500    kill -9 of a worker and of the keepe
 scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
+scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 """
 
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
+from bench.limiting import limits
 from bench.machine import BenchFault, Program, free_port
 from bench.store.bringing import bring
 from bench.store.killing import kill as kill_keepers
@@ -146,6 +148,8 @@ def main() -> int:
     storing = ways.add_parser("store", help="the keeper alone, in the middle of all it does")
     storing.add_argument("--rounds", type=int, default=50)
     storing.add_argument("--power", action="store_true", help="the power fails each time")
+    limiting = ways.add_parser("limits", help="floods of requests at gateways that allow 100")
+    limiting.add_argument("--rounds", type=int, default=20)
     importing = ways.add_parser("import", help="foreign logs, each once however often they are imported")
     importing.add_argument("--lines", type=int, default=1_000_000)
     for way in (killing, ending, reloading):
@@ -156,6 +160,9 @@ def main() -> int:
         try:
             if asked.way == "store":
                 print(kill_keepers(data, asked.rounds, power=asked.power))
+                return 0
+            if asked.way == "limits":
+                print(asyncio.run(limits(data, asked.rounds)))
                 return 0
             if asked.way == "import":
                 print(bring(data, asked.lines))

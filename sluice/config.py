@@ -44,6 +44,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.websocket_requests": (1, 1_000_000),
     "limits.websocket_queue_bytes": (0, GB),
     "limits.websocket_idle_timeout_s": (0.05, 30 * DAY_S),
+    "limits.table_bytes": (MB, GB),
     "upstream.connect_timeout_s": (0.05, 3600),
     "upstream.first_byte_timeout_s": (0.05, DAY_S),
     "upstream.idle_timeout_s": (0.05, DAY_S),

@@ -24,6 +24,7 @@ _DATABASES: Final = (
     ("control.db", _RESTORE, False),
     ("keeper.db", _REMADE, True),
     ("usage.db", _REMADE, True),
+    ("spend.db", _REMADE, True),
     ("logpush.db", _PUSHED, True),
 )
 

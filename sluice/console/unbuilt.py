@@ -9,17 +9,12 @@ from sluice.values.gateway import GatewayConfig
 
 GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = {
     "cache_ttl": ("Caching (cache_ttl above 0)", lambda c: bool(c.cache_ttl)),
-    "rate_limiting_limit": ("Rate limiting (rate_limiting_limit above 0)", lambda c: bool(c.rate_limiting_limit)),
     "dlp": ("Data loss prevention (dlp.enabled)", lambda c: c.dlp is not None and c.dlp.enabled),
     "guardrails": (
         "Guardrails (a rule in guardrails)",
         lambda c: c.guardrails is not None and bool(c.guardrails.prompt or c.guardrails.response),
     ),
     "otel": ("OpenTelemetry export (otel)", lambda c: bool(c.otel)),
-    "spend_limits": (
-        "Spend limits (spend_limits.enabled)",
-        lambda c: c.spend_limits is not None and c.spend_limits.enabled,
-    ),
     "store_id": ("A secrets store (store_id)", lambda c: c.store_id is not None),
     "stripe": ("Stripe metering (stripe)", lambda c: c.stripe is not None),
     "log_classification": ("Log classification (log_classification)", lambda c: c.log_classification),

@@ -32,6 +32,9 @@ NOT_PASSED: Final = HOP_BY_HOP | {
     b"cf-aig-cache-status",
     b"cf-aig-provider",
     b"cf-aig-model",
+    b"cf-aig-ratelimit-limit",
+    b"cf-aig-ratelimit-remaining",
+    b"cf-aig-ratelimit-reset",
 }
 """Header fields of a reply that end here: those of the connection, and those that are ours to say."""
 NONE: Final[frozenset[bytes]] = frozenset()

@@ -1,7 +1,7 @@
 """Realtime connections: the provider's side is opened first, and a client gets its own only once that stands."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from sluice.engine.attempt import passed_on
@@ -20,6 +20,8 @@ from sluice.wire.handshake import Offer
 
 OVER_WEBSOCKET: Final = {name: provider.over_websocket for name, provider in PROVIDERS.items()}
 NO_BODY: Final = BytesBody(b"")
+
+Admit = Callable[[Step, Record], Awaitable[Step]]
 
 
 class Opened:
@@ -46,19 +48,27 @@ class Dialler:
     """Opens WebSockets to providers."""
 
     def __init__(
-        self, base_urls: Mapping[str, str], client: HttpClient, credentials: Credentials, timeout_s: float
+        self,
+        base_urls: Mapping[str, str],
+        client: HttpClient,
+        credentials: Credentials,
+        timeout_s: float,
+        *,
+        admit: Admit,
     ) -> None:
-        self._client, self._credentials, self._timeout_s = client, credentials, timeout_s
+        """`admit` lets a step pass, or raises why not."""
+        self._client, self._credentials, self._timeout_s, self._admit = client, credentials, timeout_s, admit
         self._targets = Targets(base_urls, client, OVER_WEBSOCKET)
 
     async def dial(self, step: Step, record: Record, subprotocols: Sequence[str]) -> Reply | Opened:
         """The provider's side, or the reply by which it refuses.
 
-        Raises UpstreamFailure, Overloaded, MalformedRequest, UnknownKeyAlias and CredentialRequired.
+        Raises UpstreamFailure, Overloaded, MalformedRequest, UnknownKeyAlias, CredentialRequired, and what `admit`
+        raises.
         """
         realtime = row(step.provider).realtime
         subprotocols = offered_on(subprotocols, realtime)
-        step = await self._credentials.dressed(step, record, subprotocols)
+        step = await self._admit(await self._credentials.dressed(step, record, subprotocols), record)
         to = self._targets.find(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in step.headers])

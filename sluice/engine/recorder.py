@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Final
 
 from sluice.engine.heard import Heard, Repeated
-from sluice.engine.remarks import origin, refusal
+from sluice.engine.peeked import Peeked
+from sluice.engine.remarks import allowance, origin, refusal
 from sluice.engine.terminal_line import TerminalLine
 from sluice.engine.watch import Watch
 from sluice.journal import fields
@@ -17,9 +18,10 @@ from sluice.spool.writer import SpoolWriter
 from sluice.values.credential import Credential, Keyring
 from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
 from sluice.values.exchange import Ending, Exchange
+from sluice.values.limits import Permit, Reservation
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
 from sluice.values.request import Body, Request, Step
-from sluice.values.tenancy import Admission
+from sluice.values.tenancy import Admission, Gateway
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Trace:
         record = self._record = Record(self._recorder, self._request, self.admitted, step)
         if earlier is not None:
             self.request_id = record.request_id = self.request_id or earlier.id
+            record.permit = earlier.permit
         return record
 
     async def abandon(self, error: GatewayError) -> None:
@@ -149,6 +152,14 @@ class Record:
     """The key that Sluice put into the request, where it did."""
     repeats = False
     """Whether the request may have to be sent again, so that its body is to be kept."""
+    permit: Permit | None = None
+    """What the gateway's rate limit said, once the request was counted."""
+    reservation: Reservation | None = None
+    """What is set aside for this step's cost."""
+    counted_key: str = ""
+    """The stored key at whose limit the step was counted."""
+    peeked: Peeked | None = None
+    """The request's body, where its beginning was looked at to weigh the cost."""
 
     def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
         spool, options = recorder.spool, step.options
@@ -176,6 +187,11 @@ class Record:
     def authenticated(self) -> bool:
         """Whether a token vouches for the request."""
         return self._admission.authenticated
+
+    @property
+    def gateway(self) -> Gateway:
+        """Which was called."""
+        return self._admission.gateway
 
     # --- what happens to the step, in this order
 
@@ -241,6 +257,8 @@ class Record:
             b"cf-aig-step: %d\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"
             % (step.index, request_id, step.options.event_id or request_id)
         )
+        if self.permit is not None:
+            reply.lines.append(allowance(self.permit))
         if self._collect:
             reply.lines.append(b"cf-aig-log-id: %b\r\n" % log_id)
         if self._request.type != "provider":
@@ -377,7 +395,9 @@ class Record:
         self._ended = True
         if not self._collect:
             self._asked.discard()
-            return
+            if self.reservation is None:
+                return
+            self._asked = NO_BODY
         self._recorder.watch.young.discard(self)
         try:
             self._recorder.spool.append(self._admission.gateway, self._exchange(), self._asked, self._told)
@@ -421,4 +441,6 @@ class Record:
             detail=self._detail[:LONGEST_DETAIL],
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
             model=step.model,
+            reservation=self.reservation,
+            unlogged=not self._collect,
         )

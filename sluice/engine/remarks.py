@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from sluice.values.errors import GatewayError
+from sluice.values.limits import Permit
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.request import Step
 
@@ -19,6 +20,20 @@ def origin(step: Step) -> bytes:
     if not model or len(model) > LONGEST_MODEL or not model.isascii() or not model.isprintable():
         return line
     return b"%bcf-aig-model: %b\r\n" % (line, model.encode())
+
+
+def allowance(permit: Permit) -> bytes:
+    """The field lines that say how many more requests a gateway's rate limit allows, and when it is more again."""
+    return b"cf-aig-ratelimit-limit: %d\r\ncf-aig-ratelimit-remaining: %d\r\ncf-aig-ratelimit-reset: %d\r\n" % (
+        permit.limit,
+        permit.remaining,
+        seconds(permit.reset_us),
+    )
+
+
+def seconds(us: int) -> int:
+    """Whole seconds after which so many microseconds have passed."""
+    return -(-us // 1_000_000)
 
 
 def refusal(error: GatewayError, status: int) -> Reply:

@@ -9,12 +9,15 @@ from typing import Final
 
 from sluice.journal import fields
 from sluice.keeper.crash_note import Place
-from sluice.spool.frames import FrameError, is_command
+from sluice.spool.frames import FrameError, ImportedFrame, LogFrame, is_command
 from sluice.spool.layout import is_consoles
 from sluice.spool.reader import BEGINNING, Found, SpoolReader, SpoolTail
 from sluice.values.log import Position, ShardKey
 
 _log = logging.getLogger(__name__)
+
+Frame = LogFrame | ImportedFrame
+"""What a frame with a log is decoded to."""
 
 READ_BYTES: Final = 1024 * 1024
 MAX_QUEUED: Final = 100_000

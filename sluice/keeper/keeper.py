@@ -17,10 +17,11 @@ from sluice.keeper.alone import alone
 from sluice.keeper.answers import Answers
 from sluice.keeper.commands import Commands
 from sluice.keeper.crash_note import CrashNote
-from sluice.keeper.intake import Intake, Line, Work
+from sluice.keeper.intake import Frame, Intake, Line, Work
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import PricePending
 from sluice.keeper.retention import Retention
+from sluice.keeper.spending import Spending
 from sluice.keeper.unfinished import Unfinished
 from sluice.metrics import Metrics
 from sluice.spool.frames import (
@@ -64,8 +65,6 @@ DEAF_S: Final = 0.25
 """How long the keeper may not look whether it is to stop."""
 LAG_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 
-Frame = LogFrame | ImportedFrame
-
 
 class Keeper:
     """The single writer of logs: it owns `keeper.lock`, and for as long as it does everything the writer wrote.
@@ -85,9 +84,11 @@ class Keeper:
         accounts: AccountManager,
         retention: Retention,
         metrics: Metrics,
+        spending: Spending | None = None,
     ) -> None:
         self._settings, self._data, self._reader, self._writer, self._meter = settings, data, reader, writer, meter
         self._addresses, self._accounts, self._retention = addresses, accounts, retention
+        self._spending = spending
         self._metrics = metrics
         self._stored = metrics.counter("sluice_logs_stored_total", "Logs stored.")
         self._lag = metrics.histogram("sluice_log_lag_seconds", "From the end of a reply to its log.", LAG_BUCKETS)
@@ -276,7 +277,10 @@ class Keeper:
             return
         self._unsynced = True  # what is stored already may be a dead predecessor's, who did not come to sync it
         known, wanted = self._writer.positions(shard), self._writer.wanted(shard)
-        if fresh := [(work, frame) for work, frame in frames if not _is_stored(work, known) or frame.log_id in wanted]:
+        fresh = [(work, frame) for work, frame in frames if not _is_stored(work, known) or frame.log_id in wanted]
+        if self._spending is not None:
+            fresh = self._spending.settled(line.gateway_id, fresh, self._all_metered)
+        if fresh:
             admitted = self._accounts.admitted(shard, len(fresh), time.monotonic())
             self._note.metering()
             logs = self._all_metered(fresh[:admitted])
@@ -412,6 +416,8 @@ class Keeper:
         marks, self._settling = self._settling or {}, None
         moved = {name: mark for name, mark in marks.items() if self._settled.get(name) != mark}
         if moved or self._unfinished.changed:
+            if self._spending is not None:
+                self._spending.sync()
             self._unfinished.settle(moved)
             self._settled = marks
         return moved

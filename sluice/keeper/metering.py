@@ -9,12 +9,11 @@ from itertools import chain, islice
 from mmap import ACCESS_READ, mmap
 from typing import Final, Literal, NamedTuple
 
-import msgspec
-
+from sluice.engine.custom_rates import unpriced
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
+from sluice.formats.metadata import parse_metadata
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
-from sluice.keeper.custom_rates import unpriced
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
@@ -31,7 +30,7 @@ from sluice.providers.usage import (
 )
 from sluice.values.custom_provider import is_custom
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.log import MAX_METADATA_BYTES, Blob, LogEntry, Scalar, SideFile, Usage, kept_metadata
+from sluice.values.log import Blob, LogEntry, SideFile, Usage
 from sluice.values.rates import Rates
 
 BodySource = Blob
@@ -169,28 +168,6 @@ def _served(exchange: Exchange) -> bool:
     """Whether the reply was a good one. It may have come whole, and its step failed, for it could not be translated."""
     unfit = exchange.ending == "complete" and exchange.error != 0
     return exchange.status < 400 and not unfit
-
-
-_METADATA: Final = msgspec.json.Decoder(dict[str, str | int | float | bool])
-
-
-def parse_metadata(raw: bytes) -> dict[str, Scalar]:
-    """The value of cf-aig-metadata by the rules of contract 7.5; empty where they discard it."""
-    if len(raw) > MAX_METADATA_BYTES:
-        return {}
-    try:
-        return kept_metadata(_METADATA.decode(_as_utf8(raw)))
-    except (ValueError, RecursionError, OverflowError):
-        return {}
-
-
-def _as_utf8(raw: bytes) -> bytes:
-    """Header values are Latin-1 to fetch() in browsers and Node, UTF-8 to most others."""
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1").encode()
-    return raw
 
 
 def _model_asked(exchange: Exchange, request: BodySource) -> str | None:

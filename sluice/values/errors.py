@@ -25,7 +25,7 @@ class GatewayError(Exception):
     retryable: ClassVar[bool] = False
     message: ClassVar[str] = "Malformed request"
     told: str = ""
-    lines: ClassVar[bytes] = b""
+    lines: bytes = b""
     """Header fields that its reply has besides."""
 
     def __init__(self, said: str | None = None, detail: str = "") -> None:
@@ -50,6 +50,24 @@ class OutputUnreadable(GatewayError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(None, detail)
+
+
+class RateLimited(GatewayError):
+    """There were as many requests as the gateway allows, or the stored key."""
+
+    code, status = 2003, 429
+    message = "Rate limited"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__()
+        self.lines = b"Retry-After: %d\r\n" % retry_after_s
+
+
+class SpendLimited(GatewayError):
+    """A rule says that no more money is to be spent. What is said names it."""
+
+    code, status = 2045, 429
+    message = "Spend limit exceeded"
 
 
 class MalformedRequest(GatewayError):

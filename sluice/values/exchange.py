@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from sluice.values.limits import Reservation
+
 Ending = Literal["complete", "broken", "abandoned", "refused"]
 """complete: the client was handed the whole reply. broken: the upstream failed after the first byte.
 abandoned: the client left. refused: no provider reply at all, the gateway answered with an error of its own."""
@@ -61,6 +63,10 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why it failed, in our words, for people; never a secret."""
     model: str = ""
     """The model that was asked for, where neither body nor path may say it."""
+    reservation: Reservation | None = None
+    """What was set aside for its cost, which its log settles."""
+    unlogged: bool = False
+    """Whether it is here for its reservation alone: nothing of it is stored."""
 
 
 class ExchangeId(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -1,10 +1,11 @@
 """A gateway as people configure it (contract 9.2): every field, built already or not."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from sluice.values.limits import Limited, RateLimit, SpendLimit
 from sluice.values.request import ONE_TRY, Backoff, RetryPolicy
 from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway
 
@@ -116,6 +117,51 @@ def retry_policy(config: GatewayConfig) -> RetryPolicy:
     """How often a request is tried that does not say so itself."""
     asked = (config.retry_max_attempts or 1, config.retry_delay or 0, config.retry_backoff or "constant")
     return ONE_TRY if asked == (1, 0, "constant") else RetryPolicy(*asked)
+
+
+MOST_USD: Final = 1e9
+"""A limit past it is none that anybody reaches."""
+
+MOST_S: Final = 1 << 40
+"""Likewise of a window: 35,000 years."""
+
+
+def limited_by(config: GatewayConfig) -> Limited | None:
+    """The limits that are on; None where none is."""
+    rate = None
+    if config.rate_limiting_limit and config.rate_limiting_interval:
+        technique = config.rate_limiting_technique or "fixed"
+        rate = RateLimit(config.rate_limiting_limit, config.rate_limiting_interval, technique)
+    asked = config.spend_limits
+    rules = asked.rules if asked is not None and asked.enabled else []
+    spend = tuple(_spend_limit(rule) for rule in rules if rule.enabled)
+    return Limited(rate, spend) if rate or spend else None
+
+
+def _spend_limit(rule: SpendRule) -> SpendLimit:
+    models, by_model = _scope(rule.model)
+    providers, by_provider = _scope(rule.provider)
+    return SpendLimit(
+        id=rule.id or "",
+        limit_nano=max(round(min(rule.limit, MOST_USD) * 10**9), 1),
+        said=f"{rule.limit:.15g}",
+        window_s=min(rule.window, MOST_S),
+        technique=rule.technique,
+        models=models,
+        providers=providers,
+        by_model=by_model,
+        by_provider=by_provider,
+        metadata=tuple((key, _scope(scope)[0]) for key, scope in sorted((rule.metadata or {}).items())),
+    )
+
+
+def _scope(scope: SpendScope | UnsetType) -> tuple[frozenset[str] | None, bool]:
+    """The values that it is for, None any, and whether each has a sum of its own."""
+    if scope is UNSET:
+        return None, False
+    if scope.mode == "partition":
+        return None, True
+    return frozenset(scope.values or ()), False
 
 
 class GatewayRecord(msgspec.Struct, frozen=True):

@@ -52,6 +52,10 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     websocket_queue_bytes: int = 32 * MB
     """Requests that may wait behind those, per connection."""
     websocket_idle_timeout_s: float = 3600.0
+    table_bytes: int = 32 * MB
+    """Of the table in which all workers count for rate and spend limits; it is made when it is first needed."""
+    spend_when_broken: Literal["refuse", "allow"] = "refuse"
+    """Whether money is spent where that table cannot be used, under a spend limit."""
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

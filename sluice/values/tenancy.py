@@ -7,6 +7,7 @@ import msgspec
 
 from sluice.values.credential import Keyring
 from sluice.values.entitlement import AS_PLANNED, Entitlement, OwnEntitlement, Plan, entitled
+from sluice.values.limits import Limited
 from sluice.values.request import ONE_TRY, RetryPolicy
 
 Permission = Literal["run", "read", "edit", "metadata_read"]
@@ -47,6 +48,7 @@ class Gateway(msgspec.Struct, frozen=True):
     """What holds for requests that do not say themselves how often they are to be tried."""
     keyring: Keyring | None = None
     """Where there is something to know; not in the gateways of a GatewayRecord, which are for people."""
+    limited: Limited | None = None
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -12,20 +12,23 @@ from typing import Final
 import msgspec
 
 from sluice.child import BEAT_S, Child
+from sluice.engine.custom_rates import CustomRates
 from sluice.journal import fields
 from sluice.keeper.account_manager import AccountManager
 from sluice.keeper.addresses import Addresses
-from sluice.keeper.custom_rates import CustomRates
 from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import RateBook
 from sluice.keeper.retention import Retention
+from sluice.keeper.spending import Spending
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.open import spare_connections
+from sluice.storage.embedded.spend import EmbeddedSpendLedger
 from sluice.storage.embedded.usage import EmbeddedUsageStore
+from sluice.storage.embedded.windows import MappedWindows
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.supervisor.lock import held_spools, is_held
 from sluice.values.ids import wall_ms
@@ -50,6 +53,8 @@ def run_keeper(child: Child) -> None:
         closing(MappedGenerations.open(data / "generations.map")) as generations,
         closing(_log_writer(child)) as writer,
         closing(EmbeddedUsageStore.open(data / "usage.db")) as usage,
+        closing(EmbeddedSpendLedger.open(data / "spend.db")) as ledger,
+        closing(MappedWindows(data / "limits.map", settings.limits.table_bytes)) as windows,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
         rates = RateBook(control.rates, questions, time.monotonic)
@@ -58,8 +63,19 @@ def run_keeper(child: Child) -> None:
         addresses = Addresses(control, generations)
         accounts = AccountManager(control, generations, writer, usage)
         retention = Retention(control, accounts, writer, child.metrics, wall_ms)
+        spending = Spending(ledger, windows, child.metrics)
+        spending.republish()
         keeper = Keeper(
-            settings.logs, data, reader, writer, Meter(rates, own_rates), addresses, accounts, retention, child.metrics
+            settings.logs,
+            data,
+            reader,
+            writer,
+            Meter(rates, own_rates),
+            addresses,
+            accounts,
+            retention,
+            child.metrics,
+            spending,
         )
         child.ready()
         keeper.run(LastWorker(child, data / "spool"))

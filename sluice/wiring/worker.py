@@ -15,8 +15,11 @@ from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
 from sluice.engine.credentials import Credentials
 from sluice.engine.custom_providers import CustomProviders
+from sluice.engine.custom_rates import CustomRates
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
+from sluice.engine.estimates import Estimates
+from sluice.engine.limits import Limits
 from sluice.engine.opened_keys import OpenedKeys
 from sluice.engine.realtime import Dialler
 from sluice.engine.recorder import Recorder
@@ -26,6 +29,7 @@ from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.windows import MappedWindows
 from sluice.storage.sealing import Vault
 from sluice.upstream.foreign import Foreign
 from sluice.upstream.http import HttpClient
@@ -52,16 +56,24 @@ async def run_worker(child: Child) -> None:
         relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         directory = Directory(control, generations, management.create_default)
-        customs = CustomProviders(EmbeddedCustomProviderReader(control.db), generations)
+        custom_reader = EmbeddedCustomProviderReader(control.db)
+        customs = CustomProviders(custom_reader, generations)
         base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
-        attempts = Attempts(base_urls, client)
-        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, attempts.make)
+        windows = stack.enter_context(closing(MappedWindows(data / "limits.map", settings.limits.table_bytes)))
+        limits = Limits(
+            Attempts(base_urls, client).make,
+            windows,
+            Estimates(control.rates, CustomRates(custom_reader, generations)),
+            metrics,
+            settings.limits.spend_when_broken,
+        )
+        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, limits.make)
         workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
-        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s)
+        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s, admit=limits.admit)
         engine = Engine(directory, workflow, recorder, dialler, customs.find)
         server: Server
         paths = Paths(

@@ -8,7 +8,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.keeper.metering import MAX_EVENTS, MAX_USAGE_EVENTS, Meter, parse_metadata
+from sluice.formats.metadata import parse_metadata
+from sluice.keeper.metering import MAX_EVENTS, MAX_USAGE_EVENTS, Meter
 from sluice.values.exchange import Exchange
 from sluice.values.log import MAX_METADATA_BYTES, LogEntry, SideFile, Usage
 from sluice.values.rates import Rates

@@ -11,6 +11,7 @@ from sluice.console.call import Call
 from sluice.console.envelope import invalid, iso_ms, not_found, reply, reply_page
 from sluice.console.paging import Paging
 from sluice.console.parsing import merge_body, parse_body, parse_query
+from sluice.console.rest.spend_rules import with_rule_ids
 from sluice.console.unbuilt import refuse_unbuilt_fields
 from sluice.insight.logpush import Sealer, WrongKey
 from sluice.storage.ports import AlreadyThere, NotThere, TooMany
@@ -58,7 +59,7 @@ class ShownGateway(GatewayConfig, frozen=True, kw_only=True):
 
 async def create(call: Call) -> Response:
     new = parse_body(await call.body(), NewGateway)
-    config = _settled(new)
+    config = with_rule_ids(_settled(new), ())
     _allowed(config, await _most_rows(call))
     _pushable(call, config, pushes=False)
     try:
@@ -85,7 +86,8 @@ async def update(call: Call) -> Response:
     most = await _most_rows(call)
 
     def change(present: GatewayConfig) -> GatewayConfig:
-        config = _allowed(_settled(merge_body(body, present, GatewayChange)), most)
+        given = _settled(merge_body(body, present, GatewayChange))
+        config = _allowed(with_rule_ids(given, present.spend_limits.rules if present.spend_limits else ()), most)
         return _pushable(call, config, pushes=present.logpush)
 
     try:

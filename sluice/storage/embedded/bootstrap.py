@@ -8,6 +8,7 @@ from typing import Final
 
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
+from sluice.storage.embedded.windows_file import put_aside_if_damaged
 from sluice.storage.ports import StoreFault
 from sluice.storage.sealing import MASTER_KEY, Vault, read_master_key, write_master_key
 from sluice.values.secret import Secret
@@ -27,6 +28,7 @@ def bootstrap(data: Path) -> Secret | None:
     with _opened(data) as control:
         _settle_master_key(data / MASTER_KEY, control)
         token = control.first_start()
+    put_aside_if_damaged(data / "limits.map")
     _sync(data)
     return token
 

@@ -25,7 +25,7 @@ from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, 
 from sluice.storage.provider_keys import SealedKey
 from sluice.storage.sealing import Vault
 from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
-from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, retry_policy
+from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, limited_by, retry_policy
 from sluice.values.ids import wall_ms
 from sluice.values.log import ShardKey
 from sluice.values.rates import Rates
@@ -278,6 +278,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
                 authentication=config.authentication,
                 collect_logs=config.collect_logs,
                 retry=retry_policy(config),
+                limited=limited_by(config),
             )
             self._db.execute(
                 "UPDATE gateways SET authentication = ?, collect_logs = ?, config = ?, modified_ms = ? WHERE id = ?",
@@ -417,8 +418,15 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def _insert_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
         self._require(account, None)
         now_ms = self._clock_ms()
-        retry = retry_policy(config)
-        gateway = Gateway(secrets.token_bytes(16), account, name, config.authentication, config.collect_logs, retry)
+        gateway = Gateway(
+            secrets.token_bytes(16),
+            account,
+            name,
+            config.authentication,
+            config.collect_logs,
+            retry_policy(config),
+            limited=limited_by(config),
+        )
         self._db.execute(
             "INSERT INTO gateways (id, account, name, authentication, collect_logs, config, created_ms, modified_ms)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -474,9 +482,10 @@ def _account(row: AccountRow) -> Account:
 
 
 def _gateway(row: GatewayRow) -> Gateway:
-    gateway_id, account, name, authentication, collect_logs, config = row
-    retry = retry_policy(_decode_config(config))
-    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs), retry)
+    gateway_id, account, name, authentication, collect_logs, stored = row
+    config = _decode_config(stored)
+    retry, limited = retry_policy(config), limited_by(config)
+    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs), retry, limited=limited)
 
 
 def _token(row: TokenRow) -> Token:

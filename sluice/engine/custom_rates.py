@@ -1,4 +1,4 @@
-"""What the models of custom providers cost, at hand while logs are stored."""
+"""What the models of custom providers cost, at hand."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,0 +1,192 @@
+"""The link of the chain that counts requests and money, and refuses what is too much (contract 6)."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Final, Literal
+
+import msgspec
+
+from sluice.engine.compat import model_or_none
+from sluice.engine.estimates import Estimates
+from sluice.engine.peeked import Peeked
+from sluice.engine.recorder import Record
+from sluice.engine.remarks import seconds
+from sluice.formats.metadata import parse_metadata
+from sluice.journal import fields
+from sluice.metrics import Metrics
+from sluice.providers.endpoints import model_in_path, model_named
+from sluice.providers.registry import PROVIDERS
+from sluice.storage.ports import StoreFault
+from sluice.storage.windows import WindowStore
+from sluice.values.credential import Credential
+from sluice.values.errors import Overloaded, RateLimited, SpendLimited
+from sluice.values.limits import BUCKET_BYTES, Permit, RateLimit, Reservation, SpendLimit
+from sluice.values.reply import Reply
+from sluice.values.request import Step
+
+_log = logging.getLogger(__name__)
+
+Broken = Literal["refuse", "allow"]
+REFUSED: Final = "Requests that a limit refused, by its kind."
+UNCOUNTED: Final = "Requests and calls that no limit counted, for the table of windows could not be used."
+
+
+class Limits:
+    """Makes attempts through `onward` where the gateway's limits allow it.
+
+    A request is counted once, however many steps and attempts it has; each step sets its own cost aside.
+    """
+
+    def __init__(
+        self,
+        onward: Callable[[Step, Record], Awaitable[Reply]],
+        windows: WindowStore,
+        estimates: Estimates,
+        metrics: Metrics,
+        when_broken: Broken,
+    ) -> None:
+        """`when_broken` says whether money is spent that cannot be counted."""
+        self._onward, self._windows, self._estimates, self._when_broken = onward, windows, estimates, when_broken
+        self._rate_limited = metrics.counter("sluice_limit_refusals_total", REFUSED, kind="rate")
+        self._spend_limited = metrics.counter("sluice_limit_refusals_total", REFUSED, kind="spend")
+        self._rate_uncounted = metrics.counter("sluice_limit_faults_total", UNCOUNTED, kind="rate")
+        self._spend_uncounted = metrics.counter("sluice_limit_faults_total", UNCOUNTED, kind="spend")
+        self._unpriced = metrics.counter("sluice_spend_unpriced_total", "Calls under a spend limit without a price.")
+
+    def make(self, step: Step, record: Record) -> Awaitable[Reply]:
+        """The reply. Raises RateLimited, SpendLimited, Overloaded, and what going on raises."""
+        limited = record.gateway.limited
+        if step.credential is not None:
+            self._count_key(step.credential, step, record)
+        if limited is None:
+            return self._onward(step, record)
+        if limited.spend:
+            return self._make(step, record)
+        self._count(limited.rate, step, record)
+        return self._onward(step, record)
+
+    async def admit(self, step: Step, record: Record) -> Step:
+        """Counts the request and its cost; the step to be made. Raises RateLimited, SpendLimited and Overloaded."""
+        limited = record.gateway.limited
+        if step.credential is not None:
+            self._count_key(step.credential, step, record)
+        if limited is None:
+            return step
+        self._count(limited.rate, step, record)
+        if not limited.spend:
+            return step
+        if step.body.whole is None:
+            record.peeked = record.peeked or Peeked(step.body)
+            await record.peeked.fill()
+        if record.peeked is not None:
+            step = msgspec.structs.replace(step, body=record.peeked)
+        if record.reservation is None:
+            self._reserve(limited.spend, step, record)
+        return step
+
+    def charge(self, bucket: bytes, rate: RateLimit) -> None:
+        """Counts a request at a limit that is not the gateway's, as that of a stored key. Raises RateLimited."""
+        permit = self._take(bucket, rate)
+        if permit is not None and not permit.allowed:
+            raise self._rate_limited_by(permit)
+
+    def _count_key(self, credential: Credential, step: Step, record: Record) -> None:
+        """Counts the step at the limit of its stored key, once however often it is tried."""
+        limit = credential.limit
+        if limit is None or record.counted_key == limit.id:
+            return
+        record.counted_key = limit.id
+        bucket = blake2b(limit.id.encode(), digest_size=BUCKET_BYTES).digest()
+        try:
+            self.charge(bucket, RateLimit(limit.limit, limit.period_s))
+        except RateLimited:
+            record.found(path_of(step))
+            raise
+
+    def _count(self, rate: RateLimit | None, step: Step, record: Record) -> None:
+        """Counts the request, unless it is."""
+        if rate is None or record.permit is not None:
+            return
+        record.permit = permit = self._take(record.gateway.id, rate)
+        if permit is not None and not permit.allowed:
+            record.found(path_of(step))
+            raise self._rate_limited_by(permit)
+
+    async def _make(self, step: Step, record: Record) -> Reply:
+        return await self._onward(await self.admit(step, record), record)
+
+    def _take(self, bucket: bytes, rate: RateLimit) -> Permit | None:
+        """None where it could not be counted: then it is let through."""
+        try:
+            return self._windows.take(bucket, rate)
+        except StoreFault as error:
+            self._rate_uncounted.add()
+            _log.error("request not counted", extra=fields(error=str(error)))
+            return None
+
+    def _rate_limited_by(self, permit: Permit) -> RateLimited:
+        self._rate_limited.add()
+        return RateLimited(max(seconds(permit.reset_us), 1))
+
+    def _reserve(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> None:
+        """Sets the step's cost aside in every sum that it belongs to, or in none."""
+        model = model_of(step)
+        metadata = parse_metadata(step.options.metadata) if step.options.metadata else {}
+        named = [(rule, rule.bucket(record.gateway.id, step.provider, model, metadata)) for rule in rules]
+        subject = [(rule, bucket) for rule, bucket in named if bucket is not None]
+        if not subject:
+            return
+        nano = self._estimates.nano(step, model, record.account)
+        if nano is None:
+            self._unpriced.add()
+        try:
+            record.reservation, refusing = self._set_aside(subject, nano or 0)
+        except StoreFault as error:
+            self._spend_uncounted.add()
+            _log.error("cost not counted", extra=fields(error=str(error)))
+            if self._when_broken == "refuse":
+                raise Overloaded(None, "Spend limits cannot be kept") from error
+            return
+        if refusing is not None:
+            self._spend_limited.add()
+            record.found(path_of(step))
+            raise SpendLimited(told_of(refusing, step.provider, model))
+
+    def _set_aside(
+        self, subject: list[tuple[SpendLimit, bytes]], nano: int
+    ) -> tuple[Reservation | None, SpendLimit | None]:
+        """The reservation, or the rule that refuses it."""
+        held: list[tuple[bytes, int, int]] = []
+        for rule, bucket in subject:
+            until = self._windows.reserve(bucket, rule, nano)
+            if until is None:
+                for earlier, _, its_until in held:
+                    self._windows.release(earlier, nano, its_until)
+                return None, rule
+            held.append((bucket, rule.window_s, until))
+        return Reservation(nano, tuple(held)), None
+
+
+def path_of(step: Step) -> str:
+    """The endpoint for the log of a step that is not made."""
+    provider = PROVIDERS.get(step.provider)
+    endpoint = step.endpoint if provider is None else provider.endpoint(step.endpoint)
+    return endpoint.decode("ascii", "replace")
+
+
+def model_of(step: Step) -> str:
+    """The model that a step asks for, as its log will name it; empty where it cannot be known before."""
+    if step.compat or step.translation is not None:
+        return step.model
+    body = step.body.whole
+    named = model_named(step.provider, model_or_none(body)) if body else None
+    return named or model_in_path(step.provider, path_of(step)) or step.model
+
+
+def told_of(rule: SpendLimit, provider: str, model: str) -> str:
+    """The words of contract 6.2."""
+    return (
+        f"Spend limit exceeded: rule '{rule.id}' (cost limit {rule.said} per {rule.window_s}s, {rule.technique})"
+        f" for {provider} {model}"
+    )

@@ -1,0 +1,116 @@
+"""What gateways under a spend limit have spent, in `spend.db`: the keeper alone writes and reads it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+import apsw
+
+from sluice.storage.embedded.open import open_single, store_faults
+from sluice.values.log import Position
+
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS spent (bucket BLOB, width_ms INT, cell INT, nano INT, until_ms INT,"
+    " PRIMARY KEY (bucket, width_ms, cell)) WITHOUT ROWID, STRICT",
+    "CREATE INDEX IF NOT EXISTS spent_until ON spent (until_ms)",
+    "CREATE TABLE IF NOT EXISTS place (gateway BLOB, spool TEXT, seq INT, off INT,"
+    " PRIMARY KEY (gateway, spool)) WITHOUT ROWID, STRICT",
+)
+_ADD: Final = (
+    "INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT (bucket, width_ms, cell)"
+    " DO UPDATE SET nano = min(nano + excluded.nano, 1 << 62)"
+)
+_CELLS: Final = 100
+"""To a window."""
+_LARGEST: Final = 1 << 62
+_CLEAR_S: Final = 60.0
+
+
+class Spent(NamedTuple):
+    """What a call cost in one sum."""
+
+    bucket: bytes
+    window_s: int
+    ended_ms: int
+    """Unix milliseconds: it counts in the window in which it ended."""
+    nano: int
+
+
+class EmbeddedSpendLedger:
+    """Sums by bucket and a hundredth of its window, and how far each gateway's frames are in them: one transaction."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._unsynced = False
+        self._clear_s = 0.0
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens the file, made if need be; one that is damaged is put aside. Raises StoreFault."""
+        with store_faults(f"opening {path}"):
+            try:
+                return cls(_opened(path))
+            except (apsw.NotADBError, apsw.CorruptError):
+                path.replace(path.with_name(f"{path.name}.damaged"))
+                for part in ("-wal", "-shm"):
+                    path.with_name(path.name + part).unlink(missing_ok=True)
+                return cls(_opened(path))
+
+    def places(self, gateway_id: bytes) -> dict[str, Position]:
+        """How far each spool's frames of a gateway are settled."""
+        with store_faults("reading what is settled"):
+            rows = self._db.execute("SELECT spool, seq, off FROM place WHERE gateway = ?", (gateway_id,))
+            return {spool: Position(seq, off) for spool, seq, off in rows}
+
+    def settle(self, gateway_id: bytes, spent: Sequence[Spent], reached: Mapping[str, Position]) -> None:
+        with store_faults("settling costs"), self._db:
+            self._db.executemany(_ADD, map(_row, spent))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)",
+                [(gateway_id, spool, *position) for spool, position in reached.items()],
+            )
+            if time.monotonic() >= self._clear_s:
+                self._clear_s = time.monotonic() + _CLEAR_S
+                self._db.execute("DELETE FROM spent WHERE until_ms < ?", (time.time_ns() // 1_000_000,))
+        self._unsynced = True
+
+    def spent(self, bucket: bytes) -> list[tuple[int, int]]:
+        """All that may still be in its window: the last microsecond of each cell, and its sum."""
+        with store_faults("reading costs"):
+            rows = self._db.execute("SELECT width_ms, cell, nano FROM spent WHERE bucket = ?", (bucket,))
+            return [((cell + 1) * width_ms * 1000 - 1, nano) for width_ms, cell, nano in rows]
+
+    def buckets(self) -> dict[bytes, int]:
+        """All of which something is known, each with its window in seconds."""
+        with store_faults("reading costs"):
+            rows = self._db.execute("SELECT bucket, max(width_ms) FROM spent GROUP BY bucket")
+            return {bucket: width_ms * _CELLS // 1000 for bucket, width_ms in rows}
+
+    def sync(self) -> None:
+        """What was settled survives a power loss."""
+        if self._unsynced:
+            with store_faults("syncing costs"):
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._unsynced = False
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _row(spent: Spent) -> tuple[bytes, int, int, int, int]:
+    width_ms = spent.window_s * 1000 // _CELLS
+    cell = spent.ended_ms // width_ms
+    until_ms = min((cell + 1) * width_ms + spent.window_s * 1000, _LARGEST)
+    return spent.bucket, min(width_ms, _LARGEST), cell, min(spent.nano, _LARGEST), until_ms
+
+
+def _opened(path: Path) -> apsw.Connection:
+    db = open_single(path, synchronous=1)
+    try:
+        for statement in _SCHEMA:
+            db.execute(statement)
+    except BaseException:
+        db.close()
+        raise
+    return db

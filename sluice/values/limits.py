@@ -1,0 +1,91 @@
+"""What a gateway allows: requests in a window, and money in one (contract 6)."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+Technique = Literal["fixed", "sliding"]
+Metadata = Mapping[str, str | int | float | bool]
+
+BUCKET_BYTES: Final = 16
+"""The length of a bucket's name."""
+
+
+class RateLimit(msgspec.Struct, frozen=True, gc=False):
+    """So many requests in so many seconds; both at least 1."""
+
+    limit: int
+    interval_s: int
+    technique: Technique = "fixed"
+
+
+class SpendLimit(msgspec.Struct, frozen=True):
+    """A rule of contract 6.2: what calls that match it may cost in a window, together or apart by what it parts them.
+
+    `models`, `providers` and the values of `metadata` are those that it is for, None any. Whatever is named in
+    `parted` has a sum for each of its values.
+    """
+
+    id: str
+    limit_nano: int
+    said: str
+    """The limit in USD as people wrote it."""
+    window_s: int
+    technique: Technique
+    models: frozenset[str] | None = None
+    providers: frozenset[str] | None = None
+    by_model: bool = False
+    by_provider: bool = False
+    metadata: tuple[tuple[str, frozenset[str] | None], ...] = ()
+    """By key: the values that it is for, or None where each has a sum of its own."""
+
+    def bucket(self, gateway: bytes, provider: str, model: str, metadata: Metadata) -> bytes | None:
+        """The name of the sum that such a call counts in; None where the rule is not for it.
+
+        An empty model is one that is not known: the rule is for it, lest it be a way around a limit.
+        """
+        if self.providers is not None and provider not in self.providers:
+            return None
+        if self.models is not None and model and model not in self.models:
+            return None
+        parts = [provider if self.by_provider else None, model if self.by_model else None]
+        for key, wanted in self.metadata:
+            if key not in metadata or (wanted is not None and text_of(metadata[key]) not in wanted):
+                return None
+            if wanted is None:
+                parts.append(text_of(metadata[key]))
+        name = msgspec.json.encode((gateway.hex(), self.id, parts))
+        return blake2b(name, digest_size=BUCKET_BYTES).digest()
+
+
+class Limited(msgspec.Struct, frozen=True):
+    """All limits of a gateway that has any."""
+
+    rate: RateLimit | None = None
+    spend: tuple[SpendLimit, ...] = ()
+
+
+class Permit(NamedTuple):
+    """What came of one request at a rate limit."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    """How many more would be allowed at this moment."""
+    reset_us: int
+    """Until the first permit comes back: to the end of a fixed window, to the oldest one's leaving a sliding one."""
+
+
+class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was set aside for a call until its cost is known. It ends by itself; its log settles it before."""
+
+    nano: int
+    buckets: tuple[tuple[bytes, int, int], ...]
+    """The sums that its cost belongs to, each with its window in seconds and when the reservation ends in it."""
+
+
+def text_of(value: str | int | float | bool) -> str:
+    """A value of metadata as rules name it: `true`, `3`, `a`."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
