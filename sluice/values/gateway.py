@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from sluice.values.caching import clamped_ttl_s
 from sluice.values.request import ONE_TRY, Backoff, RetryPolicy
 from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway
 
@@ -116,6 +117,17 @@ def retry_policy(config: GatewayConfig) -> RetryPolicy:
     """How often a request is tried that does not say so itself."""
     asked = (config.retry_max_attempts or 1, config.retry_delay or 0, config.retry_backoff or "constant")
     return ONE_TRY if asked == (1, 0, "constant") else RetryPolicy(*asked)
+
+
+def gateway_as(config: GatewayConfig, gateway: Gateway) -> Gateway:
+    """The gateway as its fields now have it."""
+    return msgspec.structs.replace(
+        gateway,
+        authentication=config.authentication,
+        collect_logs=config.collect_logs,
+        retry=retry_policy(config),
+        cache_ttl_s=clamped_ttl_s(config.cache_ttl or 0),
+    )
 
 
 class GatewayRecord(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import Final
 
 from sluice.child import Child
@@ -13,6 +15,7 @@ from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
+from sluice.engine.caching import Caching
 from sluice.engine.credentials import Credentials
 from sluice.engine.custom_providers import CustomProviders
 from sluice.engine.directory import Directory
@@ -28,6 +31,7 @@ from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReade
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.sealing import Vault
 from sluice.upstream.foreign import Foreign
+from sluice.storage.embedded.reply_cache import EmbeddedReplyCache
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 
@@ -57,7 +61,12 @@ async def run_worker(child: Child) -> None:
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
         attempts = Attempts(base_urls, client)
-        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, attempts.make)
+        cache = stack.enter_context(
+            closing(EmbeddedReplyCache(data / "cache.db", settings.cache, metrics, is_current(data / "control.db")))
+        )
+        caching = Caching(attempts.make, attempts.target, cache, settings.cache.record_streams, metrics)
+        stack.push_async_callback(caching.close)
+        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, caching.make)
         workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
@@ -83,6 +92,17 @@ async def run_worker(child: Child) -> None:
         child.ready()
         await child.draining()
         await server.drain(settings.server.drain_timeout_s, child.hastened())
+
+
+def is_current(control: Path) -> Callable[[bytes, int], bool]:
+    """Whether a gateway is there, its cache not cleared since; asked by a thread that has no reader of its own."""
+
+    def ask(gateway: bytes, epoch: int) -> bool:
+        with closing(EmbeddedControlReader.open(control)) as reader:
+            found = reader.gateway_by_id(gateway)
+        return found is not None and found.cache_epoch == epoch
+
+    return ask
 
 
 def console_waits(settings: Settings) -> UpstreamSettings:
