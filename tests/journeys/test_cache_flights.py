@@ -61,7 +61,7 @@ async def test_an_error_of_the_providers_is_shared_and_not_kept(
     assert {reply.body for reply in replies} == {replies[0].body}
 
 
-@pytest.mark.parametrize("fault", ["drop", "cut-1"])
+@pytest.mark.parametrize("fault", ["bad-head", "cut-1"])
 async def test_where_a_call_fails_one_other_makes_it_anew(
     pair: Any, wire: Any, compose: Any, marker: str, provider_of: Any, fault: str
 ):
@@ -77,7 +77,7 @@ async def test_where_a_call_fails_one_other_makes_it_anew(
 async def test_a_provider_that_cannot_be_reached_is_asked_twice_for_all(
     pair: Any, wire: Any, compose: Any, marker: str, provider_of: Any
 ):
-    replies = await all_at_once(pair, wire, request(compose, pair, marker, "gpt-4o-mini~drop~slow-head-300"), 200)
+    replies = await all_at_once(pair, wire, request(compose, pair, marker, "gpt-4o-mini~bad-head~slow-head-300"), 200)
     assert said(replies) == {(400, "MISS"): 200}
     assert {reply.json()["internalCode"] for reply in replies} == {2005}
     assert len(await provider_of(pair).entries(marker)) <= 4
@@ -104,7 +104,7 @@ async def test_a_call_goes_on_when_its_leader_leaves_and_the_next_one_pays(
     single: Any, wire: Any, compose: Any, marker: str, provider_of: Any
 ):
     provider = provider_of(single)
-    data = request(compose, single, marker, "gpt-4o-mini~slow-head-1500")
+    data = request(compose, single, marker, "gpt-4o-mini", x_sluice_fault="slow-head=1500")
     async with wire(single) as leader:
         await leader.send(data)
         await provider.arrived(marker)
