@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sluice.engine.cache_key import SHORT_BYTES, key_of
+from sluice.engine.cache_key import SHORT_BYTES, fingerprint_of, key_of
 from sluice.engine.cache_rules import LARGEST_BYTES, asks_for_stream, is_good, is_stream, may_ask
 from sluice.engine.collected import Collected, Replayed
 from sluice.engine.flights import Asking, Flights, Given, Make
@@ -16,9 +16,11 @@ from sluice.storage.reply_cache import ReplyCache
 from sluice.values.caching import KeptReply, Place, ttl_s
 from sluice.values.reply import Reply, ReplyBody, WholeBody
 from sluice.values.request import DEFAULT_OPTIONS, Step
+from sluice.values.tenancy import Gateway
 
 MOST_TAKEN_BYTES: Final = 64 * 1024 * 1024
 """Of requests that are taken in for their keys, in a worker; those past it are passed on as they come."""
+MOST_KNOWN: Final = 4096
 TOLD: Final = (
     b"content-type:",
     b"content-encoding:",
@@ -37,6 +39,8 @@ class Caching:
     ) -> None:
         self._make, self._find, self._cache, self._streams = make, find, cache, streams
         self._flights = Flights(make, cache, finished, streams, metrics)
+        self._known: dict[bytes, bytes] = {}
+        """The keys of what was asked lately, to the letter."""
         self._taken_bytes = 0
         self._hits = metrics.counter("sluice_cache_hits_total", "Replies out of the cache.")
         self._shared = metrics.counter("sluice_cache_shared_total", "Replies of another request's call.")
@@ -96,14 +100,20 @@ class Caching:
         body = step.body.whole
         if body is None or len(body) > LARGEST_BYTES:
             return None
-        if len(body) <= SHORT_BYTES:
-            return self._key_at_once(step, record, target, body)
-        return await asyncio.to_thread(self._key_at_once, step, record, target, body)
+        if len(body) > SHORT_BYTES:
+            return await asyncio.to_thread(self._computed, step, record.gateway, target, body)
+        gateway = record.gateway
+        asked = fingerprint_of(gateway.id, gateway.cache_epoch, step, body)
+        key = self._known.get(asked)
+        if key is None and (key := self._computed(step, gateway, target, body)) is not None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[asked] = key
+        return key
 
-    def _key_at_once(self, step: Step, record: Record, target: Target, body: bytes) -> bytes | None:
+    def _computed(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
         if not self._streams and asks_for_stream(step, body):
             return None
-        gateway = record.gateway
         return key_of(gateway.id, gateway.cache_epoch, step, target.host_line + target.path, body)
 
 
