@@ -38,8 +38,8 @@ Name = Literal[
 ]
 """sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say, compiled if there is such
 a build; sluice-pure: the same, not compiled; sluice-one-core: all of it there; sluice-no-logs: nothing logged, as peers
-publish their figures; sluice-universal, sluice-compat: the gateway `sluice` by these endpoints; sluice-fresh, sluice-hit: natively, each reply
-kept anew, or given out of the cache."""
+publish their figures; sluice-universal, sluice-compat: the gateway `sluice` by these
+endpoints; sluice-fresh, sluice-hit: the same natively, each reply kept anew, or given out of the cache."""
 NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
