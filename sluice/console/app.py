@@ -25,9 +25,9 @@ from sluice.console.envelope import (
 from sluice.console.rest import (
     accounts,
     analytics,
+    cache,
     custom_costs,
     custom_providers,
-    cache,
     gateways,
     graphql,
     internal,

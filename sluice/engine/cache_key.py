@@ -24,6 +24,7 @@ CREDENTIAL_PARAMETERS: Final = frozenset((b"key", b"api_key", b"api-key", b"acce
 """The same of a query."""
 REPRESENTATION: Final = frozenset((b"accept", b"accept-encoding"))
 """What the bytes of a reply depend on, whatever was asked: a key of the client's own does not stand for it."""
+_NOT_SIGNED: Final = REPRESENTATION | {b"cookie"}
 IGNORED: Final = frozenset(
     (
         b"user-agent",
@@ -105,8 +106,9 @@ def key_of(gateway: bytes, epoch: int, step: Step, where: bytes, body: bytes) ->
 
 def fingerprint_of(gateway: bytes, epoch: int, step: Step, body: bytes) -> bytes:
     """Of all that a key depends on, to the letter: what has the same has the same key, found at a fifth of its cost."""
+    stored = b"" if step.credential is None else step.credential.id.encode()
     headers = [b"%b:%b\n" % (name, value) for name, _, value in step.headers]
-    named, address = step.options.cache_key, b"%b %d %b" % (step.method, epoch, step.provider.encode())
+    named, address = step.options.cache_key, b"%b %d %b %b" % (step.method, epoch, step.provider.encode(), stored)
     lengths = b"%d %d %d %d" % (len(address), len(step.endpoint), len(step.query), len(named))
     return sha256(
         b"".join((gateway, lengths, b"\n", address, step.endpoint, step.query, named, *headers, b"\n", body))
@@ -115,6 +117,9 @@ def fingerprint_of(gateway: bytes, epoch: int, step: Step, body: bytes) -> bytes
 
 def credential_of(step: Step, lines: Sequence[bytes]) -> tuple[bytes, ...]:
     """The credential that goes upstream, as far as a key depends on it; `lines` are the client's own such headers."""
+    if step.credential is not None:  # it is in the headers too, and a rotation changes it there
+        kept = [line for line in lines if line.partition(b":")[0] in _NOT_SIGNED]
+        return b"\n".join(kept), b"stored %b" % step.credential.id.encode()
     secrets = [pair for pair in step.query.split(b"&") if _name_of(pair) in CREDENTIAL_PARAMETERS]
     return b"\n".join(lines), b"&".join(sorted(secrets))
 

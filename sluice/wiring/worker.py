@@ -29,9 +29,9 @@ from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.reply_cache import EmbeddedReplyCache
 from sluice.storage.sealing import Vault
 from sluice.upstream.foreign import Foreign
-from sluice.storage.embedded.reply_cache import EmbeddedReplyCache
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 

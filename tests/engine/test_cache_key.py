@@ -5,11 +5,14 @@ import random
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from sluice.engine.cache_key import CANONICAL_BYTES, canonical, key_of
 from sluice.engine.cache_rules import asks_for_stream, is_good, may_ask, may_share
 from sluice.values.caching import LONGEST_TTL_S, clamped_ttl_s, ttl_s
+from sluice.values.credential import Credential
 from sluice.values.request import DEFAULT_OPTIONS, BytesBody, Options, Step
+from sluice.values.secret import Secret
 
 
 def step(body: bytes = b"{}", **fields: Any) -> Step:
@@ -67,6 +70,15 @@ def test_a_named_key_stands_for_all_but_gateway_provider_and_credential():
         key(step(headers={"accept-encoding": "br"}, **named)),
     ):
         assert other != plain
+
+
+def test_a_stored_key_is_known_by_its_id_whatever_its_text():
+    def signed(key_id: str, text: str) -> Step:
+        one = step(headers={"authorization": f"Bearer {text}"})
+        return structs.replace(one, credential=Credential("openai", key_id, Secret(text)))
+
+    assert key(signed("a", "old")) == key(signed("a", "new"))
+    assert len({key(signed("a", "k")), key(signed("b", "k")), key(step(headers={"authorization": "Bearer k"}))}) == 3
 
 
 def test_json_that_means_the_same_is_the_same():
