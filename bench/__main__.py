@@ -90,6 +90,18 @@ def endpoints(plan: Plan, findings: Findings) -> None:
         findings.judge(f"{name.partition('-')[2]} endpoint, of the native path", share, "at least", 0.7)
 
 
+def cache(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        native = bench.contenders.sluice("sluice", upstream, plan.cores, plan.folder / "data-cache", stack)
+        contenders = bench.contenders.cached(native)
+        rows = bench.throughput.compare(contenders, 64, plan.rounds, plan.seconds, plan.cores, plan.folder)
+    findings.raw["cache"] = rows
+    print(f"\n## Cache, 64 connections\n\n{report.throughput(rows, 'sluice')}", flush=True)
+    share = report.ratio(rows, "sluice-hit", "sluice", "requests_per_s")
+    findings.judge("cache hit, of the native path", share, "at least", 1.3)
+
+
 def latency(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
@@ -215,6 +227,7 @@ def websocket_streams(plan: Plan, findings: Findings, data: Path, stack: ExitSta
 PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "throughput": throughput,
     "endpoints": endpoints,
+    "cache": cache,
     "latency": latency,
     "streams": streams,
     "start": start,
@@ -223,7 +236,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
 }
 EVERYONE = ("nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs")
 QUICK = ("nginx", "sluice")
-OF_SLUICE_ALONE = {"endpoints", "start", "keeper", "websocket"}
+OF_SLUICE_ALONE = {"endpoints", "cache", "start", "keeper", "websocket"}
 
 
 def main() -> int:

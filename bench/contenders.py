@@ -33,10 +33,13 @@ Name = Literal[
     "sluice-no-logs",
     "sluice-universal",
     "sluice-compat",
+    "sluice-fresh",
+    "sluice-hit",
 ]
 """sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say, compiled if there is such
 a build; sluice-pure: the same, not compiled; sluice-one-core: all of it there; sluice-no-logs: nothing logged, as peers
-publish their figures; sluice-universal, sluice-compat: the gateway `sluice` by these endpoints."""
+publish their figures; sluice-universal, sluice-compat: the gateway `sluice` by these
+endpoints; sluice-fresh, sluice-hit: the same natively, each reply kept anew, or given out of the cache."""
 NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
@@ -115,6 +118,13 @@ def endpoints(native: Contender) -> list[Contender]:
     universal = replace(native, name=NAMES["sluice-universal"], path=gateway, body=universal_body())
     compat = replace(native, name=NAMES["sluice-compat"], path=f"{gateway}/compat/chat/completions", body=compat_body())
     return [native, universal, compat]
+
+
+def cached(native: Contender) -> list[Contender]:
+    """The same gateway with its cache off, with one that only takes replies in, and with one that gives them."""
+    kept = {**native.headers, "cf-aig-cache-ttl": "3600"}
+    fresh = replace(native, name=NAMES["sluice-fresh"], headers={**kept, "cf-aig-skip-cache": "true"})
+    return [native, fresh, replace(native, name=NAMES["sluice-hit"], headers=kept)]
 
 
 def start_sluice(

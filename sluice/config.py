@@ -66,6 +66,8 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "logs.flush_ms": (1, 60_000),
     "logs.sync_s": (0.01, 600),
     "logs.pending_bytes": (MB, 16 * GB),
+    "cache.memory_bytes": (0, 64 * GB),
+    "cache.disk_bytes": (0, 1 << 50),
     "console.query_timeout_s": (0.05, 600),
     "console.request_timeout_s": (0.05, 600),
     "console.body_bytes": (1024, GB),

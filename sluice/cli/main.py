@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
     "provider-key": ("Store, list, rotate and delete keys of providers.", "sluice.cli.provider_key"),
     "custom-provider": ("Make, list, change and delete providers of your own.", "sluice.cli.custom_provider"),
+    "cache": ("Clear the reply cache.", "sluice.cli.cache"),
     "run": ("Send a universal request from a file.", "sluice.cli.run"),
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow, search, show, export and import logs.", "sluice.cli.logs"),

@@ -25,6 +25,7 @@ from sluice.console.envelope import (
 from sluice.console.rest import (
     accounts,
     analytics,
+    cache,
     custom_costs,
     custom_providers,
     gateways,
@@ -88,6 +89,8 @@ PATHS: Final = (
     Path("GET", "/internal/accounts/{account}", accounts.get, "operator"),
     Path("PATCH", "/internal/accounts/{account}", accounts.update, "operator"),
     Path("DELETE", "/internal/accounts/{account}", accounts.delete, "operator"),
+    Path("DELETE", "/internal/accounts/{account}/cache", cache.clear_account, "operator"),
+    Path("DELETE", "/internal/accounts/{account}/gateways/{gateway}/cache", cache.clear_gateway, "operator"),
     Path("PUT", "/internal/accounts/{account}/default-gateway", internal.ensure_default, "nothing"),
     Path("POST", "/internal/prices/wanted", internal.want_prices, "nothing"),
 )

@@ -8,7 +8,6 @@ from sluice.console.envelope import not_built
 from sluice.values.gateway import GatewayConfig
 
 GATEWAY_FIELDS: Final[dict[str, tuple[str, Callable[[GatewayConfig], bool]]]] = {
-    "cache_ttl": ("Caching (cache_ttl above 0)", lambda c: bool(c.cache_ttl)),
     "dlp": ("Data loss prevention (dlp.enabled)", lambda c: c.dlp is not None and c.dlp.enabled),
     "guardrails": (
         "Guardrails (a rule in guardrails)",

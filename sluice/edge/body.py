@@ -27,6 +27,9 @@ class ArrivedBody:
     async def gather(self, most_bytes: int) -> None:
         return None
 
+    async def take_in(self, most_bytes: int) -> None:
+        return None
+
 
 class IncomingBody:
     """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`.
@@ -106,6 +109,18 @@ class IncomingBody:
             if self.fault is not None:
                 raise self.fault
             await self._more()
+
+    async def take_in(self, most_bytes: int) -> None:
+        if self.length is not None and self.length > most_bytes:
+            return
+        buffer, self._buffer = self._buffer, max(self._buffer, most_bytes)
+        try:
+            while not self.ended and self._received <= most_bytes:
+                if self.fault is not None:
+                    raise self.fault
+                await self._more()
+        finally:
+            self._buffer = buffer
 
     def push(self, data: bytes) -> None:
         """More of it has come."""

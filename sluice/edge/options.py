@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from sluice.engine.retry import LONGEST_DELAY_MS
+from sluice.values.caching import clamped_ttl_s
 from sluice.values.request import DEFAULT_OPTIONS, Backoff, Options
 
 MOST_RAW_BYTES: Final = 16 * 1024
@@ -49,6 +50,12 @@ def parse_backoff(value: bytes) -> Backoff | None:
     return BACKOFFS.get(value.strip().lower())
 
 
+def parse_ttl_s(value: bytes) -> int | None:
+    """Whole seconds, brought within what may be; 0 is no caching, None, for anything else, what holds already."""
+    text = value.strip()
+    return clamped_ttl_s(int(text)) if text.isdigit() and len(text) < 20 else None
+
+
 def parse_raw(value: bytes) -> bytes | None:
     """JSON as it came: the keeper applies the rules of contract 7.5. Too large a one is as good as none."""
     return value if len(value) <= MOST_RAW_BYTES else None
@@ -63,6 +70,11 @@ def as_it_came(value: bytes) -> bytes:
 
 
 OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
+    b"cf-cache-ttl": ("cache_ttl_s", parse_ttl_s),
+    b"cf-skip-cache": ("skip_cache", parse_bool),
+    b"cf-aig-cache-ttl": ("cache_ttl_s", parse_ttl_s),
+    b"cf-aig-skip-cache": ("skip_cache", parse_bool),
+    b"cf-aig-cache-key": ("cache_key", as_it_came),
     b"cf-aig-collect-log": ("collect_log", parse_bool),
     b"cf-aig-collect-log-payload": ("collect_payload", parse_bool),
     b"cf-aig-event-id": ("event_id", as_it_came),
@@ -75,6 +87,7 @@ OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
     b"cf-aig-retry-delay": ("retry_delay_ms", parse_delay_ms),
     b"cf-aig-backoff": ("backoff", parse_backoff),
 }
+"""Of two rows for one option the later one holds: old names come first."""
 
 
 def parse_options(fields: dict[bytes, bytes], inherited: Options = DEFAULT_OPTIONS) -> Options:

@@ -21,6 +21,9 @@ class Config(msgspec.Struct, frozen=True, rename="camel"):
     max_attempts: Amount | None = None
     retry_delay: Amount | None = None
     backoff: Backoff | None = None
+    cache_ttl: Amount | None = None
+    skip_cache: bool | None = None
+    cache_key: str | None = None
     collect_log: bool | None = None
     metadata: Raw = Raw()
     custom_cost: Raw = Raw()

@@ -15,6 +15,7 @@ from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.engine.target import leads_upwards
 from sluice.engine.template import NAME, TAG, ids_in
 from sluice.providers.registry import find, row
+from sluice.values.caching import clamped_ttl_s
 from sluice.values.errors import InvalidProvider, MalformedRequest, TemplateFailure
 from sluice.values.request import BytesBody, Header, Options, Step
 
@@ -264,6 +265,9 @@ def _configured(config: Config, place: str) -> dict[str, object]:
         "retry_delay_ms": None if delay_ms is None else int(min(delay_ms, LONGEST_DELAY_MS)),
         "backoff": config.backoff,
         "request_timeout_ms": _timeout_ms(timeout_ms),
+        "cache_ttl_s": None if config.cache_ttl is None else clamped_ttl_s(config.cache_ttl),
+        "skip_cache": config.skip_cache,
+        "cache_key": None if config.cache_key is None else config.cache_key.encode("utf-8", "surrogatepass"),
         "collect_log": config.collect_log,
         "metadata": parse_raw(given(config.metadata)) or None,
         "custom_cost": parse_raw(given(config.custom_cost)) or None,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sluice.engine.recorder import Record
+from sluice.engine.target import Target
 from sluice.engine.targets import Targets
 from sluice.upstream.http import HttpClient
 from sluice.values.reply import Reply
@@ -50,12 +51,16 @@ class Attempts:
         self._targets = Targets(base_urls, client)
         self._known = self._targets.known
 
+    def target(self, step: Step, account: str) -> Target:
+        """Where a step goes. Raises MalformedRequest for a path that leads nowhere."""
+        return self._known.get((step.provider, step.endpoint)) or self._targets.find(step, account)
+
     async def make(self, step: Step, record: Record) -> Reply:
         """The provider's reply, whatever its status.
 
         Raises UpstreamFailure, Overloaded, MalformedRequest, and what reading the request body raises.
         """
-        to = self._known.get((step.provider, step.endpoint)) or self._targets.find(step, record.account)
+        to = self.target(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final
 
@@ -120,6 +120,7 @@ class Trace:
 
 
 NO_BODY: Final = Whole(b"")
+NO_FIELDS: Final[Mapping[bytes, bytes]] = {}
 
 
 class Record:
@@ -150,6 +151,10 @@ class Record:
     """Empty where it is the id."""
     credential: Credential | None = None
     """The key that Sluice put into the request, where it did."""
+    cached = False
+    """Whether the reply comes out of the cache."""
+    reply_fields: Mapping[bytes, bytes] = NO_FIELDS
+    """The head of the provider's reply, by lower-case name."""
     repeats = False
     """Whether the request may have to be sent again, so that its body is to be kept."""
     permit: Permit | None = None
@@ -174,6 +179,11 @@ class Record:
             recorder.watch.young.add(self)
 
     @property
+    def gateway(self) -> Gateway:
+        """What was called."""
+        return self._admission.gateway
+
+    @property
     def account(self) -> str:
         """Whose gateway was called."""
         return self._admission.gateway.account
@@ -188,11 +198,6 @@ class Record:
         """Whether a token vouches for the request."""
         return self._admission.authenticated
 
-    @property
-    def gateway(self) -> Gateway:
-        """Which was called."""
-        return self._admission.gateway
-
     # --- what happens to the step, in this order
 
     def found(self, path: str) -> None:
@@ -203,8 +208,21 @@ class Record:
         """An attempt begins: the request body as the provider is to read it. What passes is recorded."""
         self._path = path
         self.attempts += 1
-        if self.attempts > 1:
-            return self._called_again(body)
+        return self._called_again(body) if self.attempts > 1 else self._listened(body)
+
+    def given(self, path: str, body: Body, cached: bool) -> None:
+        """A reply is at hand that another request got, so that no attempt is made; `cached` where it costs nothing.
+
+        The request's body is whole.
+        """
+        self._path, self.cached, self._terminal = path, cached, None
+        if self._asked is NO_BODY:
+            self._listened(body)
+
+    def _listened(self, body: Body) -> Body:
+        """Records a request body; one that is still to be read is heard as it passes."""
+        if self._ended:
+            return body  # its client has left, and others wait for the reply
         whole = body.whole
         if whole == b"" or not (self._collect or (self.repeats and whole is None)):
             return body
@@ -233,9 +251,10 @@ class Record:
         self._latency_s = time.monotonic() - self.started_s
         content_type, encoding = fields.get(b"content-type", b""), fields.get(b"content-encoding", b"")
         self._status, self.reply_type, self.reply_encoding = status, content_type, encoding
+        self.reply_fields = fields
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
-        if self._announced:
+        if self._announced and not self._ended:
             self.announce()
 
     def refused(self, error: GatewayError, status: int) -> None:
@@ -254,8 +273,8 @@ class Record:
         request_id = self.request_id.encode() if self.request_id else log_id
         step = self._step
         reply.lines.append(
-            b"cf-aig-step: %d\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"
-            % (step.index, request_id, step.options.event_id or request_id)
+            b"cf-aig-step: %d\r\ncf-aig-cache-status: %b\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n"
+            % (step.index, b"HIT" if self.cached else b"MISS", request_id, step.options.event_id or request_id)
         )
         if self.permit is not None:
             reply.lines.append(allowance(self.permit))
@@ -433,6 +452,7 @@ class Record:
             custom_cost=options.custom_cost,
             request_bytes=self._asked.length,
             response_bytes=self._told.length,
+            cached=self.cached,
             byok=credential is not None and credential.stored,
             wholesale=credential is not None and not credential.stored,
             compat=step.compat,

@@ -32,6 +32,7 @@ MOST_KEPT: Final = 2 * MOST_HELD_BYTES
 """The characters of all replies together that are kept for the steps behind them."""
 
 Make = Callable[[Step, Record], Awaitable[Reply]]
+"""Has a step's reply made. Links of this kind stand before each other: the cache before the attempt at a provider."""
 
 
 class Workflow:

@@ -63,6 +63,10 @@ _FAMILIES: Final = (
 """The families of models that Workers AI runs, by their names; the first that fits."""
 
 _STORED: Final = re.compile(r"(?:chat/completions|responses)/(?!compact$)")
+_MAKES: Final = re.compile(
+    r"(?:^|/)(?:assistants|batches|cachedContents|containers|conversations|files|fine[_-]tuning|operations|predictions"
+    r"|threads|tunedModels|uploads|vector_stores|videos|voices)(?:$|[/:])|:(?:batch\w+|predictLongRunning)$"
+)
 _IN_PATH: Final = re.compile(
     r"(?:^|/)(?:(?:models|deployments)/(?P<replicate>[^/]+/[^/]+)/predictions$|models/(?P<google>[^/]+)$"
     r"|model/(?P<bedrock>[^/]+)|deployments/(?P<azure>[^/]+)/|run/(?P<workers>.+)$)"
@@ -115,3 +119,8 @@ def model_named(provider: str, name: str | None) -> str | None:
 def is_billed(method: str, path: str) -> bool:
     """Whether usage in the reply is this call's own: reading or changing a stored reply repeats the old one's."""
     return method == "POST" and _STORED.search(path) is None
+
+
+def makes_something(path: str) -> bool:
+    """Whether a call makes or changes what stays with the vendor, as a file or a job: another makes another."""
+    return _MAKES.search(path) is not None

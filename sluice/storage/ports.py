@@ -383,6 +383,10 @@ class ControlStore(ControlReader, Protocol):
         """Stores what `change` makes of the present fields; what it raises passes, with nothing stored."""
         ...
 
+    def clear_cache(self, account: str, name: str | None) -> int:
+        """Puts what is kept of a gateway's replies out of reach, None for all of the account; returns of how many."""
+        ...
+
     def delete_gateway(self, account: str, name: str) -> GatewayRecord:
         """Tokens scoped to it go with it, lest they open a later gateway of the same name."""
         ...

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from sluice.values.caching import clamped_ttl_s
 from sluice.values.limits import Limited, RateLimit, SpendLimit
 from sluice.values.request import ONE_TRY, Backoff, RetryPolicy
 from sluice.values.tenancy import DEFAULT_GATEWAY, Gateway
@@ -162,6 +163,18 @@ def _scope(scope: SpendScope | UnsetType) -> tuple[frozenset[str] | None, bool]:
     if scope.mode == "partition":
         return None, True
     return frozenset(scope.values or ()), False
+
+
+def gateway_as(config: GatewayConfig, gateway: Gateway) -> Gateway:
+    """The gateway as its fields now have it."""
+    return msgspec.structs.replace(
+        gateway,
+        authentication=config.authentication,
+        collect_logs=config.collect_logs,
+        retry=retry_policy(config),
+        limited=limited_by(config),
+        cache_ttl_s=clamped_ttl_s(config.cache_ttl or 0),
+    )
 
 
 class GatewayRecord(msgspec.Struct, frozen=True):

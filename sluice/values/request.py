@@ -34,6 +34,10 @@ class ClientBody(Body, Protocol):
         """Waits until it is whole, if it is known to be no longer than this. Raises as `read` does."""
         ...
 
+    async def take_in(self, most_bytes: int) -> None:
+        """Waits until it is whole or proves longer than this, all of it in memory. Raises as `read` does."""
+        ...
+
 
 class BytesBody:
     """A request body that Sluice has made itself: it is always at hand."""
@@ -51,6 +55,9 @@ class BytesBody:
         return data
 
     async def gather(self, most_bytes: int) -> None:
+        return None
+
+    async def take_in(self, most_bytes: int) -> None:
         return None
 
 
@@ -84,6 +91,10 @@ class Options(msgspec.Struct, frozen=True, gc=False):
     max_attempts: int | None = None
     retry_delay_ms: int | None = None
     backoff: Backoff | None = None
+    cache_ttl_s: int | None = None
+    """0 is no caching at all."""
+    skip_cache: bool = False
+    cache_key: bytes = b""
 
 
 DEFAULT_OPTIONS: Final = Options()

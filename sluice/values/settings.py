@@ -145,6 +145,17 @@ class LogpushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often what was stored meanwhile is sent."""
 
 
+class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The reply cache: what may be kept, for gateways and requests that want it."""
+
+    memory_bytes: int = 64 * MB
+    """Per worker; 0 keeps nothing in memory."""
+    disk_bytes: int = 1 * GB
+    """Of `cache.db`, which all workers share; 0 is none."""
+    record_streams: bool = False
+    """Whether event streams are kept too, and replayed with the parts in which they came."""
+
+
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_timeout_s: float = 1.0
     request_timeout_s: float = 15.0
@@ -171,3 +182,4 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logpush: dict[str, LogpushSettings] = {}
     """By the job's name."""
     console: ConsoleSettings = ConsoleSettings()
+    cache: CacheSettings = CacheSettings()

@@ -49,6 +49,10 @@ class Gateway(msgspec.Struct, frozen=True):
     keyring: Keyring | None = None
     """Where there is something to know; not in the gateways of a GatewayRecord, which are for people."""
     limited: Limited | None = None
+    cache_ttl_s: int = 0
+    """How long replies are kept for requests that do not say so themselves; 0 is not at all."""
+    cache_epoch: int = 0
+    """Counts how often its cache was cleared: what was kept before is out of reach."""
 
 
 class Token(msgspec.Struct, frozen=True):

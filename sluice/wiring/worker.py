@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import Final
 
 from sluice.child import Child
@@ -13,6 +15,7 @@ from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
+from sluice.engine.caching import Caching
 from sluice.engine.credentials import Credentials
 from sluice.engine.custom_providers import CustomProviders
 from sluice.engine.custom_rates import CustomRates
@@ -29,6 +32,7 @@ from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.reply_cache import EmbeddedReplyCache
 from sluice.storage.embedded.windows import MappedWindows
 from sluice.storage.sealing import Vault
 from sluice.upstream.foreign import Foreign
@@ -61,15 +65,16 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
+        attempts = Attempts(base_urls, client)
         windows = stack.enter_context(closing(MappedWindows(data / "limits.map", settings.limits.table_bytes)))
-        limits = Limits(
-            Attempts(base_urls, client).make,
-            windows,
-            Estimates(control.rates, CustomRates(custom_reader, generations)),
-            metrics,
-            settings.limits.spend_when_broken,
+        estimates = Estimates(control.rates, CustomRates(custom_reader, generations))
+        limits = Limits(attempts.make, windows, estimates, metrics, settings.limits.spend_when_broken)
+        cache = stack.enter_context(
+            closing(EmbeddedReplyCache(data / "cache.db", settings.cache, metrics, is_current(data / "control.db")))
         )
-        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, limits.make)
+        caching = Caching(limits.make, attempts.target, cache, settings.cache.record_streams, metrics)
+        stack.push_async_callback(caching.close)
+        credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, caching.make)
         workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
@@ -95,6 +100,17 @@ async def run_worker(child: Child) -> None:
         child.ready()
         await child.draining()
         await server.drain(settings.server.drain_timeout_s, child.hastened())
+
+
+def is_current(control: Path) -> Callable[[bytes, int], bool]:
+    """Whether a gateway is there, its cache not cleared since; asked by a thread that has no reader of its own."""
+
+    def ask(gateway: bytes, epoch: int) -> bool:
+        with closing(EmbeddedControlReader.open(control)) as reader:
+            found = reader.gateway_by_id(gateway)
+        return found is not None and found.cache_epoch == epoch
+
+    return ask
 
 
 def console_waits(settings: Settings) -> UpstreamSettings:

@@ -226,7 +226,6 @@ async def test_a_body_past_the_limit_is_refused(console, problem):
 
 
 UNBUILT = {
-    "cache_ttl": 300,
     "dlp": {"enabled": True, "policies": []},
     "guardrails": {"prompt": {"S1": "BLOCK"}, "response": {}},
     "otel": [{"url": "https://otel.example.com", "headers": {}}],

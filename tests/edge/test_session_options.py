@@ -41,6 +41,11 @@ ROWS: dict[str, Row] = {
     "cf-aig-no-wholesale": Row("true", True, None, (True, True, None)),
     "cf-aig-max-attempts": Row("2", 3, ("maxAttempts", 4), (2, 3, 4)),
     "cf-aig-retry-delay": Row("10", 20, ("retryDelay", 30), (10, 20, 30)),
+    "cf-aig-cache-ttl": Row("100", 200, ("cacheTtl", 300), (100, 200, 300)),
+    "cf-cache-ttl": Row("100", 200, ("cacheTtl", 300), (100, 200, 300)),
+    "cf-aig-skip-cache": Row("true", False, ("skipCache", True), (True, False, True)),
+    "cf-skip-cache": Row("true", False, ("skipCache", True), (True, False, True)),
+    "cf-aig-cache-key": Row("session", "own", ("cacheKey", "configured"), (b"session", b"own", b"configured")),
     "cf-aig-backoff": Row("linear", "exponential", ("backoff", "constant"), ("linear", "exponential", "constant")),
 }
 CASES = [

@@ -25,7 +25,7 @@ from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, 
 from sluice.storage.provider_keys import SealedKey
 from sluice.storage.sealing import Vault
 from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
-from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, limited_by, retry_policy
+from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, gateway_as
 from sluice.values.ids import wall_ms
 from sluice.values.log import ShardKey
 from sluice.values.rates import Rates
@@ -48,7 +48,7 @@ ASKED_PRICES: Final = 10_000
 _READ_BUSY_MS: Final = 100
 """A reader waits only while a log left by a killed writer is recovered."""
 
-_GATEWAY: Final = "id, account, name, authentication, collect_logs, config"
+_GATEWAY: Final = "id, account, name, authentication, collect_logs, config, cache_epoch"
 _ACCOUNT: Final = "accounts.id, accounts.plan, accounts.created_ms, accounts.own"
 _TOKEN: Final = "id, account, gateway, permissions, expires_ms"
 ABSENT: Final = Rates(None, None)
@@ -59,7 +59,7 @@ _decode_rates = msgspec.json.Decoder(Rates).decode
 _decode_config = msgspec.json.Decoder(GatewayConfig).decode
 _decode_own = msgspec.json.Decoder(OwnEntitlement).decode
 AccountRow = tuple[str, Plan, int, bytes]
-GatewayRow = tuple[bytes, str, str, int, int, bytes]
+GatewayRow = tuple[bytes, str, str, int, int, bytes, int]
 TokenRow = tuple[str, str, str | None, str, int | None]
 TokenRecordRow = tuple[str, str, str | None, str, int | None, str, int]
 
@@ -273,24 +273,31 @@ class EmbeddedControlStore(EmbeddedControlReader):
             if (found := self.gateway_record(account, name)) is None:
                 raise NotThere(name)
             config, modified_ms = change(found.config), max(self._clock_ms(), found.modified_ms)
-            gateway = msgspec.structs.replace(
-                found.gateway,
-                authentication=config.authentication,
-                collect_logs=config.collect_logs,
-                retry=retry_policy(config),
-                limited=limited_by(config),
-            )
+            gateway = gateway_as(config, found.gateway)
+            if config.cache_invalidate_on_update:
+                gateway = msgspec.structs.replace(gateway, cache_epoch=gateway.cache_epoch + 1)
             self._db.execute(
-                "UPDATE gateways SET authentication = ?, collect_logs = ?, config = ?, modified_ms = ? WHERE id = ?",
+                "UPDATE gateways SET authentication = ?, collect_logs = ?, config = ?, modified_ms = ?,"
+                " cache_epoch = ? WHERE id = ?",
                 (
                     int(gateway.authentication),
                     int(gateway.collect_logs),
                     msgspec.json.encode(config),
                     modified_ms,
+                    gateway.cache_epoch,
                     gateway.id,
                 ),
             )
         return GatewayRecord(gateway, config, found.created_ms, modified_ms)
+
+    def clear_cache(self, account: str, name: str | None) -> int:
+        which, values = ("account = ?", (account,)) if name is None else ("account = ? AND name = ?", (account, name))
+        with self.changing(account):
+            self._db.execute(f"UPDATE gateways SET cache_epoch = cache_epoch + 1 WHERE {which}", values)
+            cleared = int(self._db.changes())
+            if name is not None and not cleared:
+                raise NotThere(name)
+        return cleared
 
     def delete_gateway(self, account: str, name: str) -> GatewayRecord:
         with self.changing(account):
@@ -402,11 +409,11 @@ class EmbeddedControlStore(EmbeddedControlReader):
 
     def _gateway_records(self, where: str, values: tuple[str | int, ...]) -> Iterator[GatewayRecord]:
         with control_faults():
-            rows: list[tuple[bytes, str, str, int, int, bytes, int, int]] = list(
+            rows: list[tuple[bytes, str, str, int, int, bytes, int, int, int]] = list(
                 self._db.execute(f"SELECT {_GATEWAY}, created_ms, modified_ms FROM gateways WHERE {where}", values)
             )
         for row in rows:
-            yield GatewayRecord(_gateway(row[:6]), _decode_config(row[5]), row[6], row[7])
+            yield GatewayRecord(_gateway(row[:7]), _decode_config(row[5]), row[7], row[8])
 
     def _insert_account(self, account: str, plan: Plan) -> Account:
         made = Account(account, plan, self._clock_ms())
@@ -418,15 +425,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def _insert_gateway(self, account: str, name: str, config: GatewayConfig) -> GatewayRecord:
         self._require(account, None)
         now_ms = self._clock_ms()
-        gateway = Gateway(
-            secrets.token_bytes(16),
-            account,
-            name,
-            config.authentication,
-            config.collect_logs,
-            retry_policy(config),
-            limited=limited_by(config),
-        )
+        gateway = gateway_as(config, Gateway(secrets.token_bytes(16), account, name, False, False))
         self._db.execute(
             "INSERT INTO gateways (id, account, name, authentication, collect_logs, config, created_ms, modified_ms)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -482,10 +481,8 @@ def _account(row: AccountRow) -> Account:
 
 
 def _gateway(row: GatewayRow) -> Gateway:
-    gateway_id, account, name, authentication, collect_logs, stored = row
-    config = _decode_config(stored)
-    retry, limited = retry_policy(config), limited_by(config)
-    return Gateway(gateway_id, account, name, bool(authentication), bool(collect_logs), retry, limited=limited)
+    gateway_id, account, name, _, _, config, cache_epoch = row
+    return gateway_as(_decode_config(config), Gateway(gateway_id, account, name, False, False, cache_epoch=cache_epoch))
 
 
 def _token(row: TokenRow) -> Token:

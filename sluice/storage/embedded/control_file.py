@@ -11,13 +11,14 @@ import apsw
 
 from sluice.storage.ports import StoreFault
 
-EDITION: Final = 4
+EDITION: Final = 5
 _FIRST_WRITTEN: Final = 2
 """The edition of schema/control.sql: a new file is brought from there to the present one like any other."""
 _MIGRATIONS: Final = {
     1: "control-1-to-2.sql",
     2: "control-2-to-3.sql",
     3: "control-3-to-4.sql",
+    4: "control-4-to-5.sql",
 }
 """From an edition to the next, by scripts in schema/."""
 

@@ -99,12 +99,14 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
                     "UPDATE custom_providers SET slug = ?, config = ?, modified_ms = ? WHERE id = ?",
                     (config.slug, msgspec.json.encode(config), modified_ms, provider_id),
                 )
+            self._clear_caches(account)
         return CustomProviderRecord(found.id, config, found.created_ms, modified_ms)
 
     def delete_provider(self, account: str, provider_id: str) -> CustomProviderRecord:
         with self._control.changing(account):
             found = _provider(self._require("custom_providers", account, provider_id))
             self._db.execute("DELETE FROM custom_providers WHERE id = ?", (provider_id,))
+            self._clear_caches(account)
         return found
 
     def costs(self, account: str) -> list[CustomCostRecord]:
@@ -144,6 +146,10 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
             found = _cost(self._require("custom_costs", account, cost_id))
             self._db.execute("DELETE FROM custom_costs WHERE id = ?", (cost_id,))
         return found
+
+    def _clear_caches(self, account: str) -> None:
+        """No gateway of the account is to give what a provider said before it changed; others' replies go with it."""
+        self._db.execute("UPDATE gateways SET cache_epoch = cache_epoch + 1 WHERE account = ?", (account,))
 
     def _rows(self, table: str, account: str) -> list[Row]:
         with control_faults():

@@ -69,7 +69,7 @@ def test_a_reader_sees_a_change_as_soon_as_it_is_made(control: EmbeddedControlSt
     assert reader.gateway("acme", "prod") == made.gateway
     assert reader.gateway_by_id(made.gateway.id) == made.gateway
     control.change_gateway("acme", "prod", lambda config: msgspec.structs.replace(config, collect_logs=False))
-    assert reader.gateway("acme", "prod") == Gateway(made.gateway.id, "acme", "prod", True, False)
+    assert reader.gateway("acme", "prod") == Gateway(made.gateway.id, "acme", "prod", True, False, cache_epoch=1)
 
 
 def test_names_of_gateways_belong_to_their_account(control: EmbeddedControlStore):

@@ -1,0 +1,112 @@
+"""Which replies may be kept, and which requests ask for one that may be. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from sluice.providers.endpoints import is_billed, makes_something
+from sluice.values.request import Step
+
+LARGEST_BYTES: Final = 25 * 1024 * 1024
+"""Of a request and of a reply (contract 14)."""
+CHECKED_BYTES: Final = 256 * 1024
+"""JSON up to this long is looked at for an error that a 200 tells."""
+
+_NO_REPLY: Final = frozenset((204, 205, 206))
+_TEXTS: Final = frozenset((b"application/json", b"application/xml", b"application/x-ndjson", b"application/javascript"))
+_STREAMS: Final = frozenset(
+    (
+        b"text/event-stream",
+        b"application/x-ndjson",
+        b"application/stream+json",
+        b"application/jsonl",
+        b"application/vnd.amazon.eventstream",
+    )
+)
+_KINDS: Final = (b"text/", b"image/", b"audio/")
+_ERROR_EVENT: Final = re.compile(rb'^(?:event:[ \t]*error[ \t]*\r?$|data:[ \t]*\{[ \t]*"error"[ \t]*:)', re.MULTILINE)
+_STREAM_IN_PATH: Final = re.compile(rb"stream", re.IGNORECASE)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    stream: object = False
+
+
+class _Document(msgspec.Struct, frozen=True):
+    error: object = None
+    success: object = True
+
+
+_asked: Final = msgspec.json.Decoder(_Asked).decode
+_document: Final = msgspec.json.Decoder(_Document).decode
+
+
+def may_ask(step: Step, endpoint: str) -> bool:
+    """Whether a reply to this step may be given again.
+
+    What only reads is asked again as often as its client asks, and what makes something makes another: those are kept
+    only where the request itself says so.
+    """
+    wanted = step.options.cache_ttl_s is not None or step.options.cache_key != b""
+    if step.method == b"POST":
+        return is_billed("POST", endpoint) and (wanted or not makes_something(endpoint))
+    return step.method == b"GET" and wanted
+
+
+def asks_for_stream(step: Step, body: bytes) -> bool:
+    """Whether the reply is to come as a stream, as far as path and body tell."""
+    if _STREAM_IN_PATH.search(step.endpoint):
+        return True
+    if b'"stream"' not in body:
+        return False
+    try:
+        return _asked(body).stream is True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def media_type(content_type: bytes) -> bytes:
+    return content_type.partition(b";")[0].strip().lower()
+
+
+def is_stream(content_type: bytes) -> bool:
+    return media_type(content_type) in _STREAMS
+
+
+def may_share(status: int, fields: Mapping[bytes, bytes], streams: bool) -> bool:
+    """Whether a reply may go to several who asked the same, once it is whole: an error too, which is not kept."""
+    if status >= 400:
+        return not is_stream(fields.get(b"content-type", b""))
+    kind = media_type(fields.get(b"content-type", b""))
+    if status < 200 or status >= 300 or status in _NO_REPLY or b"content-range" in fields:
+        return False
+    if b"content-length" not in fields and b"transfer-encoding" not in fields:
+        return False  # only the end of the connection would tell that it is whole, and that may be an accident
+    if kind in _STREAMS:
+        return streams
+    return kind in _TEXTS or kind.endswith(b"+json") or kind.startswith(_KINDS)
+
+
+def is_good(content_type: bytes, encoding: bytes, body: bytes, terminal_line: bytes) -> bool:
+    """Whether a whole reply with a good status is one in truth: some vendors tell errors so, and end streams early."""
+    kind = media_type(content_type)
+    if encoding and encoding.lower() != b"identity":
+        return True
+    if kind == b"text/event-stream":
+        ended = not terminal_line or body.startswith(terminal_line) or b"\n" + terminal_line in body
+        return ended and _ERROR_EVENT.search(body) is None
+    if (kind == b"application/json" or kind.endswith(b"+json")) and len(body) <= CHECKED_BYTES:
+        return _tells_no_error(body)
+    return True
+
+
+def _tells_no_error(body: bytes) -> bool:
+    try:
+        told = _document(body)
+    except msgspec.ValidationError:
+        return True  # no object
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return not told.error and told.success is not False

@@ -1,0 +1,45 @@
+"""Replies in memory, bounded in bytes: what was asked for longest ago goes first."""
+
+from collections import OrderedDict
+from typing import Final
+
+from sluice.values.caching import KeptReply
+
+LARGEST_PART: Final = 4
+"""A reply takes no more than this part of the shelf: one large picture is not to drive all else out."""
+
+
+class Shelf:
+    """For one thread. Time is handed in, as Unix seconds."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._replies: OrderedDict[bytes, KeptReply] = OrderedDict()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def get(self, key: bytes, now_s: float) -> KeptReply | None:
+        reply = self._replies.get(key)
+        if reply is None:
+            return None
+        if reply.expires_s <= now_s:
+            self._remove(key)
+            return None
+        self._replies.move_to_end(key)
+        return reply
+
+    def put(self, key: bytes, reply: KeptReply) -> None:
+        self._remove(key)
+        if reply.size > self._most_bytes // LARGEST_PART:
+            return
+        self._replies[key] = reply
+        self.bytes += reply.size
+        while self.bytes > self._most_bytes:
+            self.bytes -= self._replies.popitem(last=False)[1].size
+
+    def _remove(self, key: bytes) -> None:
+        former = self._replies.pop(key, None)
+        if former is not None:
+            self.bytes -= former.size
