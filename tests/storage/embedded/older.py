@@ -10,6 +10,7 @@ _ADDED: Final = {
     2: ("DROP INDEX accounts_that_delete_aged", "ALTER TABLE accounts DROP COLUMN own"),
     3: ("DROP TABLE provider_configs", "DELETE FROM editions WHERE what = 'master key'"),
     4: ("DROP TABLE custom_costs", "DROP TABLE custom_providers"),
+    5: ("ALTER TABLE gateways DROP COLUMN cache_epoch",),
 }
 """What takes away again what an edition has added."""
 
