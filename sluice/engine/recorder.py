@@ -163,6 +163,11 @@ class Record:
             recorder.watch.young.add(self)
 
     @property
+    def model(self) -> str:
+        """The model that the step asks for, as far as that is known."""
+        return self._step.model
+
+    @property
     def account(self) -> str:
         """Whose gateway was called."""
         return self._admission.gateway.account

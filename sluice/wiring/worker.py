@@ -13,15 +13,18 @@ from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
+from sluice.engine.authorizing import Authorizing
 from sluice.engine.credentials import Credentials
 from sluice.engine.custom_providers import CustomProviders
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
+from sluice.engine.google_tokens import GoogleTokens, TokenPlaces
 from sluice.engine.opened_keys import OpenedKeys
 from sluice.engine.realtime import Dialler
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
+from sluice.providers.vertex import GOOGLE_VERTEX_AI
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
@@ -56,7 +59,9 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
-        attempts = Attempts(base_urls, client)
+        places = TokenPlaces(base_urls.get(GOOGLE_VERTEX_AI.name, ""), settings.simulate)
+        authorizing = Authorizing(GoogleTokens(client, places, metrics))
+        attempts = Attempts(base_urls, client, authorizing.authorize)
         credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, attempts.make)
         workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
