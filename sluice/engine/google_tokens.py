@@ -145,10 +145,10 @@ async def _whole(reply: UpstreamReply) -> bytes:
         while True:
             part = reply.poll() or await reply.read()
             data += part.data
-            if part.last:
-                return data
             if len(data) > _LONGEST_REPLY:
                 raise UpstreamBroken("Google's token endpoint answers at length")
+            if part.last:
+                return data
     finally:
         reply.close()
 

@@ -33,6 +33,9 @@ class _Keys(msgspec.Struct, frozen=True, rename="camel"):
     region: str = DEFAULT_REGION.decode()
     session_token: str | None = None
 
+    def __repr__(self) -> str:
+        return "_Keys(***)"
+
 
 _KEYS: Final = msgspec.json.Decoder(_Keys)
 _HEADER_TEXT: Final = re.compile(r"[\x21-\x7e]+")

@@ -18,6 +18,9 @@ class Key(NamedTuple):
     secret_access_key: str
     session_token: str = ""
 
+    def __repr__(self) -> str:
+        return "Key(***)"
+
 
 class Scope(NamedTuple):
     region: str

@@ -366,8 +366,19 @@ def test_the_unified_endpoint_has_a_path_at_every_vendor_in_openais_shape(slug: 
 
 @pytest.mark.parametrize(
     "slug",
-    ["anthropic", "aws-bedrock", "azure-openai", "huggingface", "replicate", "cartesia", "elevenlabs", "deepgram"]
-    + ["fal", "ideogram", "adobe-firefly"],
+    [
+        "anthropic",
+        "aws-bedrock",
+        "azure-openai",
+        "huggingface",
+        "replicate",
+        "cartesia",
+        "elevenlabs",
+        "deepgram",
+        "fal",
+        "ideogram",
+        "adobe-firefly",
+    ],
 )
 def test_vendors_without_openais_shape_have_no_such_path(slug: str):
     compat = PROVIDERS[slug].compat

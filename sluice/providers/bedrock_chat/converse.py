@@ -117,7 +117,7 @@ class OutputConfig(msgspec.Struct, frozen=True, rename="camel"):
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     messages: list[Message]
     system: list[System] | None = None
-    inference_config: Inference = Inference()
+    inference_config: Inference | None = None
     tool_config: ToolConfig | None = None
     output_config: OutputConfig | None = None
     additional_model_request_fields: dict[str, object] | None = None

@@ -98,15 +98,16 @@ def _at_hand(source: messages.UrlSource | messages.Base64Source) -> tuple[str, c
     return source.media_type, converse.Source(source.data)
 
 
-def _inference(request: ChatRequest) -> converse.Inference:
+def _inference(request: ChatRequest) -> converse.Inference | None:
     most = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     given = [request.stop] if isinstance(request.stop, str) else request.stop or []
-    return converse.Inference(
+    wanted = converse.Inference(
         most,
         None if request.temperature is None else min(request.temperature, 1),
         None if request.top_p == 1 and request.temperature is not None else request.top_p,
         [text for text in given if text and not text.isspace()] or None,
     )
+    return None if wanted == converse.Inference() else wanted
 
 
 def _tool_config(request: ChatRequest, told: Iterable[converse.Message]) -> converse.ToolConfig | None:
