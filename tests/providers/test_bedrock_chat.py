@@ -36,6 +36,7 @@ CONVERSED = [
      "content": [{"toolUse": {"toolUseId": "call_1", "name": "weather", "input": {"city": "Oslo"}}}]},
     {"role": "user", "content": [{"toolResult": {"toolUseId": "call_1", "content": [{"text": "rain"}]}}]},
 ]  # fmt: skip
+UNSAID = {"code": None, "param": None}
 HI = [{"role": "user", "content": "hi"}]
 HELLO = [{"role": "user", "content": [{"text": "hi"}]}]
 
@@ -255,7 +256,7 @@ def test_what_is_no_reply_of_converse_is_said_to_be_none(body: bytes):
     ],
 )
 def test_an_error_is_told_in_openais_shape(body: bytes, said: str):
-    assert json.loads(from_error(403, body))["error"] == {"message": said, "type": "permission_error"}
+    assert json.loads(from_error(403, body))["error"] == {"message": said, "type": "permission_error"} | UNSAID
 
 
 def event(kind: str, **payload: Any) -> bytes:
@@ -349,10 +350,10 @@ def test_a_stream_that_is_cut_shows_no_good_end(cut: int):
 def test_an_exception_is_passed_on_and_breaks_the_stream():
     headers = {":message-type": "exception", ":exception-type": "throttlingException"}
     found, stream = told(BEGIN + encode(headers, b'{"message":"too many"}') + TEXT)
-    assert found[1:] == [{"error": {"message": "too many", "type": "throttlingException"}}]
+    assert found[1:] == [{"error": {"message": "too many", "type": "throttlingException"} | UNSAID}]
     assert isinstance(stream.fault, UpstreamBroken)
     failed = encode({":message-type": "error", ":error-code": "500", ":error-message": "oh"}, b"")
-    assert told(failed)[0] == [{"error": {"message": "oh", "type": "500"}}]
+    assert told(failed)[0] == [{"error": {"message": "oh", "type": "500"} | UNSAID}]
 
 
 @pytest.mark.parametrize("payload", [b"nonsense", b'{"contentBlockIndex":"x"}', b"\xff", b"[" * 9999])
