@@ -125,5 +125,4 @@ AWS_BEDROCK: Final = Provider(
     key_parameters=(b"X-Amz-Signature",),
     compat=NOT_COMPATIBLE,
     takes_documents=True,
-    terminal_line=b"",
 )
