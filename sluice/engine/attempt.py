@@ -39,7 +39,7 @@ GATHERED_BYTES: Final = 64 * 1024
 """So long a body is waited for. Most clients send it after its head, and only a whole one can be sent a second time."""
 
 
-Authorize = Callable[[Step, bytes | None], Awaitable[Step]]
+Authorize = Callable[[Step], Awaitable[Step]]
 """Makes a step one that its provider lets in, by a stored key or the client's own. Raises GatewayError."""
 
 
@@ -59,7 +59,7 @@ class Attempts:
         to = self._known.get((step.provider, step.endpoint)) or self._targets.find(step, record.account)
         if to.provider.takes_documents:
             record.found(to.endpoint)
-            step = await self._authorize(step, None)
+            step = await self._authorize(step)
             to = self._targets.find(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]

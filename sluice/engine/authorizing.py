@@ -19,14 +19,16 @@ class Authorizing:
         self._tokens = tokens
         self._ways = {bedrock.AWS_BEDROCK.name: self._for_aws, vertex.GOOGLE_VERTEX_AI.name: self._for_google}
 
-    async def authorize(self, step: Step, secret: bytes | None = None) -> Step:
+    async def authorize(self, step: Step) -> Step:
         """The step as the provider takes it, its credential in the provider's own header, its path whole.
 
-        `secret` is a stored key, and then nothing that the client sent in its place goes on; without one the client's
-        headers are looked at. Raises MalformedRequest, CredentialRefused, UpstreamFailure, and what reading the
+        Where it has a stored key nothing that the client sent in its place goes on; without one the client's headers
+        are looked at. Raises MalformedRequest, CredentialRefused, UpstreamFailure, and what reading the
         request body raises.
         """
         way = self._ways.get(step.provider)
+        credential = step.credential
+        secret = None if credential is None else credential.secret.reveal().encode()
         return step if way is None else await way(step, secret)
 
     async def _for_aws(self, step: Step, secret: bytes | None) -> Step:

@@ -79,6 +79,8 @@ def addressed(step: Step) -> Step:
         raise MalformedRequest(f"The unified endpoint serves {', '.join(path.decode() for path in PATHS)}")
     path = path_of(provider.compat)
     headers = signed(step.headers, provider)
+    if "/" not in model:
+        model = provider.compat.publisher + model
     if path is None:
         return _translated(step, provider, model, headers)
     return msgspec.structs.replace(

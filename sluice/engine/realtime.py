@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from sluice.engine.attempt import passed_on
+from sluice.engine.attempt import Authorize, passed_on
 from sluice.engine.credentials import Credentials
 from sluice.engine.recorder import Record
 from sluice.engine.targets import Targets
@@ -42,13 +42,18 @@ class Opened:
         self.reply.body.close()
 
 
+class Access(NamedTuple):
+    """What gives a connection its key, and makes of that what its provider takes."""
+
+    credentials: Credentials
+    authorize: Authorize
+
+
 class Dialler:
     """Opens WebSockets to providers."""
 
-    def __init__(
-        self, base_urls: Mapping[str, str], client: HttpClient, credentials: Credentials, timeout_s: float
-    ) -> None:
-        self._client, self._credentials, self._timeout_s = client, credentials, timeout_s
+    def __init__(self, base_urls: Mapping[str, str], client: HttpClient, access: Access, timeout_s: float) -> None:
+        self._client, self._access, self._timeout_s = client, access, timeout_s
         self._targets = Targets(base_urls, client, OVER_WEBSOCKET)
 
     async def dial(self, step: Step, record: Record, subprotocols: Sequence[str]) -> Reply | Opened:
@@ -58,8 +63,12 @@ class Dialler:
         """
         realtime = row(step.provider).realtime
         subprotocols = offered_on(subprotocols, realtime)
-        step = await self._credentials.dressed(step, record, subprotocols)
+        step = await self._access.credentials.dressed(step, record, subprotocols)
         to = self._targets.find(step, record.account)
+        if to.provider.takes_documents:
+            record.found(to.endpoint)
+            step = await self._access.authorize(step)
+            to = self._targets.find(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in step.headers])
         offer = Offer(subprotocols)

@@ -56,6 +56,8 @@ class Compat(msgspec.Struct, frozen=True):
     responses: bytes | None = b"v1/responses"
     embeddings: bytes | None = b"v1/embeddings"
     models: bytes | None = b"v1/models"
+    publisher: str = ""
+    """What stands before the name of a model that has no slash in it."""
 
 
 OPENAI_SHAPED: Final = Compat()

@@ -30,6 +30,8 @@ _REGION: Final = re.compile(rb"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
 """One label of a host's name."""
 _UNPLACED: Final = re.compile(rb"(v[0-9a-z]+)/((?:publishers|endpoints)/.*)", re.DOTALL)
 """A path that leaves project and location to the credential."""
+_LIVE: Final = re.compile(rb"(?:locations/[^/]*/)?(ws/.+)", re.DOTALL)
+"""A WebSocket, whose path has no location at Google's: one before it only chooses the host."""
 _MULTI_REGIONS: Final = ("us", "eu")
 
 
@@ -73,6 +75,9 @@ def with_token(step: Step, token: bytes, account: ServiceAccount | None) -> Step
 
 def placed(step: Step, account: ServiceAccount | None) -> Step:
     """The step with project and location in its path. Raises MalformedRequest where nobody names them."""
+    if account is not None and step.endpoint.startswith(b"ws/"):
+        region = quote(account.region, safe="").encode()
+        return msgspec.structs.replace(step, endpoint=b"locations/%b/%b" % (region, step.endpoint))
     found = _UNPLACED.fullmatch(step.endpoint)
     if found is None:
         return step
@@ -82,8 +87,8 @@ def placed(step: Step, account: ServiceAccount | None) -> Step:
         raise MalformedRequest(
             "google-vertex-ai needs the JSON of a service account, in base64, with project_id and region"
         )
-    project, region = quote(account.project_id, safe=":"), quote(account.region, safe="")
-    endpoint = b"%b/projects/%b/locations/%b/%b" % (found[1], project.encode(), region.encode(), found[2])
+    project, region = quote(account.project_id, safe=":").encode(), quote(account.region, safe="").encode()
+    endpoint = b"%b/projects/%b/locations/%b/%b" % (found[1], project, region, found[2])
     return msgspec.structs.replace(step, endpoint=endpoint)
 
 
@@ -124,7 +129,8 @@ def _locate(endpoint: bytes) -> Address:
     region = found[1] if found else b"global"
     if not _REGION.fullmatch(region):
         raise MalformedRequest("The location in a path of google-vertex-ai is no region of Google's")
-    return Address(f"https://{_host(region.decode())}", path, path)
+    live = _LIVE.fullmatch(path)
+    return Address(f"https://{_host(region.decode())}", live[1] if live else path, path)
 
 
 def _host(region: str) -> str:
@@ -142,6 +148,8 @@ GOOGLE_VERTEX_AI: Final = Provider(
     locate=_locate,
     key_headers=(b"authorization", b"x-goog-api-key"),
     key_parameters=(b"key", b"access_token"),
-    compat=Compat(chat=b"v1/endpoints/openapi/chat/completions", responses=None, embeddings=None, models=None),
+    compat=Compat(
+        chat=b"v1/endpoints/openapi/chat/completions", responses=None, embeddings=None, models=None, publisher="google/"
+    ),
     takes_documents=True,
 )

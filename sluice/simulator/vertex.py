@@ -16,6 +16,7 @@ from sluice.simulator.anthropic_rules import check
 from sluice.simulator.bodies import has_bad_key, is_unknown, read_body
 from sluice.simulator.call import Call
 from sluice.simulator.files import Shelf
+from sluice.simulator.google_live import Session
 from sluice.simulator.script import Part, Refused, Script, json_script
 from sluice.simulator.vendor import Vendor
 from sluice.simulator.words import Json
@@ -25,6 +26,9 @@ _MODEL: Final = re.compile(
 )
 _OPENAPI: Final = re.compile(r"v1(?:beta1)?/projects/[^/]+/locations/[^/]+/endpoints/openapi/(.+)")
 _IN_PATH: Final = re.compile(r"(?:^|/)models/([^:/]+)")
+_LIVE: Final = re.compile(
+    r"(?:locations/[^/]+/)?ws/google\.cloud\.aiplatform\.v1(?:beta1)?\.LlmBidiService/BidiGenerateContent"
+)
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LONGEST_S: Final = 3600
 _TOKEN_S: Final = 3599
@@ -104,4 +108,11 @@ def _decoded(part: str) -> bytes:
     return urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-VERTEX: Final = Vendor(answer, refusal, _error_event, _IN_PATH)
+def _live(call: Call) -> Session:
+    """Gemini's live API, as it is under Google AI Studio too."""
+    if has_bad_key(call) or not _LIVE.fullmatch(call.path):
+        raise Refused(404)
+    return Session(call)
+
+
+VERTEX: Final = Vendor(answer, refusal, _error_event, _IN_PATH, _live)

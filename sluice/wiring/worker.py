@@ -20,7 +20,7 @@ from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
 from sluice.engine.google_tokens import GoogleTokens, TokenPlaces
 from sluice.engine.opened_keys import OpenedKeys
-from sluice.engine.realtime import Dialler
+from sluice.engine.realtime import Access, Dialler
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
@@ -66,7 +66,8 @@ async def run_worker(child: Child) -> None:
         workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
-        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s)
+        access = Access(credentials, authorizing.authorize)
+        dialler = Dialler(base_urls, client, access, settings.realtime.handshake_timeout_s)
         engine = Engine(directory, workflow, recorder, dialler, customs.find)
         server: Server
         paths = Paths(

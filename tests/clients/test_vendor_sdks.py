@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import anthropic
@@ -12,6 +13,7 @@ import groq
 import httpx
 import openai
 import pytest
+import websockets.sync.client
 from botocore import UNSIGNED
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -104,7 +106,8 @@ def test_boto3_converses(gateway: Any, provider: Any, marker: str, bedrock: Any)
         "Text Generation",
     )
     streamed = bedrock.converse_stream(modelId=NOVA, messages=TALK)
-    events = list(streamed["stream"])
+    with closing(streamed["stream"]) as stream:
+        events = list(stream)
     said = "".join(event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event)
     assert said == block["text"]
     assert events[-1]["metadata"]["usage"] == whole["usage"]
@@ -141,8 +144,9 @@ def test_boto3_calls_tools_and_sees_errors(bedrock: Any):
     with pytest.raises(ClientError) as refused:
         bedrock.converse(modelId=f"{NOVA}~status-429", messages=TALK)
     assert refused.value.response["Error"]["Code"] == "ThrottlingException"
-    with pytest.raises(EventStreamError, match="unexpected error"):
-        list(bedrock.converse_stream(modelId=f"{NOVA}~error-event-3", messages=TALK)["stream"])
+    broken = bedrock.converse_stream(modelId=f"{NOVA}~error-event-3", messages=TALK)["stream"]
+    with closing(broken), pytest.raises(EventStreamError, match="unexpected error"):
+        list(broken)
 
 
 def test_boto3_invokes_a_model_in_its_own_shape(gateway: Any, bedrock: Any):
@@ -151,7 +155,8 @@ def test_boto3_invokes_a_model_in_its_own_shape(gateway: Any, bedrock: Any):
     with whole["body"] as said:
         assert json.loads(said.read())["usage"]["input_tokens"] == 8
     streamed = bedrock.invoke_model_with_response_stream(modelId=CLAUDE, body=body)
-    events = [json.loads(event["chunk"]["bytes"]) for event in streamed["body"]]
+    with closing(streamed["body"]) as stream:
+        events = [json.loads(event["chunk"]["bytes"]) for event in stream]
     assert events[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] == 37
     for reply in (whole, streamed):
         judge_log(gateway, reply["ResponseMetadata"]["HTTPHeaders"]["cf-aig-log-id"], "aws-bedrock", CLAUDE)
@@ -305,6 +310,22 @@ def test_one_token_is_fetched_for_many_requests_and_a_refused_account_is_told(
     told = none.value.response.json()
     assert told["internalCode"] == 2005
     assert told["description"] == "Google refused the service account with status 400: invalid_grant"
+
+
+def test_geminis_live_api_at_vertex_opens_with_a_service_account(
+    gateway: Any, provider: Any, marker: str, service_account: dict[str, str]
+):
+    url = gateway.inference_url("google-vertex-ai").replace("http://", "ws://")
+    headers = gateway.auth | {"x-sluice-marker": marker}
+    headers |= {"authorization": f"Bearer {in_base64(service_account | {'region': 'us-central1'})}"}
+    live = "ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"
+    with websockets.sync.client.connect(f"{url}/{live}", additional_headers=headers, proxy=None) as socket:
+        socket.send(json.dumps({"setup": {"model": "projects/p/locations/l/publishers/google/models/gemini-live"}}))
+        assert json.loads(socket.recv(20)) == {"setupComplete": {}}
+    (entry,) = provider.entries(marker)
+    assert entry["target"] == f"/google-vertex-ai/locations/us-central1/{live}"
+    sent = {name.lower(): value for name, value in entry["headers"]}
+    assert sent["authorization"].startswith("Bearer ya29.simulated-")
 
 
 def minted(metrics: str) -> int:

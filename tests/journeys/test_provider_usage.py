@@ -169,7 +169,7 @@ async def test_chat_in_the_unified_schema_is_told_and_counted(
         assert headers["authorization"].startswith("Bearer ya29.simulated-")
     assert b"hello" in got
     log = judge_log(gateway, reply, slug)
-    assert (log["model"], log["compatibilityMode"]) == ("m", True)
+    assert (log["model"], log["compatibilityMode"]) == ("google/m" if slug == "google-vertex-ai" else "m", True)
     told = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith('data: {"')]
     usages = [one["usage"] for one in told if one.get("usage")] if streams else [reply.json()["usage"]]
     if streams and slug == "groq":

@@ -264,6 +264,12 @@ ACROSS = [
         "https://api.elevenlabs.io/v1/text-to-speech/v/stream-input?",
     ),
     ("deepgram", "v1/listen", "model=nova-3", "https://api.deepgram.com/v1/listen?model=nova-3"),
+    (
+        "google-vertex-ai",
+        "locations/us-central1/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent",
+        "",
+        "https://us-central1-aiplatform.googleapis.com/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent?",
+    ),
     ("fal", "fal-ai/fast-lcm-diffusion", "", "https://ws.fal.run/fal-ai/fast-lcm-diffusion?"),
     (
         "workers-ai",
