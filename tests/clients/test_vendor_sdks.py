@@ -242,8 +242,9 @@ def test_openais_sdk_sees_bedrocks_errors(gateway: Any, unified: openai.OpenAI):
     with pytest.raises(openai.RateLimitError, match="Too many requests") as refused:
         unified.chat.completions.create(model=f"aws-bedrock/{NOVA}~status-429", messages=HELLO)
     assert refused.value.type == "rate_limit_error"
+    late = f"aws-bedrock/{NOVA}~error-event-3~pace-100"  # one that comes with the first bytes is still a plain error
     with pytest.raises(openai.APIError, match="unexpected error"):
-        list(unified.chat.completions.create(model=f"aws-bedrock/{NOVA}~error-event-3", messages=HELLO, stream=True))
+        list(unified.chat.completions.create(model=late, messages=HELLO, stream=True))
     with pytest.raises(openai.BadRequestError) as none:
         unified.embeddings.create(model="aws-bedrock/amazon.titan-embed-text-v2:0", input="hello")
     assert none.value.response.json()["description"] == "aws-bedrock has no embeddings in OpenAI's shape"
