@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import HealthCheck, settings
 
 import sluice
@@ -260,6 +262,21 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     shared = Gateway(tmp_path_factory.mktemp("gateway") / "data", "--simulate", env={})
     yield shared
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def service_account() -> dict[str, str]:
+    """The key file of a service account of Google's."""
+    made = rsa.generate_private_key(65537, 2048)
+    pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return {
+        "type": "service_account",
+        "project_id": "my-project",
+        "private_key_id": "0123abcd",
+        "private_key": pem,
+        "client_email": "caller@my-project.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 DOORS = {
     "apsw": ("sluice/storage/embedded/",),
     "click": ("sluice/cli/",),
-    "cryptography": ("sluice/insight/",),
+    "cryptography": ("sluice/insight/", "sluice/providers/vertex.py"),
     "genai_prices": ("sluice/console/prices.py",),
     "graphql": ("sluice/console/graphql/",),
     "httptools": ("sluice/wire/",),

@@ -60,6 +60,8 @@ def resolve(provider: str, model: str, now: datetime | None = None) -> Rates | N
     listed = _LISTED.get(_LISTED_AS.get(provider, ""))
     if listed is None:
         return None
+    if provider == "google-vertex-ai":
+        model = model.removeprefix("google/")  # so its endpoint in OpenAI's shape has them
     # Not by way of genai_prices.calc_price: it remembers every name it is ever asked for.
     found = _find(listed, model) or _find(listed, _DATE.sub("", model))
     return None if found is None else _rates(found.get_prices(now or datetime.now(UTC)))

@@ -1,6 +1,6 @@
 """One exchange with a provider for a step: the request as the provider is to see it, its reply as the client is."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from sluice.engine.recorder import Record
@@ -43,11 +43,15 @@ GATHERED_BYTES: Final = 64 * 1024
 """So long a body is waited for. Most clients send it after its head, and only a whole one can be sent a second time."""
 
 
+Authorize = Callable[[Step], Awaitable[Step]]
+"""Makes a step one that its provider lets in, by a stored key or the client's own. Raises GatewayError."""
+
+
 class Attempts:
     """Makes attempts at steps."""
 
-    def __init__(self, base_urls: Mapping[str, str], client: HttpClient) -> None:
-        self._client = client
+    def __init__(self, base_urls: Mapping[str, str], client: HttpClient, authorize: Authorize) -> None:
+        self._client, self._authorize = client, authorize
         self._targets = Targets(base_urls, client)
         self._known = self._targets.known
 
@@ -61,6 +65,10 @@ class Attempts:
         Raises UpstreamFailure, Overloaded, MalformedRequest, and what reading the request body raises.
         """
         to = self.target(step, record.account)
+        if to.provider.takes_documents:
+            record.found(to.endpoint)
+            step = await self._authorize(step)
+            to = self.target(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = [b"%b: %b\r\n" % (name, value) for _, name, value in step.headers]
         head = b"%b %b HTTP/1.1\r\n%b%b" % (step.method, target, to.host_line, b"".join(lines))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -11,13 +11,15 @@ from sluice.providers.anthropic import ANTHROPIC
 from sluice.providers.anthropic_chat.decoding import Translated
 from sluice.providers.anthropic_chat.request import to_messages as chat_to_messages
 from sluice.providers.anthropic_responses.request import to_messages as responses_to_messages
+from sluice.providers.bedrock import AWS_BEDROCK
+from sluice.providers.bedrock_chat.request import endpoint_of, to_converse
 from sluice.providers.endpoints import model_in_path
 from sluice.providers.provider import Compat, Provider
 from sluice.providers.registry import PROVIDERS, find, row
 from sluice.values.errors import BadChatCompletion, InvalidProvider, MalformedRequest, RouteNotFound
 from sluice.values.request import BytesBody, Header, Step, Translation
 
-Shape = Literal["chat", "responses"]
+Shape = Literal["chat", "responses", "converse"]
 
 COMPAT: Final = "compat"
 """The slug by which a step or a path asks for it."""
@@ -27,12 +29,27 @@ PATHS: Final[dict[bytes, Callable[[Compat], bytes | None]]] = {
     b"embeddings": lambda compat: compat.embeddings,
 }
 """What is served under it, and where a vendor that speaks it has the same."""
-TRANSLATED: Final[dict[bytes, tuple[Shape, Callable[[bytes, str], Translated]]]] = {
-    b"chat/completions": ("chat", chat_to_messages),
-    b"responses": ("responses", responses_to_messages),
-}
-"""What is translated for Anthropic, which has nothing of it."""
 MESSAGES: Final = b"v1/messages"
+
+
+class Tongue(NamedTuple):
+    """A vendor's own shape: how a request is put into it, where that goes (by model, and whether it streams)."""
+
+    translate: Callable[[bytes, str], Translated]
+    endpoint: Callable[[str, bool], bytes]
+    shape: Shape
+
+
+def _messages(model: str, stream: bool) -> bytes:
+    return MESSAGES
+
+
+TRANSLATED: Final[dict[tuple[str, bytes], Tongue]] = {
+    (ANTHROPIC.name, b"chat/completions"): Tongue(chat_to_messages, _messages, "chat"),
+    (ANTHROPIC.name, b"responses"): Tongue(responses_to_messages, _messages, "responses"),
+    (AWS_BEDROCK.name, b"chat/completions"): Tongue(to_converse, endpoint_of, "converse"),
+}
+"""What is translated, for vendors that have nothing of it."""
 LONGEST_MODEL: Final = 256
 """A name past it is no model's: it would be in heads and logs, and may be as long as a body."""
 _NOT_TRANSLATED: Final = frozenset((b"accept-encoding", b"content-type"))
@@ -62,6 +79,8 @@ def addressed(step: Step) -> Step:
         raise MalformedRequest(f"The unified endpoint serves {', '.join(path.decode() for path in PATHS)}")
     path = path_of(provider.compat)
     headers = signed(step.headers, provider)
+    if "/" not in model:
+        model = provider.compat.publisher + model
     if path is None:
         return _translated(step, provider, model, headers)
     return msgspec.structs.replace(
@@ -78,7 +97,7 @@ def addressed(step: Step) -> Step:
 def is_served(slug: str) -> bool:
     """Whether chat completions in the unified schema reach this provider."""
     provider = PROVIDERS.get(slug)
-    return provider is not None and (provider.compat.chat is not None or provider is ANTHROPIC)
+    return provider is not None and (provider.compat.chat is not None or (slug, b"chat/completions") in TRANSLATED)
 
 
 def provider_and_model(body: bytes) -> tuple[Provider, str]:
@@ -140,23 +159,23 @@ def signed(headers: list[Header], provider: Provider) -> list[Header]:
 
 
 def _translated(step: Step, provider: Provider, model: str, headers: list[Header]) -> Step:
-    if provider is not ANTHROPIC or step.endpoint not in TRANSLATED:
+    tongue = TRANSLATED.get((provider.name, step.endpoint))
+    if tongue is None:
         raise MalformedRequest(f"{provider.name} has no {step.endpoint.decode()} in OpenAI's shape")
-    shape, translate = TRANSLATED[step.endpoint]
-    told = translate(step.body.whole or b"", model)
+    told = tongue.translate(step.body.whole or b"", model)
     kept = [header for header in headers if header[0] not in _NOT_TRANSLATED]
     named = {name for name, _, _ in kept}
     added = [header for header in provider.default_headers if header[0] not in named]
     return msgspec.structs.replace(
         step,
         provider=provider.name,
-        endpoint=MESSAGES,
+        endpoint=tongue.endpoint(model, told.stream),
         headers=[*kept, (b"content-type", b"Content-Type", b"application/json"), *added],
         content_type=b"application/json",
         body=BytesBody(told.body),
         model=model,
         compat=True,
-        translation=Translation(shape, told.include_usage),
+        translation=Translation(tongue.shape, told.include_usage),
     )
 
 

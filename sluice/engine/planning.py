@@ -40,9 +40,12 @@ def ready(step: Step, account: str, find: Find) -> Step:
             return step
         step = addressed(step)
         return step if step.provider in PROVIDERS else customised(step, account, find)
-    if step.provider not in PROVIDERS:
+    provider = PROVIDERS.get(step.provider)
+    if provider is None:
         done = customised(step, account, find)
         return step if step.tagged else done
+    if provider.retarget is not None:
+        step = provider.retarget(step)
     return step
 
 

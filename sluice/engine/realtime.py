@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from sluice.engine.attempt import passed_on
+from sluice.engine.attempt import Authorize, passed_on
 from sluice.engine.credentials import Credentials
 from sluice.engine.recorder import Record
 from sluice.engine.targets import Targets
@@ -44,20 +44,19 @@ class Opened:
         self.reply.body.close()
 
 
+class Access(NamedTuple):
+    """What gives a connection its key, lets it pass or raises why not, and makes of the key what its provider takes."""
+
+    credentials: Credentials
+    admit: Admit
+    authorize: Authorize
+
+
 class Dialler:
     """Opens WebSockets to providers."""
 
-    def __init__(
-        self,
-        base_urls: Mapping[str, str],
-        client: HttpClient,
-        credentials: Credentials,
-        timeout_s: float,
-        *,
-        admit: Admit,
-    ) -> None:
-        """`admit` lets a step pass, or raises why not."""
-        self._client, self._credentials, self._timeout_s, self._admit = client, credentials, timeout_s, admit
+    def __init__(self, base_urls: Mapping[str, str], client: HttpClient, access: Access, timeout_s: float) -> None:
+        self._client, self._access, self._timeout_s = client, access, timeout_s
         self._targets = Targets(base_urls, client, OVER_WEBSOCKET)
 
     async def dial(self, step: Step, record: Record, subprotocols: Sequence[str]) -> Reply | Opened:
@@ -68,8 +67,12 @@ class Dialler:
         """
         realtime = row(step.provider).realtime
         subprotocols = offered_on(subprotocols, realtime)
-        step = await self._admit(await self._credentials.dressed(step, record, subprotocols), record)
+        step = await self._access.admit(await self._access.credentials.dressed(step, record, subprotocols), record)
         to = self._targets.find(step, record.account)
+        if to.provider.takes_documents:
+            record.found(to.endpoint)
+            step = await self._access.authorize(step)
+            to = self._targets.find(step, record.account)
         target = b"%b?%b" % (to.path, step.query) if step.query else to.path
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in step.headers])
         offer = Offer(subprotocols)

@@ -184,6 +184,11 @@ class Record:
         return self._admission.gateway
 
     @property
+    def model(self) -> str:
+        """The model that the step asks for, as far as that is known."""
+        return self._step.model
+
+    @property
     def account(self) -> str:
         """Whose gateway was called."""
         return self._admission.gateway.account

@@ -40,7 +40,8 @@ class Targets:
         """The target of a step. Raises MalformedRequest for a path that leads nowhere, and Overloaded."""
         if step.custom is not None:
             return self._customs.find(step.custom, step.endpoint)
-        return self._own.get((step.provider, step.endpoint, account)) or self._find(step, account)
+        known = self.known.get((step.provider, step.endpoint))
+        return known or self._own.get((step.provider, step.endpoint, account)) or self._find(step, account)
 
     def _find(self, step: Step, account: str) -> Target:
         provider = self._providers[step.provider]

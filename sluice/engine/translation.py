@@ -3,16 +3,20 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from sluice.engine.held import hold_whole
 from sluice.engine.recorder import Record
 from sluice.engine.words import is_short, plain
+from sluice.formats.eventstream import MEDIA_TYPE
 from sluice.providers.anthropic_chat import reply as chat
 from sluice.providers.anthropic_chat.stream import ChunkStream
 from sluice.providers.anthropic_responses import reply as responses
 from sluice.providers.anthropic_responses.stream import ResponseStream
-from sluice.values.errors import OutputUnreadable
+from sluice.providers.bedrock_chat import reply as converse
+from sluice.providers.bedrock_chat.reply import Heading
+from sluice.providers.bedrock_chat.stream import ConverseStream
+from sluice.values.errors import GatewayError, OutputUnreadable
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
 from sluice.values.request import Translation
 
@@ -21,10 +25,20 @@ Outside = Callable[[Reply], None]
 
 ERROR_S: Final = 2.0
 """How long the rest of an error is waited for: no client waits without bounds for what may be fallen back from."""
-EVENT_STREAM: Final = b"text/event-stream"
+STREAMS: Final = (b"text/event-stream", MEDIA_TYPE.encode())
 NOT_TOLD: Final = (b"content-length:", b"content-type:", b"content-encoding:")
 JSON_LINES: Final = b"Content-Type: application/json\r\nContent-Length: %d\r\n"
 STREAM_LINES: Final = b"Content-Type: text/event-stream\r\n"
+
+
+class Interpreter(Protocol):
+    """A stream in translation: bytes in, bytes out. Once `fault` is there nothing more comes."""
+
+    fault: GatewayError | None
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def finish(self) -> bytes: ...
 
 
 async def translated(reply: Reply, record: Record, translation: Translation) -> Outside:
@@ -32,11 +46,11 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
 
     Raises OutputUnreadable and UpstreamFailure, and TimeoutError for an error that does not end.
     """
-    now_s = int(time.time())
-    if reply.status < 400 and record.reply_type.startswith(EVENT_STREAM):
+    heading = Heading(f"chatcmpl-{record.id}", int(time.time()), record.model)
+    if reply.status < 400 and record.reply_type.startswith(STREAMS):
         if record.reply_encoding:
             raise OutputUnreadable("A compressed stream cannot be translated")
-        listener = Listener(reply.body, _stream(translation, now_s))
+        listener = Listener(reply.body, _stream(translation, heading))
         reply.body = listener
         await listener.begin()
         return lambda told: _tell_stream(told, record, listener)
@@ -44,22 +58,28 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
         data = await hold_whole(reply)
     status, encoding = reply.status, record.reply_encoding
     if is_short(encoding, data):
-        words = _words(translation, status, encoding, data, now_s)
+        words = _words(translation, status, plain(encoding, data), heading)
     else:
-        words = await asyncio.to_thread(_words, translation, status, encoding, data, now_s)
+        words = await asyncio.to_thread(lambda: _words(translation, status, plain(encoding, data), heading))
     return lambda told: _tell_whole(told, words)
 
 
-def _stream(translation: Translation, now_s: int) -> ChunkStream | ResponseStream:
-    return ChunkStream(translation.include_usage, now_s) if translation.shape == "chat" else ResponseStream(now_s)
+def _stream(translation: Translation, heading: Heading) -> Interpreter:
+    if translation.shape == "converse":
+        return ConverseStream(translation.include_usage, heading)
+    if translation.shape == "chat":
+        return ChunkStream(translation.include_usage, heading.created_s)
+    return ResponseStream(heading.created_s)
 
 
-def _words(translation: Translation, status: int, encoding: bytes, body: bytes, now_s: int) -> bytes:
-    data = plain(encoding, body) or b""
+def _words(translation: Translation, status: int, body: bytes | None, heading: Heading) -> bytes:
+    data = body or b""
+    if translation.shape == "converse":
+        return converse.from_reply(data, heading) if status < 400 else converse.from_error(status, data)
     if status >= 400:
         return chat.from_error(status, data)
     tell = chat.from_message if translation.shape == "chat" else responses.from_message
-    return tell(data, now_s)
+    return tell(data, heading.created_s)
 
 
 def _tell_whole(reply: Reply, words: bytes) -> None:
@@ -104,7 +124,7 @@ class RetoldWhole:
 class Listener:
     """A stream on its way into its log, translated as it passes. A translation that fails breaks it for the log too."""
 
-    def __init__(self, body: ReplyBody, stream: ChunkStream | ResponseStream) -> None:
+    def __init__(self, body: ReplyBody, stream: Interpreter) -> None:
         self._body, self._stream = body, stream
         self._first: Part | None = None
         self._told: list[bytes] = []

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from sluice.formats.eventstream import MEDIA_TYPE, events_in
 from sluice.formats.sse import EventSplitter, parse_event
 
 MAX_EVENTS: Final = 1_000_000
@@ -25,6 +26,8 @@ def text_of(content_type: str, body: bytes) -> str:
     form = content_type.partition(";")[0].strip().lower()
     if form in _LINES:
         text = _joined(body.splitlines())
+    elif form == MEDIA_TYPE:
+        text = _joined(events_in(iter((body,))))
     elif form == "text/event-stream" or _STREAM.match(body):
         text = _joined(_events(body))
     else:
@@ -173,6 +176,11 @@ def _generated(reply: object) -> str | None:
     return _string(_at(reply, "generated_text"))
 
 
+def _converse(reply: object) -> str | None:
+    """Bedrock's Converse."""
+    return _parts(_at(reply, "output", "message", "content"))
+
+
 def _prediction(reply: object) -> str | None:
     """Replicate's predictions: text, whole or in pieces."""
     output = _at(reply, "output")
@@ -189,6 +197,7 @@ _WHOLES: Final[tuple[Reading, ...]] = (
     _workers_ai,
     _cohere,
     _generated,
+    _converse,
     _prediction,
 )
 
@@ -231,6 +240,13 @@ def _cohere_piece(event: object) -> str | None:
     return None
 
 
+def _converse_piece(event: object) -> str | None:
+    """Bedrock's Converse: of all its events a block's number is in those of blocks alone."""
+    if not isinstance(_at(event, "contentBlockIndex"), int):
+        return None
+    return _string(_at(event, "delta", "text")) or ""
+
+
 def _token(event: object) -> str | None:
     """Hugging Face's; a special one ends the text and is none of it."""
     return "" if _at(event, "token", "special") is True else _string(_at(event, "token", "text"))
@@ -243,6 +259,7 @@ _PIECES: Final[tuple[Reading, ...]] = (
     _gemini,
     _workers_ai_piece,
     _cohere_piece,
+    _converse_piece,
     _token,
 )
 

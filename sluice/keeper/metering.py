@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from sluice.engine.custom_rates import unpriced
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
+from sluice.formats.eventstream import MEDIA_TYPE, events_in
 from sluice.formats.metadata import parse_metadata
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
@@ -222,17 +223,20 @@ def _read_reply(exchange: Exchange, response: BodySource, wanted: _Wanted) -> _R
         return _SILENT
 
 
-Form = Literal["document", "events", "lines"]
+Form = Literal["document", "events", "lines", "messages"]
 
 _DOCUMENT: Final = re.compile(rb"\s*[{\[]")
 _STREAM: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
 _LINES: Final = frozenset((b"application/stream+json", b"application/x-ndjson", b"application/jsonl"))
 """Types of streams that are a document a line; Cohere's v1 are."""
+_MESSAGES: Final = MEDIA_TYPE.encode()
 
 
 def _form(exchange: Exchange, head: bytes) -> Form | None:
     """Judged by the first bytes too: some vendors call their streams text/plain, or application/json."""
     content_type = exchange.response_content_type.partition(b";")[0].strip().lower()
+    if content_type == _MESSAGES:
+        return "messages"
     if _DOCUMENT.match(head):
         return "lines" if content_type in _LINES else "document"
     return "events" if content_type == b"text/event-stream" or _STREAM.match(head) else None
@@ -282,7 +286,13 @@ def _line(line: bytes) -> Event | None:
 
 
 def _blocks(pieces: Iterable[bytes], form: Form) -> Iterator[bytes]:
-    """The events of a stream, or its lines, for which the splitter is told that each is an event."""
+    """The events of a stream, or its lines, for which the splitter is told that each is an event.
+
+    Of AWS's messages what is in them.
+    """
+    if form == "messages":
+        yield from events_in(iter(pieces))
+        return
     splitter = EventSplitter()
     for piece in pieces:
         yield from splitter.feed(piece if form == "events" else piece.replace(b"\n", b"\n\n"))

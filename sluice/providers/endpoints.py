@@ -20,6 +20,11 @@ _KINDS: Final = {
     "compact": _TEXT,
     "messages": _TEXT,
     "chat": _TEXT,
+    "converse": _TEXT,
+    "converse-stream": _TEXT,
+    "invoke-with-response-stream": _TEXT,
+    "rawPredict": _TEXT,  # Anthropic's models on Vertex
+    "streamRawPredict": _TEXT,
     "generate": _TEXT,
     "generateContent": _TEXT,
     "streamGenerateContent": _TEXT,
@@ -62,6 +67,17 @@ _FAMILIES: Final = (
 )
 """The families of models that Workers AI runs, by their names; the first that fits."""
 
+_BY_MODEL: Final = frozenset(("invoke", "predict"))
+"""What Bedrock and Vertex call for models of every kind."""
+_HOSTED: Final = (
+    (_EMBEDDINGS, re.compile(r"embed")),
+    (_IMAGE, re.compile(r"imagen|stability\.|-image-|canvas")),
+    (_CLASSES, re.compile(r"rerank")),
+    (_TEXT, re.compile(r"anthropic|claude|amazon\.|meta\.|mistral|cohere|deepseek|openai|qwen|ai21")),
+)
+"""The families of models that those run, by their names; the first that fits."""
+_PICTURES: Final = re.compile(r"ideogram|images/")
+
 _STORED: Final = re.compile(r"(?:chat/completions|responses)/(?!compact$)")
 _MAKES: Final = re.compile(
     r"(?:^|/)(?:assistants|batches|cachedContents|containers|conversations|files|fine[_-]tuning|operations|predictions"
@@ -94,7 +110,12 @@ def model_type(path: str) -> str | None:
         model = unquote(path[3:]).lower()
         return next((kind for kind, family in _FAMILIES if family.search(model)), None)
     last = path[path.rfind("/") + 1 :]
-    return _KINDS.get(last[last.rfind(":") + 1 :])
+    verb = last[last.rfind(":") + 1 :]
+    if verb in _BY_MODEL:
+        return next((kind for kind, family in _HOSTED if family.search(path)), None)
+    if verb == "generate" and _PICTURES.search(path):
+        return _IMAGE
+    return _KINDS.get(verb)
 
 
 def model_in_path(provider: str, path: str) -> str | None:

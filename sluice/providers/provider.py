@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from sluice.values.request import Header
+from sluice.values.request import Header, Step
 
 
 def as_given(endpoint: bytes) -> bytes:
@@ -56,6 +56,8 @@ class Compat(msgspec.Struct, frozen=True):
     responses: bytes | None = b"v1/responses"
     embeddings: bytes | None = b"v1/embeddings"
     models: bytes | None = b"v1/models"
+    publisher: str = ""
+    """What stands before the name of a model that has no slash in it."""
 
 
 OPENAI_SHAPED: Final = Compat()
@@ -95,14 +97,20 @@ class Provider(msgspec.Struct, frozen=True):
     base_url: str
     """May name the client's `{account}`; what else stands in braces, `locate` fills in."""
     endpoint: Callable[[bytes], bytes] = as_given
-    locate: Callable[[bytes], Address] | None = None
-    """Where the path chooses the host too. Raises MalformedRequest for a path that names none."""
+    locate: Callable[[bytes], Address | None] | None = None
+    """Where the path may choose the host too; None for a path that does not.
+
+    Raises MalformedRequest for one that has to and names none."""
+    retarget: Callable[[Step], Step] | None = None
+    """Where a header may choose the endpoint. Raises MalformedRequest."""
     sign: Callable[[bytes], tuple[Header, ...]] = bearer
     """A provider key as header fields of the vendor's own."""
     key_headers: tuple[bytes, ...] = (b"authorization",)
     """Every header, in lower case, in which a client may send its key."""
     key_parameters: tuple[bytes, ...] = ()
     """Likewise, of the query."""
+    takes_documents: bool = False
+    """Whether a key may be a JSON document, which is signed with, or exchanged for a token (engine/authorizing.py)."""
     compat: Compat = OPENAI_SHAPED
     default_headers: tuple[Header, ...] = ()
     """What the vendor demands beside the key, for requests that a translation makes."""
@@ -126,7 +134,7 @@ class Provider(msgspec.Struct, frozen=True):
 
     def address(self, endpoint: bytes, account: str) -> Address:
         """Where a client's endpoint is. Raises MalformedRequest."""
-        if self.locate is not None:
-            return self.locate(endpoint)
+        if self.locate is not None and (found := self.locate(endpoint)) is not None:
+            return found
         path = self.endpoint(endpoint)
         return Address(self.base_url.replace("{account}", account), path, path)

@@ -8,8 +8,10 @@ import msgspec
 from sluice.providers.anthropic import ANTHROPIC
 from sluice.providers.azure import AZURE_OPENAI
 from sluice.providers.baseten import BASETEN
+from sluice.providers.bedrock import AWS_BEDROCK
 from sluice.providers.cohere import COHERE
 from sluice.providers.custom import CUSTOM
+from sluice.providers.fal import FAL
 from sluice.providers.google import GOOGLE_AI_STUDIO
 from sluice.providers.huggingface import HUGGINGFACE
 from sluice.providers.openai import OPENAI
@@ -24,9 +26,11 @@ from sluice.providers.openai_shaped import (
     PARALLEL,
     PERPLEXITY,
 )
+from sluice.providers.pictures import ADOBE_FIREFLY, IDEOGRAM
 from sluice.providers.provider import Provider
 from sluice.providers.replicate import REPLICATE
-from sluice.providers.voice import CARTESIA, DEEPGRAM, ELEVENLABS, FAL
+from sluice.providers.vertex import GOOGLE_VERTEX_AI
+from sluice.providers.voice import CARTESIA, DEEPGRAM, ELEVENLABS
 from sluice.providers.workers_ai import WORKERS_AI
 from sluice.values.custom_provider import is_custom
 
@@ -36,8 +40,10 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         OPENAI,
         ANTHROPIC,
         GOOGLE_AI_STUDIO,
+        GOOGLE_VERTEX_AI,
         WORKERS_AI,
         AZURE_OPENAI,
+        AWS_BEDROCK,
         GROQ,
         MISTRAL,
         COHERE,
@@ -55,10 +61,14 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         ELEVENLABS,
         DEEPGRAM,
         FAL,
+        IDEOGRAM,
+        ADOBE_FIREFLY,
     )
 }
 ALIASES: Final[Mapping[str, str]] = {
     "google": "google-ai-studio",
+    "google-vertex": "google-vertex-ai",
+    "bedrock": "aws-bedrock",
     "azure": "azure-openai",
     "perplexity": "perplexity-ai",
     "xai": "grok",

@@ -49,7 +49,7 @@ def named_model_of_event(data: bytes) -> str | None:
 
 _TERMINAL: Final = re.compile(
     rb"\[DONE\]|message_stop|message-end|stream-end|response\.(?:completed|incomplete|failed)"
-    rb'|"finishReason"|"generated_text"\s*:\s*"'
+    rb'|"finishReason"|"generated_text"\s*:\s*"|"latencyMs"|"amazon-bedrock-invocationMetrics"'
 )
 _TERMINAL_NAMES: Final = frozenset(
     {
@@ -67,6 +67,10 @@ class _Candidate(msgspec.Struct, gc=False):
     finish_reason: str | None = msgspec.field(default=None, name="finishReason")
 
 
+class _Metrics(msgspec.Struct, gc=False):
+    latency_ms: float | None = msgspec.field(default=None, name="latencyMs")
+
+
 class _Ending(msgspec.Struct, gc=False):
     type: str = ""
     event_type: str = ""
@@ -75,6 +79,9 @@ class _Ending(msgspec.Struct, gc=False):
     """Google's."""
     generated_text: str | None = None
     """Hugging Face's: the whole answer, with the last token."""
+    metrics: _Metrics | None = None
+    """Bedrock's, behind all else that Converse says; likewise the next, behind what a model says itself."""
+    invocation: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="amazon-bedrock-invocationMetrics")
 
 
 _ENDING: Final = msgspec.json.Decoder(_Ending)
@@ -96,5 +103,7 @@ def ends_stream(event: Event) -> bool:
     except UNREADABLE:
         return False
     if {ending.type, ending.event_type} & _TERMINAL_NAMES or ending.generated_text is not None:
+        return True
+    if (ending.metrics is not None and ending.metrics.latency_ms is not None) or bytes(ending.invocation):
         return True
     return bool(ending.candidates) and all(one.finish_reason for one in ending.candidates or ())

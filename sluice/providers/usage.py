@@ -49,11 +49,15 @@ def _billed_units_at(stream: bytes, start: int) -> int:
     return stream.find(b'"billed_units"', start)
 
 
+def _invocation_metrics_at(stream: bytes, start: int) -> int:
+    return stream.find(b'"amazon-bedrock-invocationMetrics"', start)
+
+
 def _generated_tokens_at(stream: bytes, start: int) -> int:
     return stream.find(b'"generated_tokens"', start)
 
 
-USAGE_SIGNS: Final = (_usage_at, _billed_units_at, _generated_tokens_at)
+USAGE_SIGNS: Final = (_usage_at, _billed_units_at, _generated_tokens_at, _invocation_metrics_at)
 """What an event has that may tell usage, to be looked for in a block or in a whole stream."""
 
 
@@ -158,6 +162,12 @@ class _Usage(msgspec.Struct, gc=False):
     tokens: _Pair | Count = None
     """Cohere's, in v2; likewise the next."""
     billed_units: _Pair | None = None
+    bedrock_in: Count = msgspec.field(default=None, name="inputTokens")
+    """Bedrock's Converse; likewise those below."""
+    bedrock_out: Count = msgspec.field(default=None, name="outputTokens")
+    bedrock_total: Count = msgspec.field(default=None, name="totalTokens")
+    bedrock_read: Count = msgspec.field(default=None, name="cacheReadInputTokens")
+    bedrock_written: Count = msgspec.field(default=None, name="cacheWriteInputTokens")
 
 
 class _Modality(msgspec.Struct, gc=False, rename="camel"):
@@ -193,6 +203,15 @@ class _Metrics(msgspec.Struct, gc=False):
     output_token_count: Count = None
 
 
+class _Invocation(msgspec.Struct, gc=False, rename="camel"):
+    """What Bedrock adds to the last event of a model's own stream."""
+
+    input_token_count: Count = None
+    output_token_count: Count = None
+    cache_read_input_token_count: Count = None
+    cache_write_input_token_count: Count = None
+
+
 class _Generated(msgspec.Struct, gc=False):
     """Hugging Face's text generation."""
 
@@ -217,6 +236,7 @@ class _Reply(msgspec.Struct, gc=False):
     meta: msgspec.Raw = _ABSENT
     metrics: msgspec.Raw = _ABSENT
     details: msgspec.Raw = _ABSENT
+    invocation: _Invocation | None = msgspec.field(default=None, name="amazon-bedrock-invocationMetrics")
 
 
 _REPLY: Final = msgspec.json.Decoder(_Reply)
@@ -242,6 +262,8 @@ def _said(reply: _Reply) -> Told | None:
         return _from_usage(reply.usage)
     if reply.google is not None:
         return _from_google(reply.google)
+    if reply.invocation is not None:
+        return _from_invocation(reply.invocation)
     if _is_object(reply.meta):
         meta = _META.decode(reply.meta)
         return _from_pair(meta.billed_units or meta.tokens)
@@ -261,6 +283,8 @@ def _is_object(value: msgspec.Raw) -> bool:
 def _from_usage(usage: _Usage) -> Told | None:
     if usage.billed_units is not None or isinstance(usage.tokens, _Pair):
         return _from_pair(usage.tokens if isinstance(usage.tokens, _Pair) else usage.billed_units)
+    if usage.bedrock_in is not None or usage.bedrock_out is not None:
+        return _from_bedrock(usage)
     read = usage.prompt_tokens_details or usage.input_tokens_details or usage.input_token_details or _NO_DETAILS
     wrote = usage.completion_tokens_details or usage.output_tokens_details or usage.output_token_details or _NO_DETAILS
     cache_read, cache_written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
@@ -280,6 +304,30 @@ def _from_usage(usage: _Usage) -> Told | None:
         _count(wrote.image_tokens),
     )
     return Told(counts, apart, _is_apart(counts))
+
+
+def _from_bedrock(usage: _Usage) -> Told:
+    counts = Usage(
+        _count(usage.bedrock_in),
+        _count(usage.bedrock_out),
+        _count(usage.bedrock_total),
+        None,
+        _count(usage.bedrock_read),
+        _count(usage.bedrock_written),
+    )
+    return Told(counts, cache_apart=True)
+
+
+def _from_invocation(metrics: _Invocation) -> Told:
+    counts = Usage(
+        _count(metrics.input_token_count),
+        _count(metrics.output_token_count),
+        None,
+        None,
+        _count(metrics.cache_read_input_token_count),
+        _count(metrics.cache_write_input_token_count),
+    )
+    return Told(counts, cache_apart=True)
 
 
 def _is_apart(counts: Usage) -> bool:

@@ -14,10 +14,6 @@ def _token(key: bytes) -> tuple[Header, ...]:
     return ((b"authorization", b"Authorization", b"Token " + key),)
 
 
-def _key(key: bytes) -> tuple[Header, ...]:
-    return ((b"authorization", b"Authorization", b"Key " + key),)
-
-
 CARTESIA: Final = Provider(  # https://docs.cartesia.ai/api-reference
     "cartesia",
     "https://api.cartesia.ai",
@@ -42,12 +38,4 @@ DEEPGRAM: Final = Provider(  # https://developers.deepgram.com/reference
     sign=_token,
     compat=NOT_COMPATIBLE,
     realtime=Realtime(key_subprotocols=("token", "bearer")),
-)
-FAL: Final = Provider(  # https://docs.fal.ai/model-endpoints
-    "fal",
-    "https://fal.run",
-    sign=_key,
-    key_parameters=(b"fal_jwt_token",),
-    compat=NOT_COMPATIBLE,
-    realtime=Realtime(base_url="https://ws.fal.run"),
 )

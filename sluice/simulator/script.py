@@ -45,8 +45,9 @@ class Script:
 
     @property
     def events(self) -> bool:
-        """Whether they are server-sent events."""
-        return self.stream and any("event-stream" in value for name, value in self.headers if name == "Content-Type")
+        """Whether they are server-sent events, or AWS's messages."""
+        types = [value.replace("-", "") for name, value in self.headers if name == "Content-Type"]
+        return self.stream and any("eventstream" in one for one in types)
 
 
 def to_json(value: Json) -> bytes:

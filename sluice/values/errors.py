@@ -196,6 +196,16 @@ class UpstreamBroken(UpstreamFailure):
     """The provider's reply was cut short or is not HTTP."""
 
 
+class CredentialRefused(UpstreamFailure):
+    """A provider gives no token for the credential of the request, or for the stored one."""
+
+    retryable = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.told = detail
+
+
 class Overloaded(GatewayError):
     """A bound of this server is reached: connections, pool waiters, a full spool that must not drop."""
 

@@ -30,8 +30,12 @@ class Body(Protocol):
 class ClientBody(Body, Protocol):
     """A body that a client may still be sending."""
 
-    async def gather(self, most_bytes: int) -> None:
-        """Waits until it is whole, if it is known to be no longer than this. Raises as `read` does."""
+    async def gather(self, most_bytes: int, beyond_buffer: bool = False) -> None:
+        """Waits until it is whole, if it is known to be no longer than this. Raises as `read` does.
+
+        `beyond_buffer` is for a body that is of no use unless it is whole: it is taken in as far as `most_bytes`, past
+        what otherwise waits in memory, and though its length may not be known.
+        """
         ...
 
     async def take_in(self, most_bytes: int) -> None:
@@ -54,7 +58,7 @@ class BytesBody:
         self._read = True
         return data
 
-    async def gather(self, most_bytes: int) -> None:
+    async def gather(self, most_bytes: int, beyond_buffer: bool = False) -> None:
         return None
 
     async def take_in(self, most_bytes: int) -> None:
@@ -103,7 +107,8 @@ DEFAULT_OPTIONS: Final = Options()
 class Translation(msgspec.Struct, frozen=True):
     """How the reply to a translated step is to be told in OpenAI's shape."""
 
-    shape: Literal["chat", "responses"]
+    shape: Literal["chat", "responses", "converse"]
+    """Of chat and responses Anthropic's messages are the other side."""
     include_usage: bool = False
     """Whether a stream ends with a chunk of usage (`stream_options.include_usage`)."""
 

@@ -15,6 +15,7 @@ from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.attempt import Attempts
+from sluice.engine.authorizing import Authorizing
 from sluice.engine.caching import Caching
 from sluice.engine.credentials import Credentials
 from sluice.engine.custom_providers import CustomProviders
@@ -22,12 +23,14 @@ from sluice.engine.custom_rates import CustomRates
 from sluice.engine.directory import Directory
 from sluice.engine.engine import Engine
 from sluice.engine.estimates import Estimates
+from sluice.engine.google_tokens import GoogleTokens, TokenPlaces
 from sluice.engine.limits import Limits
 from sluice.engine.opened_keys import OpenedKeys
-from sluice.engine.realtime import Dialler
+from sluice.engine.realtime import Access, Dialler
 from sluice.engine.recorder import Recorder
 from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
+from sluice.providers.vertex import GOOGLE_VERTEX_AI
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
@@ -65,7 +68,9 @@ async def run_worker(child: Child) -> None:
         base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
         api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
         stored_keys = OpenedKeys(control, Vault.of(data), metrics)
-        attempts = Attempts(base_urls, client)
+        places = TokenPlaces(base_urls.get(GOOGLE_VERTEX_AI.name, ""), settings.simulate)
+        authorizing = Authorizing(GoogleTokens(client, places, metrics))
+        attempts = Attempts(base_urls, client, authorizing.authorize)
         windows = stack.enter_context(closing(MappedWindows(data / "limits.map", settings.limits.table_bytes)))
         estimates = Estimates(control.rates, CustomRates(custom_reader, generations))
         limits = Limits(attempts.make, windows, estimates, metrics, settings.limits.spend_when_broken)
@@ -78,7 +83,8 @@ async def run_worker(child: Child) -> None:
         workflow = Workflow(credentials.make, customs.find)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
-        dialler = Dialler(base_urls, client, credentials, settings.realtime.handshake_timeout_s, admit=limits.admit)
+        access = Access(credentials, limits.admit, authorizing.authorize)
+        dialler = Dialler(base_urls, client, access, settings.realtime.handshake_timeout_s)
         engine = Engine(directory, workflow, recorder, dialler, customs.find)
         server: Server
         paths = Paths(

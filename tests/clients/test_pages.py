@@ -54,7 +54,7 @@ def allowing(start_shared_gateway: Any) -> Any:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, provider: Any) -> Shell:
+def shell(tmp_path: Path, provider: Any, service_account: dict[str, str]) -> Shell:
     """Runs the lines of a page by `sh` in a folder of their own."""
 
     def run(gateway: Any, text: str, curl: str = CURL) -> Done:
@@ -63,6 +63,8 @@ def shell(tmp_path: Path, provider: Any) -> Shell:
         program(tmp_path / "bin" / "curl", f'{curl} --silent --dump-header "{heads}/$$" "$@"')
         main = "import sys; from sluice.cli.main import main; sys.exit(main())"
         program(tmp_path / "bin" / "sluice", f'{sys.executable} -c "{main}" "$@"')
+        if "service-account.json" in text:
+            (tmp_path / "service-account.json").write_text(json.dumps(service_account))
         text = text.replace("http://127.0.0.1:8787", gateway.base_url).replace("127.0.0.1:9000", provider.authority)
         environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         environment |= {"SLUICE_TOKEN": gateway.token, "SLUICE_DATA": str(gateway.data), "PYTHONPATH": str(SOURCE)}

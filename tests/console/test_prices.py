@@ -60,7 +60,17 @@ def test_what_the_list_does_not_know_has_no_rates(provider, model):
 
 
 def test_every_provider_is_in_the_list_but_those_that_sell_by_the_second_or_the_call():
-    unlisted = {"huggingface", "replicate", "parallel", "cartesia", "elevenlabs", "deepgram", "fal"}
+    unlisted = {
+        "huggingface",
+        "replicate",
+        "parallel",
+        "cartesia",
+        "elevenlabs",
+        "deepgram",
+        "fal",
+        "ideogram",
+        "adobe-firefly",
+    }
     assert PROVIDERS.keys() - set(SLUGS) == unlisted
     assert [slug for slug in SLUGS if next(prices_of(slug), None) is None] == []
 
@@ -79,6 +89,11 @@ def test_every_provider_is_in_the_list_but_those_that_sell_by_the_second_or_the_
         ("openrouter", "openai/gpt-4o-mini"),
         ("perplexity-ai", "sonar"),
         ("azure-openai", "gpt-4o"),
+        ("google-vertex-ai", "gemini-2.5-flash"),
+        ("google-vertex-ai", "google/gemini-2.5-flash"),
+        ("google-vertex-ai", "claude-sonnet-4-5@20250929"),
+        ("aws-bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("aws-bedrock", "us.amazon.nova-lite-v1:0"),
     ],
 )
 def test_models_are_priced_by_the_names_that_their_vendors_give_them(provider, model):

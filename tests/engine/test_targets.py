@@ -58,9 +58,15 @@ async def test_an_endpoint_is_at_the_vendors_own_host(client, provider, endpoint
     assert (target.pool.origin.host, target.pool.origin.port, target.pool.origin.tls) == (host, 443, True)
 
 
+ENDPOINTS = {
+    "azure-openai": "res/dep/chat/completions",
+    "aws-bedrock": "bedrock-mantle/us-east-1/v1/chat/completions",
+}
+
+
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
 async def test_every_provider_goes_where_the_operator_says(client, provider):
-    endpoint = "res/dep/chat/completions" if provider == "azure-openai" else "v1/chat/completions"
+    endpoint = ENDPOINTS.get(provider, "v1/chat/completions")
     targets = Targets({provider: "http://127.0.0.1:9000/mirror/"}, client)
     target = targets.find(step(provider, endpoint), "acme")
     assert target.host_line == b"Host: 127.0.0.1:9000\r\n"

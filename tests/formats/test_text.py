@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluice.formats.eventstream import MEDIA_TYPE, encode
 from sluice.formats.text import piece_of, text_of
 
 JSON = "application/json"
@@ -27,6 +28,7 @@ WHOLE = {
         {"choices": [{"message": {"content": None, "tool_calls": [{"id": "c"}]}}]},
         "",
     ),
+    "converse": ({"output": {"message": {"content": [{"reasoningContent": {}}, {"text": "hello"}]}}}, "hello"),
     "completion": ({"choices": [{"text": "hello", "index": 0}]}, "hello"),
     "responses": (
         {
@@ -82,6 +84,13 @@ WHOLE = {
     "replicate": ({"status": "succeeded", "output": "hello"}, "hello"),
 }
 STREAMED = {
+    "converse": [
+        {"role": "assistant"},
+        {"contentBlockIndex": 0, "delta": {"text": "hel"}},
+        {"contentBlockIndex": 0, "delta": {"text": "lo"}},
+        {"contentBlockIndex": 0},
+        {"stopReason": "end_turn"},
+    ],
     "chat": [
         {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
         {"choices": [{"index": 0, "delta": {"content": "hel"}}]},
@@ -161,6 +170,11 @@ def test_the_text_of_a_stream_is_assembled(events, line_end):
     assert text_of(SSE, body) == "hello"
     assert text_of("text/plain", body) == "hello"
     assert text_of(SSE, body.strip()) == "hello"
+
+
+def test_the_text_of_a_stream_of_amazons_messages_is_assembled():
+    body = b"".join(encode({":event-type": "x"}, json.dumps(event).encode()) for event in STREAMED["converse"])
+    assert text_of(MEDIA_TYPE, body) == text_of(MEDIA_TYPE, body + b"cut") == "hello"
 
 
 @pytest.mark.parametrize("events", [events for name, events in STREAMED.items() if "lost" not in name])

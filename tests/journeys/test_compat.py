@@ -11,8 +11,8 @@ import pytest
 from sluice.providers.registry import PROVIDERS
 
 Body = dict[str, Any]
-SPOKEN = [name for name, row in PROVIDERS.items() if row.compat.chat]
-MUTE = [name for name, row in PROVIDERS.items() if not row.compat.chat and name != "anthropic"]
+SPOKEN = [name for name, row in PROVIDERS.items() if row.compat.chat and not row.takes_documents]
+MUTE = [name for name, row in PROVIDERS.items() if not row.compat.chat and name not in ("anthropic", "aws-bedrock")]
 NO_MODEL = "The model must be a text that names its provider too, as openai/gpt-4o-mini"
 
 

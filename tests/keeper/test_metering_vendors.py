@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from base64 import b64encode
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluice.formats.eventstream import encode
 from sluice.keeper.metering import Meter
 from sluice.providers.registry import PROVIDERS
 from sluice.values.exchange import Exchange
@@ -45,6 +47,14 @@ PLAIN = Exchange(
     response_bytes=0,
 )
 SSE = b"text/event-stream"
+MESSAGES = b"application/vnd.amazon.eventstream"
+CONVERSED = {
+    "inputTokens": 100,
+    "outputTokens": 20,
+    "totalTokens": 1130,
+    "cacheReadInputTokens": 1000,
+    "cacheWriteInputTokens": 10,
+}
 
 
 class Call(NamedTuple):
@@ -71,6 +81,16 @@ def events(*datas: dict[str, Any], done: bool = False, named: bool = False) -> b
 
 def dumped(value: object) -> bytes:
     return json.dumps(value).encode()
+
+
+def messages(*datas: dict[str, Any], wrapped: bool = False) -> bytes:
+    """A stream of Bedrock's: each event a message, or one that wraps what a model says itself."""
+    lines = [
+        dumped({"bytes": b64encode(dumped(data)).decode(), "p": "ab"}) if wrapped else dumped(data) for data in datas
+    ]
+    return b"".join(
+        encode({":event-type": "chunk" if wrapped else "event", ":message-type": "event"}, line) for line in lines
+    )
 
 
 CHAT = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
@@ -171,6 +191,64 @@ CALLS = {
         ),
         Usage(100, 15, 115, reasoning=5, cached_in=40),
         60 * 3_000 + 40 * 300 + 15 * 15_000,
+    ),
+    "bedrock converse": Call(
+        "aws-bedrock",
+        "bedrock-runtime/us-east-1/model/anthropic.claude-x-v1%3A0/converse",
+        "anthropic.claude-x-v1:0",
+        {"messages": []},
+        dumped({"output": {"message": {"content": [{"text": "hi"}]}}, "usage": CONVERSED, "metrics": {"latencyMs": 9}}),
+        messages(
+            {"role": "assistant"},
+            {"contentBlockIndex": 0, "delta": {"text": "hi"}},
+            {"stopReason": "end_turn"},
+            {"usage": CONVERSED, "metrics": {"latencyMs": 9}},
+        ),
+        Usage(1110, 20, 1130, cached_in=1000, cache_write=10),
+        100 * 3_000 + 1000 * 300 + 10 * 3_750 + 20 * 15_000,
+        MESSAGES,
+    ),
+    "bedrock, a model's own shape": Call(
+        "aws-bedrock",
+        "bedrock-runtime/us-east-1/model/claude-x/invoke",
+        "claude-x",
+        {"messages": []},
+        dumped({"type": "message", "content": [], "usage": {"input_tokens": 100, "output_tokens": 20}}),
+        messages(
+            {"type": "message_start", "message": {"usage": {"input_tokens": 100, "output_tokens": 1}}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+            {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 20}},
+            {
+                "type": "message_stop",
+                "amazon-bedrock-invocationMetrics": {"inputTokenCount": 100, "outputTokenCount": 20},
+            },
+            wrapped=True,
+        ),
+        Usage(100, 20),
+        100 * 3_000 + 20 * 15_000,
+        MESSAGES,
+    ),
+    "bedrock, a model that says nothing of usage": Call(
+        "aws-bedrock",
+        "bedrock-runtime/us-east-1/model/meta.llama-x/invoke",
+        "meta.llama-x",
+        {"prompt": "hi"},
+        dumped({"usage": {"inputTokens": 100, "outputTokens": 20}}),
+        messages(
+            {"generation": "hi"},
+            {
+                "generation": "",
+                "stop_reason": "stop",
+                "amazon-bedrock-invocationMetrics": {"inputTokenCount": 100, "outputTokenCount": 20},
+            },
+            wrapped=True,
+        ),
+        Usage(100, 20),
+        100 * 3_000 + 20 * 15_000,
+        MESSAGES,
+    ),
+    "vertex through openai's shape": openai_shaped(
+        "google-vertex-ai", "v1/projects/p/locations/r/endpoints/openapi/chat/completions"
     ),
     "gemini through openai's shape": openai_shaped("google-ai-studio", "v1beta/openai/chat/completions"),
     "workers ai": Call(
@@ -312,8 +390,8 @@ def meter(call: Call, response: bytes | SideFile, **seen: object) -> LogEntry:
 
 
 def test_every_provider_is_metered_here():
-    by_the_second = {"cartesia", "elevenlabs", "deepgram", "fal"}
-    assert {call.provider for call in CALLS.values()} == PROVIDERS.keys() - by_the_second
+    by_the_call = {"cartesia", "elevenlabs", "deepgram", "fal", "ideogram", "adobe-firefly"}
+    assert {call.provider for call in CALLS.values()} == PROVIDERS.keys() - by_the_call
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -350,6 +428,8 @@ def test_a_stream_left_after_its_last_event_is_complete_and_before_it_is_not(cal
     assert meter(call, call.stream, **seen).ending == "complete"
     separator = b"\n" if call.stream_type != SSE else b"\n\n"
     first = call.stream.partition(separator)[0] + separator
+    if call.stream_type == MESSAGES:
+        first = call.stream[: int.from_bytes(call.stream[:4], "big")]
     assert meter(call, first, **seen).ending == ending
 
 
@@ -380,7 +460,7 @@ def test_a_polled_prediction_is_not_billed_again():
     st.sampled_from(list(CALLS.values())),
     st.booleans(),
     st.lists(st.tuples(st.integers(0, 600), st.integers(0, 40), st.binary(max_size=6)), max_size=4),
-    st.sampled_from([SSE, b"application/json", b"application/stream+json", b""]),
+    st.sampled_from([SSE, MESSAGES, b"application/json", b"application/stream+json", b""]),
 )
 def test_damaged_replies_never_break_the_meter(call: Call, streamed, damages, content_type):
     body = call.stream if streamed else call.plain

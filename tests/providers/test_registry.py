@@ -94,6 +94,59 @@ URLS = [
     ("elevenlabs", "v1/text-to-speech/voice", "https://api.elevenlabs.io/v1/text-to-speech/voice"),
     ("deepgram", "v1/listen", "https://api.deepgram.com/v1/listen"),
     ("fal", "fal-ai/flux/dev", "https://fal.run/fal-ai/flux/dev"),
+    ("fal", "", "https://fal.run/"),
+    ("fal", "queue.fal.run/fal-ai/flux/dev", "https://queue.fal.run/fal-ai/flux/dev"),
+    ("fal", "evil.example.com/flux", "https://fal.run/evil.example.com/flux"),
+    ("fal", "evilfal.run/flux", "https://fal.run/evilfal.run/flux"),
+    ("ideogram", "v1/ideogram-v3/generate", "https://api.ideogram.ai/v1/ideogram-v3/generate"),
+    ("adobe-firefly", "v3/images/generate", "https://firefly-api.adobe.io/v3/images/generate"),
+    (
+        "google-vertex-ai",
+        "v1/projects/p/locations/us-central1/publishers/google/models/gemini-x:generateContent",
+        "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/publishers/google/models/"
+        "gemini-x:generateContent",
+    ),
+    (
+        "google-vertex-ai",
+        "v1/v1/projects/p/locations/global/endpoints/openapi/chat/completions",
+        "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/chat/completions",
+    ),
+    (
+        "google-vertex-ai",
+        "v1beta1/projects/p/locations/eu/publishers/anthropic/models/claude-x@20250929:rawPredict",
+        "https://aiplatform.eu.rep.googleapis.com/v1beta1/projects/p/locations/eu/publishers/anthropic/models/"
+        "claude-x@20250929:rawPredict",
+    ),
+    (
+        "google-vertex-ai",
+        "v1/publishers/google/models/gemini-x:generateContent",
+        "https://aiplatform.googleapis.com/v1/publishers/google/models/gemini-x:generateContent",
+    ),
+    (
+        "aws-bedrock",
+        "bedrock-runtime/us-east-1/model/anthropic.claude-x-v1%3A0/converse",
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-x-v1%3A0/converse",
+    ),
+    (
+        "aws-bedrock",
+        "bedrock-runtime/us-gov-west-1/model/x/invoke",
+        "https://bedrock-runtime.us-gov-west-1.amazonaws.com/model/x/invoke",
+    ),
+    (
+        "aws-bedrock",
+        "bedrock-runtime/cn-north-1/model/x/invoke",
+        "https://bedrock-runtime.cn-north-1.amazonaws.com.cn/model/x/invoke",
+    ),
+    (
+        "aws-bedrock",
+        "bedrock-runtime/model/x/converse",
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/x/converse",
+    ),
+    (
+        "aws-bedrock",
+        "bedrock-mantle/eu-west-1/v1/chat/completions",
+        "https://bedrock-mantle.eu-west-1.api.aws/v1/chat/completions",
+    ),
     ("azure-openai", "r/openai/realtime", "https://r.openai.azure.com/openai/realtime"),
 ]
 UNDER_ANOTHER_BASE = [
@@ -106,6 +159,9 @@ UNDER_ANOTHER_BASE = [
     ("baseten", "model/abc123/development/predict", "model/abc123/development/predict"),
     ("baseten", "chat/completions", CHAT),
     ("groq", "openai/v1/chat/completions", "chat/completions"),
+    ("aws-bedrock", "bedrock-runtime/us-east-1/model/x/converse", "bedrock-runtime/us-east-1/model/x/converse"),
+    ("aws-bedrock", "bedrock-runtime/model/x/converse", "bedrock-runtime/us-east-1/model/x/converse"),
+    ("fal", "queue.fal.run/fal-ai/flux/dev", "queue.fal.run/fal-ai/flux/dev"),
 ]
 
 
@@ -138,6 +194,14 @@ def test_under_a_base_url_of_the_operators_the_path_tells_what_the_host_did(slug
         ("azure-openai", "-res/gpt-4o/chat"),
         ("azure-openai", "r" * 64 + "/gpt-4o/chat"),
         ("azure-openai", "r\n/gpt-4o/chat"),
+        ("aws-bedrock", "model/x/converse"),
+        ("aws-bedrock", "bedrock-runtime/us-east-1"),
+        ("aws-bedrock", "bedrock-runtime/evil.example.com/model/x/converse"),
+        ("aws-bedrock", "bedrock-runtime/us-east-1.evil.example/model/x/converse"),
+        ("aws-bedrock", "bedrock-agent/us-east-1/x"),
+        ("google-vertex-ai", "v1/projects/p/locations/evil.example.com/publishers/google/models/m:generateContent"),
+        ("google-vertex-ai", "v1/projects/p/locations//publishers/google/models/m:generateContent"),
+        ("google-vertex-ai", "v1/projects/p/locations/a@b/publishers/google/models/m:generateContent"),
         ("baseten", "model/"),
         ("baseten", "model/evil.example.com"),
         ("baseten", "model/a@b/predict"),
@@ -158,6 +222,8 @@ def test_every_provider_is_tried_here():
     [
         ("google", "google-ai-studio"),
         ("Google", "google-ai-studio"),
+        ("google-vertex", "google-vertex-ai"),
+        ("Bedrock", "aws-bedrock"),
         ("azure", "azure-openai"),
         ("perplexity", "perplexity-ai"),
         ("xai", "grok"),
@@ -198,6 +264,12 @@ ACROSS = [
         "https://api.elevenlabs.io/v1/text-to-speech/v/stream-input?",
     ),
     ("deepgram", "v1/listen", "model=nova-3", "https://api.deepgram.com/v1/listen?model=nova-3"),
+    (
+        "google-vertex-ai",
+        "locations/us-central1/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent",
+        "",
+        "https://us-central1-aiplatform.googleapis.com/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent?",
+    ),
     ("fal", "fal-ai/fast-lcm-diffusion", "", "https://ws.fal.run/fal-ai/fast-lcm-diffusion?"),
     (
         "workers-ai",
@@ -254,11 +326,12 @@ KEYS = [
     ("elevenlabs", b"k", b"xi-api-key", b"k"),
     ("deepgram", b"k", b"authorization", b"Token k"),
     ("fal", b"k", b"authorization", b"Key k"),
+    ("ideogram", b"k", b"api-key", b"k"),
 ] + [
     (slug, b"k", b"authorization", b"Bearer k")
     for slug in PROVIDERS
-    if slug
-    not in ("anthropic", "google-ai-studio", "azure-openai", "parallel", "cartesia", "elevenlabs", "deepgram", "fal")
+    if slug not in ("anthropic", "google-ai-studio", "azure-openai", "parallel", "cartesia", "elevenlabs", "deepgram")
+    and slug not in ("fal", "ideogram")
 ]
 
 
@@ -299,7 +372,19 @@ def test_the_unified_endpoint_has_a_path_at_every_vendor_in_openais_shape(slug: 
 
 @pytest.mark.parametrize(
     "slug",
-    ["anthropic", "azure-openai", "huggingface", "replicate", "cartesia", "elevenlabs", "deepgram", "fal"],
+    [
+        "anthropic",
+        "aws-bedrock",
+        "azure-openai",
+        "huggingface",
+        "replicate",
+        "cartesia",
+        "elevenlabs",
+        "deepgram",
+        "fal",
+        "ideogram",
+        "adobe-firefly",
+    ],
 )
 def test_vendors_without_openais_shape_have_no_such_path(slug: str):
     compat = PROVIDERS[slug].compat

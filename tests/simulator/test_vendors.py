@@ -58,6 +58,37 @@ OWN = [
     Ask("workers-ai", "/workers-ai/run/@cf/meta/M", {"prompt": "hello"}),
     Ask("workers-ai v1", "/workers-ai/v1/chat/completions", {"messages": TURNS}),
 ]
+CONVERSED = {"messages": [{"role": "user", "content": [{"text": "hello"}]}]}
+ANTHROPIC = {"max_tokens": 500, "messages": TURNS}
+VERTEX = "/google-vertex-ai/v1/projects/p/locations/global"
+OWN += [
+    Ask(
+        "vertex",
+        f"{VERTEX}/publishers/google/models/M:generateContent",
+        {"contents": [{"parts": [{"text": "hello"}]}]},
+        f"{VERTEX}/publishers/google/models/M:streamGenerateContent?alt=sse",
+    ),
+    Ask(
+        "vertex anthropic",
+        f"{VERTEX}/publishers/anthropic/models/M:rawPredict",
+        ANTHROPIC,
+    ),
+    Ask("vertex compatible", f"{VERTEX}/endpoints/openapi/chat/completions", {"messages": TURNS}),
+    Ask(
+        "bedrock converse",
+        "/aws-bedrock/bedrock-runtime/us-east-1/model/M/converse",
+        CONVERSED,
+        "/aws-bedrock/bedrock-runtime/us-east-1/model/M/converse-stream",
+    ),
+    Ask(
+        "bedrock invoke",
+        "/aws-bedrock/bedrock-runtime/us-east-1/model/M/invoke",
+        ANTHROPIC,
+        "/aws-bedrock/bedrock-runtime/us-east-1/model/M/invoke-with-response-stream",
+    ),
+    Ask("bedrock mantle", "/aws-bedrock/bedrock-mantle/us-east-1/v1/chat/completions", {"messages": TURNS}),
+]
+REFUSED = {"google-ai-studio": 400, "aws-bedrock": 403}
 STREAMING = [pytest.param(one, id=one.name) for one in SHAPED + OWN]
 ALL = [
     *STREAMING,
@@ -98,7 +129,8 @@ async def test_the_bad_key_is_refused_by_every_vendor(simulator: Any, ask: Ask, 
     target, body = ask.request("m")
     name, _, scheme = key.partition(":")
     reply = await simulator.ask("POST", target, body, HEADERS | {name: f"{scheme} bad-key".strip()})
-    assert reply.status == (400 if target.startswith("/google") else 401)
+    slug = target.split("/")[1]
+    assert reply.status == (401 if "publishers/anthropic" in target else REFUSED.get(slug, 401))
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -179,6 +211,6 @@ async def test_faults_end_after_the_first_requests_of_every_vendor(simulator: An
     assert statuses[1] < 203
 
 
-@pytest.mark.parametrize("target", ["/custom-mine/v1/chat/completions", "/nobody/chat/completions", "/Bedrock/x"])
+@pytest.mark.parametrize("target", ["/custom-mine/v1/chat/completions", "/nobody/chat/completions", "/Bedrock2/x"])
 async def test_a_slug_that_is_none_is_not_answered(simulator: Any, target: str) -> None:
     assert (await simulator.ask("POST", target, {"model": "m", "messages": TURNS})).status == 404
