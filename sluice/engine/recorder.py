@@ -96,7 +96,7 @@ class Trace:
         status = self._status_of(error)
         if self._record is not None:
             self._record.refused(error, status)
-        return refusal(error, status)
+        return refusal(error, status, self._request.dialect)
 
     def _status_of(self, error: GatewayError) -> int:
         return self._recorder.failure_status if isinstance(error, UpstreamFailure) else error.status

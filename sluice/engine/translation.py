@@ -1,4 +1,4 @@
-"""Replies of a provider that does not speak the unified schema, told in it; the log has the provider's own words."""
+"""Replies told in another shape than the provider's own; the log has the provider's own words."""
 
 import asyncio
 import time
@@ -7,15 +7,21 @@ from typing import Final
 
 from sluice.engine.held import hold_whole
 from sluice.engine.recorder import Record
+from sluice.engine.remarks import refused_at_api
 from sluice.engine.words import is_short, plain
 from sluice.providers.anthropic_chat import reply as chat
+from sluice.providers.anthropic_chat.inverse_error import from_chat_error
+from sluice.providers.anthropic_chat.inverse_reply import from_chat
+from sluice.providers.anthropic_chat.inverse_stream import EventStream
 from sluice.providers.anthropic_chat.stream import ChunkStream
 from sluice.providers.anthropic_responses import reply as responses
 from sluice.providers.anthropic_responses.stream import ResponseStream
-from sluice.values.errors import OutputUnreadable
+from sluice.providers.envelope import enveloped, enveloped_error
+from sluice.values.errors import CredentialsRefused, OutputUnreadable
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
 from sluice.values.request import Translation
 
+TranslatedStream = ChunkStream | ResponseStream | EventStream
 Outside = Callable[[Reply], None]
 """What is to be done to a reply once its record stands before its body."""
 
@@ -27,11 +33,14 @@ JSON_LINES: Final = b"Content-Type: application/json\r\nContent-Length: %d\r\n"
 STREAM_LINES: Final = b"Content-Type: text/event-stream\r\n"
 
 
-async def translated(reply: Reply, record: Record, translation: Translation) -> Outside:
-    """How a reply is to be told. A whole one is read to its end, and judged, before anybody is told of it.
+async def translated(reply: Reply, record: Record, translation: Translation) -> Outside | None:
+    """How a reply is to be told, None for as it comes. A whole one is read to its end before anybody is told of it.
 
     Raises OutputUnreadable and UpstreamFailure, and TimeoutError for an error that does not end.
     """
+    refused = reply.status == CredentialsRefused.status and translation.dialect != "gateway"
+    if not refused and _passes(reply, record, translation):
+        return None
     now_s = int(time.time())
     if reply.status < 400 and record.reply_type.startswith(EVENT_STREAM):
         if record.reply_encoding:
@@ -43,6 +52,8 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
     async with asyncio.timeout(None if reply.status < 400 else ERROR_S):
         data = await hold_whole(reply)
     status, encoding = reply.status, record.reply_encoding
+    if refused:
+        return lambda told: _tell_whole(told, refused_at_api(CredentialsRefused(), status, translation.dialect))
     if is_short(encoding, data):
         words = _words(translation, status, encoding, data, now_s)
     else:
@@ -50,12 +61,26 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
     return lambda told: _tell_whole(told, words)
 
 
-def _stream(translation: Translation, now_s: int) -> ChunkStream | ResponseStream:
+def _passes(reply: Reply, record: Record, translation: Translation) -> bool:
+    """Whether it goes to the client as it comes: some shapes leave all, or all that is no JSON, as it is."""
+    if translation.shape == "envelope":
+        return reply.status < 400 and b"json" not in record.reply_type
+    return translation.shape == "plain"
+
+
+def _stream(translation: Translation, now_s: int) -> TranslatedStream:
+    if translation.shape == "messages":
+        return EventStream()
     return ChunkStream(translation.include_usage, now_s) if translation.shape == "chat" else ResponseStream(now_s)
 
 
 def _words(translation: Translation, status: int, encoding: bytes, body: bytes, now_s: int) -> bytes:
     data = plain(encoding, body) or b""
+    match translation.shape:
+        case "envelope":
+            return enveloped_error(status, data) if status >= 400 else enveloped(data)
+        case "messages":
+            return from_chat_error(status, data) if status >= 400 else from_chat(data)
     if status >= 400:
         return chat.from_error(status, data)
     tell = chat.from_message if translation.shape == "chat" else responses.from_message
@@ -104,7 +129,7 @@ class RetoldWhole:
 class Listener:
     """A stream on its way into its log, translated as it passes. A translation that fails breaks it for the log too."""
 
-    def __init__(self, body: ReplyBody, stream: ChunkStream | ResponseStream) -> None:
+    def __init__(self, body: ReplyBody, stream: TranslatedStream) -> None:
         self._body, self._stream = body, stream
         self._first: Part | None = None
         self._told: list[bytes] = []
