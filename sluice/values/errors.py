@@ -125,6 +125,7 @@ class ModelNotFound(GatewayError):
     """No provider is known by the model's author."""
 
     code, status = 7003, 404
+    message = "Model not found"
 
     def __init__(self, model_id: str) -> None:
         super().__init__(f"Model not found: {model_id[:LONGEST_SLUG]}")
