@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from sluice.engine.head_tokens import HEAD_TOKENS_IN, head_tokens
 from sluice.engine.heard import Heard, Repeated
 from sluice.engine.remarks import origin, refusal
 from sluice.engine.terminal_line import TerminalLine
@@ -139,6 +140,7 @@ class Record:
     _told: Recording = NO_BODY
     _tape: Tape | None = None
     """The reply's tape, once it came in more than one part."""
+    _head_tokens: tuple[int, int] | None = None
     request_id: str = ""
     """Empty where it is the id."""
     credential: Credential | None = None
@@ -201,6 +203,7 @@ class Record:
 
     def _called_again(self, body: Body) -> Body:
         self._status, self._latency_s, self._terminal = 0, None, None
+        self._head_tokens = None
         return body if self._heard is None else Repeated(self._heard)
 
     @property
@@ -215,6 +218,8 @@ class Record:
         self._status, self.reply_type, self.reply_encoding = status, content_type, encoding
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
+        if HEAD_TOKENS_IN in fields:
+            self._head_tokens = head_tokens(fields)
         if self._announced:
             self.announce()
 
@@ -417,4 +422,5 @@ class Record:
             detail=self._detail[:LONGEST_DETAIL],
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
             model=step.model,
+            head_tokens=self._head_tokens,
         )

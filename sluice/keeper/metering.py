@@ -16,7 +16,7 @@ from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
-from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
+from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
 from sluice.providers.usage import (
     USAGE_SIGNS,
     Document,
@@ -94,7 +94,7 @@ class Meter:
         reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful, sum=live))
         ending: Ending = "complete" if reply.ended else exchange.ending
         model = asked or reply.model or ""
-        usage = _HIT if exchange.cached else (reply.usage or _NOTHING)
+        usage = _HIT if exchange.cached else _used(exchange, reply.usage, request, billed)
         custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
         latency_us = exchange.latency_us
         return LogEntry(
@@ -144,10 +144,31 @@ class Meter:
             return 0
         if custom is not None:
             return custom_cost(usage, custom)
-        if usage.tokens_in is None and usage.tokens_out is None:
+        if usage == _NOTHING:
             return None
         rates = self._rates(exchange.provider, model) if model else None
         return None if rates is None else list_cost(usage, rates)
+
+
+def _used(exchange: Exchange, told: Usage | None, request: BodySource, billed: bool) -> Usage:
+    """What the body of the reply tells; else its head, else, of what is spoken, the request."""
+    if told is not None:
+        return told
+    if exchange.head_tokens is not None and billed:
+        tokens_in, tokens_out = exchange.head_tokens
+        return Usage(tokens_in, tokens_out)
+    made = exchange.ending != "refused" and exchange.status < 400
+    if billed and made and request and exchange.path.endswith("audio/speech"):
+        return Usage(characters_in=_read_request(exchange, request, spoken_characters))
+    return _NOTHING
+
+
+def _read_request(exchange: Exchange, request: bytes | SideFile, read: Callable[[Document], int | None]) -> int | None:
+    try:
+        with _opened(request, exchange.request_encoding) as body, body.document() as document:
+            return read(document)
+    except OSError:
+        return None
 
 
 def _served(exchange: Exchange) -> bool:

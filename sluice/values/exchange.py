@@ -61,6 +61,8 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why it failed, in our words, for people; never a secret."""
     model: str = ""
     """The model that was asked for, where neither body nor path may say it."""
+    head_tokens: tuple[int, int] | None = None
+    """Tokens in and out by the head of the reply, where a vendor tells them there."""
 
 
 class ExchangeId(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -30,6 +30,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_out: int | None = None
     image_in: int | None = None
     image_out: int | None = None
+    cache_write_1h: int | None = None
+    """Of `cache_write`, what is kept for an hour."""
+    audio_in_ms: int | None = None
+    """How long the sound was that it heard, where that is what is sold; likewise the characters that it spoke."""
+    characters_in: int | None = None
 
 
 class LogEntry(msgspec.Struct, frozen=True):
