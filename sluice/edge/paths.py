@@ -89,7 +89,7 @@ class Paths:
             return universal(call, place, self._engine, self._names)
         if provider == COMPAT:
             if unversioned(place.endpoint) == MODELS:
-                return models(call, place, self._engine, self._catalogue)
+                return models(call, place, self._engine, self._catalogue, self._names)
             return compat(call, place, self._engine, self._names)
         if provider == "run":
             raise MalformedRequest("/run is not available in this version of Sluice")
