@@ -18,7 +18,7 @@ from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Work
 from sluice.metrics import Metrics
 from sluice.spool.frames import FrameError, decode_command
-from sluice.storage.ports import LogWriter, StoreFault
+from sluice.storage.ports import LogWriter, Price, StoreFault
 from sluice.values.command import Command, Outcome
 from sluice.values.log import Position, ShardKey
 
@@ -74,9 +74,10 @@ class Commands:
         note: CrashNote,
         answers: Answers,
         metrics: Metrics,
+        price: Price,
     ) -> None:
         self._intake, self._writer, self._addresses, self._accounts = intake, writer, addresses, accounts
-        self._note, self._answers = note, answers
+        self._note, self._answers, self._price = note, answers, price
         self._queues: dict[bytes, list[_Order]] = {}
         self._done = metrics.counter("sluice_commands_done_total", "Commands run to their end.")
         self._changed = metrics.counter("sluice_logs_changed_total", "Stored logs given other fields.")
@@ -197,6 +198,9 @@ class Commands:
             self._deleted.add(len(found))
             if found:
                 self._accounts.changed(shard)
+        elif change.reprice:
+            found = self._writer.reprice(shard, some, self._price, reached)
+            self._changed.add(len(found))
         else:
             found = self._writer.change(shard, some, change, reached)
             self._changed.add(len(found))

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from itertools import chain, islice
 from mmap import ACCESS_READ, mmap
@@ -14,6 +15,7 @@ import msgspec
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
+from sluice.keeper.rate_book import PricePending
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
@@ -29,7 +31,7 @@ from sluice.providers.usage import (
     told_by_reply,
 )
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.log import MAX_METADATA_BYTES, Blob, LogEntry, Scalar, SideFile, Usage, kept_metadata
+from sluice.values.log import MAX_METADATA_BYTES, Blob, LogEntry, Priced, Scalar, SideFile, Usage, kept_metadata
 from sluice.values.rates import Rates
 
 BodySource = Blob
@@ -46,6 +48,7 @@ MAX_NAME: Final = 256
 MAX_USER_AGENT: Final = 1024
 
 _NOTHING: Final = Usage()
+_UNPRICED: Final = Priced(None, None)
 _HIT: Final = Usage(tokens_in=0, tokens_out=0, total=0)
 """A hit read and wrote nothing (contract 5)."""
 
@@ -96,6 +99,7 @@ class Meter:
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else _used(exchange, reply.usage, request, billed)
         custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
+        cost = self._cost(exchange, model, usage, custom)
         latency_us = exchange.latency_us
         return LogEntry(
             id=exchange.id,
@@ -122,7 +126,7 @@ class Meter:
             step=exchange.step,
             attempts=exchange.attempts,
             usage=usage,
-            cost_nano=self._cost(exchange, model, usage, custom),
+            cost_nano=cost.cost_nano,
             custom_cost=custom is not None,
             metadata=parse_metadata(exchange.metadata) if exchange.metadata else {},
             user_agent=_text(exchange.user_agent, MAX_USER_AGENT),
@@ -137,17 +141,37 @@ class Meter:
             response_truncated=_length(response) < exchange.response_bytes if response is not None else False,
             connection_id=exchange.connection_id or None,
             detail=exchange.detail or None,
+            priced=cost.priced,
         )
 
-    def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> int | None:
-        if exchange.cached:
-            return 0
-        if custom is not None:
-            return custom_cost(usage, custom)
-        if usage == _NOTHING:
+    def price(self, entry: LogEntry) -> Priced | None:
+        """What a stored log costs by the prices at hand; None where its cost is not theirs to say, or not known now."""
+        if entry.cached or entry.custom_cost or entry.usage == _NOTHING or not entry.model:
             return None
+        try:
+            rates = self._rates(entry.provider, entry.model)
+        except PricePending:
+            return None  # it is looked up now, for whoever asks again
+        return None if rates is None else Priced(list_cost(entry.usage, rates), rates_text(rates))
+
+    def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> Priced:
+        if exchange.cached:
+            return Priced(0, None)
+        if custom is not None:
+            return Priced(custom_cost(usage, custom), None)
+        if usage == _NOTHING:
+            return _UNPRICED
         rates = self._rates(exchange.provider, model) if model else None
-        return None if rates is None else list_cost(usage, rates)
+        return _UNPRICED if rates is None else Priced(list_cost(usage, rates), rates_text(rates))
+
+
+@lru_cache(1_024)
+def rates_text(rates: Rates) -> str | None:
+    """Rates as a log keeps them: JSON, without those that there are not; None for those of no price at all."""
+    known = {name: value for name in Rates.__struct_fields__ if (value := getattr(rates, name)) is not None}
+    if not known.get("edition"):
+        known.pop("edition", None)
+    return msgspec.json.encode(known).decode() if known else None
 
 
 def _used(exchange: Exchange, told: Usage | None, request: BodySource, billed: bool) -> Usage:

@@ -9,7 +9,7 @@ import msgspec
 from sluice.values.command import Change
 from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
-from sluice.values.log import LogEntry, NewLog, Position, ShardKey
+from sluice.values.log import LogEntry, NewLog, Position, Priced, ShardKey
 from sluice.values.log_filter import Filter
 from sluice.values.rates import Rates
 from sluice.values.rollup import Rollup, RollupQuery
@@ -32,6 +32,9 @@ class Keep(msgspec.Struct, frozen=True):
     """Of bodies. Whole segments go for it, so up to a sixteenth less may be left."""
     since_ms: int | None = None
     """Logs whose time is before it go."""
+
+
+Price = Callable[[LogEntry], Priced | None]
 
 
 class LogWriter(Protocol):
@@ -77,6 +80,12 @@ class LogWriter(Protocol):
 
         Returns which of them are there. Raises StoreFault with nothing changed.
         """
+        ...
+
+    def reprice(
+        self, shard: ShardKey, log_ids: Sequence[str], price: Price, positions: Mapping[str, Position]
+    ) -> set[str]:
+        """Gives logs, and the roll-ups that count them, the cost that `price` names, unless that is None, likewise."""
         ...
 
     def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
@@ -286,6 +295,10 @@ class ControlReader(Protocol):
         """Resolved prices, None where the model was never resolved. Rates of nothing but None: the list has none."""
         ...
 
+    def prices_version(self) -> str:
+        """Which version of the price list was loaded last."""
+        ...
+
     def listed_models(self) -> list[tuple[str, str]]:
         """Every provider's models that the price list names, in the order of their names."""
         ...
@@ -398,10 +411,6 @@ class ControlStore(ControlReader, Protocol):
         ...
 
     def delete_token(self, account: str, token_id: str) -> TokenRecord: ...
-
-    def prices_version(self) -> str:
-        """Which version of the price list was loaded last."""
-        ...
 
     def asked_prices(self) -> list[tuple[str, str]]:
         """Provider and model of what `put_rates` keeps, to be resolved anew for `load_prices`."""

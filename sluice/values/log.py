@@ -83,6 +83,15 @@ class LogEntry(msgspec.Struct, frozen=True):
     request_encoding: str | None = None
     """Its content-encoding: bodies are stored as they went over the wire. Likewise response_encoding."""
     response_encoding: str | None = None
+    priced: str | None = None
+    """The prices that made its cost, as JSON: which list, and per million tokens in nano-USD. None where none did."""
+
+
+class Priced(NamedTuple):
+    """What a log costs, and by which prices: see LogEntry."""
+
+    cost_nano: int | None
+    priced: str | None
 
 
 class SideFile(NamedTuple):

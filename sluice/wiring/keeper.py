@@ -50,7 +50,7 @@ def run_keeper(child: Child) -> None:
         closing(EmbeddedUsageStore.open(data / "usage.db")) as usage,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
-        rates = RateBook(control.rates, questions, time.monotonic)
+        rates = RateBook(control.rates, questions, time.monotonic, control.prices_version)
         reader = SpoolReader(data / "spool")
         addresses = Addresses(control, generations)
         accounts = AccountManager(control, generations, writer, usage)

@@ -123,6 +123,11 @@ class EmbeddedControlReader:
             return None
         return ABSENT if row[0] is None else _decode_rates(row[0])
 
+    def prices_version(self) -> str:
+        with control_faults():
+            row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
+        return row[0] if row else ""
+
     def listed_models(self) -> list[tuple[str, str]]:
         with control_faults():
             return list(self._db.execute("SELECT provider, model FROM prices WHERE listed ORDER BY provider, model"))
@@ -336,11 +341,6 @@ class EmbeddedControlStore(EmbeddedControlReader):
             self._insert_account(FIRST_ACCOUNT, "unlimited")
             self._insert_gateway(FIRST_ACCOUNT, DEFAULT_GATEWAY, DEFAULT_GATEWAY_CONFIG)
             return self._insert_token(NewToken(FIRST_ACCOUNT, frozenset(PERMISSIONS), name="admin"))[1]
-
-    def prices_version(self) -> str:
-        with control_faults():
-            row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
-        return row[0] if row else ""
 
     def asked_prices(self) -> list[tuple[str, str]]:
         with control_faults():
