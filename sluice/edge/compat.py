@@ -16,6 +16,7 @@ from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.request import BytesBody, Step
+from sluice.values.tenancy import Gateway
 
 MODELS: Final = b"models"
 Catalogue = Callable[[], list[tuple[str, str]]]
@@ -56,10 +57,11 @@ async def models(call: Call, place: Place, engine: Engine, catalogue: Catalogue,
     if call.head.method not in (b"GET", b"HEAD"):
         raise MethodNotAllowed
     sent = {name for name, _, _ in forwardable(call.head.headers, call.head.fields, names)}
-    keyed = {slug for slug, provider in PROVIDERS.items() if is_served(slug) and has_key(provider, sent)}
 
-    def answer() -> Reply:
-        return model_list((provider, model) for provider, model in catalogue() if provider in keyed)
+    def answer(gateway: Gateway) -> Reply:
+        served = [provider for slug, provider in PROVIDERS.items() if is_served(slug)]
+        keyed = {provider.name for provider in served if has_key(provider, sent, gateway.keyring)}
+        return model_list([(provider, model) for provider, model in catalogue() if provider in keyed])
 
     return await engine.serve_own(opening(call, place, "compat"), answer)
 

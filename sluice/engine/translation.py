@@ -53,7 +53,8 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
         data = await hold_whole(reply)
     status, encoding = reply.status, record.reply_encoding
     if refused:
-        return lambda told: _tell_whole(told, refused_at_api(CredentialsRefused(), status, translation.dialect))
+        ours = record.credential is not None and not record.credential.stored
+        return lambda told: _tell_refused(told, 503 if ours else status, translation)
     if is_short(encoding, data):
         words = _words(translation, status, encoding, data, now_s)
     else:
@@ -85,6 +86,12 @@ def _words(translation: Translation, status: int, encoding: bytes, body: bytes, 
         return chat.from_error(status, data)
     tell = chat.from_message if translation.shape == "chat" else responses.from_message
     return tell(data, now_s)
+
+
+def _tell_refused(reply: Reply, status: int, translation: Translation) -> None:
+    """It is the client's to mend, or, of the operator's own key, not (contract 1.5)."""
+    reply.status, reply.reason = status, None
+    _tell_whole(reply, refused_at_api(CredentialsRefused(), status, translation.dialect))
 
 
 def _tell_whole(reply: Reply, words: bytes) -> None:

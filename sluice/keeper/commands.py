@@ -18,9 +18,9 @@ from sluice.keeper.crash_note import CrashNote
 from sluice.keeper.intake import Intake, Work
 from sluice.metrics import Metrics
 from sluice.spool.frames import FrameError, decode_command
-from sluice.storage.ports import LogWriter, Price, StoreFault
+from sluice.storage.ports import LogWriter, StoreFault
 from sluice.values.command import Command, Outcome
-from sluice.values.log import Position, ShardKey
+from sluice.values.log import Position, Price, ShardKey
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,11 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from sluice.storage.push_progress import Pushed
 from sluice.values.command import Change
 from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
-from sluice.values.log import LogEntry, NewLog, Position, Priced, ShardKey
+from sluice.values.log import LogEntry, NewLog, Position, Price, ShardKey
 from sluice.values.log_filter import Filter
 from sluice.values.rates import Rates
 from sluice.values.rollup import Rollup, RollupQuery
@@ -32,9 +33,6 @@ class Keep(msgspec.Struct, frozen=True):
     """Of bodies. Whole segments go for it, so up to a sixteenth less may be left."""
     since_ms: int | None = None
     """Logs whose time is before it go."""
-
-
-Price = Callable[[LogEntry], Priced | None]
 
 
 class LogWriter(Protocol):
@@ -265,15 +263,6 @@ class AnalyticsReader(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Pushed(NamedTuple):
-    """A gateway whose logs are pushed."""
-
-    shard: ShardKey
-    name: str
-    public_key: str | None
-    """PEM; without one neither bodies nor metadata go out."""
 
 
 class ControlReader(Protocol):

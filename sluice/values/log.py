@@ -1,6 +1,6 @@
 """A log entry: one recorded request as the store keeps it and the API shows it (contract 7.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -92,6 +92,10 @@ class Priced(NamedTuple):
 
     cost_nano: int | None
     priced: str | None
+
+
+Price = Callable[[LogEntry], Priced | None]
+"""Prices a log; None where its cost is to stay what it is."""
 
 
 class SideFile(NamedTuple):

@@ -216,3 +216,20 @@ def test_what_else_the_api_has_there_is_not_found(gateway: Any, path: str):
     headers = {"authorization": f"Bearer {gateway.token}"}
     reply = httpx.get(gateway.base_url + AI + path, headers=headers)
     assert (reply.status_code, reply.json()["errors"][0]["code"]) == (404, 7003)
+
+
+async def test_a_stored_key_serves_its_runs_and_its_models_are_listed(gateway: Any, provider: Any, marker: str):
+    name = "api-" + uuid4().hex[:8]
+    gateway.cli("gateway", "create", name)
+    config = {"provider_slug": "anthropic", "alias": "default", "default_config": True, "secret": "sk-ant-stored"}
+    assert gateway.manage("POST", f"/gateways/{name}/provider_configs", json=config).status_code == 200
+    body = {"messages": HELLO, "max_tokens": 9}
+    run = "/run/anthropic/claude-sonnet-4-6"
+    reply = post(gateway, run, body, cf_aig_gateway_id=name, x_sluice_marker=marker)
+    assert reply.json()["success"]
+    sent = {header.lower(): value for header, value in (await seen(provider, marker))["headers"]}
+    assert sent["x-api-key"] == "sk-ant-stored"
+    assert gateway.log(reply.headers["cf-aig-log-id"], name)["byok"] is True
+    headers = {"authorization": f"Bearer {gateway.token}"}
+    listed = httpx.get(f"{gateway.base_url}/v1/local/{name}/compat/models", headers=headers).json()["data"]
+    assert {model["owned_by"] for model in listed} == {"anthropic"}

@@ -21,8 +21,9 @@ from sluice.storage.embedded.control_file import (
 )
 from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys, keyring_of, sealed_key
 from sluice.storage.embedded.seals import Seals
-from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Pushed, Slice, TooMany
+from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, TooMany
 from sluice.storage.provider_keys import SealedKey
+from sluice.storage.push_progress import Pushed
 from sluice.storage.sealing import Vault
 from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, retry_policy

@@ -22,9 +22,8 @@ from sluice.storage.embedded.earlier_changes import changing, name_in
 from sluice.storage.embedded.folding import open_stats
 from sluice.storage.embedded.rollups import MINUTE_MS, Labels, SeriesIds, labels_of
 from sluice.storage.embedded.rows import SELECT_ENTRY, NameId, entry_of, extra_text
-from sluice.storage.ports import Price
 from sluice.values.ids import number_of
-from sluice.values.log import LogEntry, Priced
+from sluice.values.log import LogEntry, Price, Priced
 
 _FIND: Final = f"{SELECT_ENTRY}, k FROM log JOIN det USING (k) WHERE k >= ? AND k < ? AND det.id = ?"
 _ADD: Final = "UPDATE {} SET cost = max(0, min(cost + ?, 1 << 62)) WHERE t = ? AND series = ?"

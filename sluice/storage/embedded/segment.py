@@ -19,10 +19,9 @@ from sluice.storage.embedded.packs import Extent
 from sluice.storage.embedded.repricing import reprice_logs
 from sluice.storage.embedded.rollups import Rollups
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
-from sluice.storage.ports import Price
 from sluice.values.command import Change
 from sluice.values.ids import text_of
-from sluice.values.log import Position
+from sluice.values.log import Position, Price
 
 WAL_PAGES: Final = 4_000
 """A WAL that is longer is written into the database when it is synced."""

@@ -38,9 +38,9 @@ from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
 from sluice.storage.embedded.trimming import Trimming
-from sluice.storage.ports import Keep, Objects, Price, StoreFault
+from sluice.storage.ports import Keep, Objects, StoreFault
 from sluice.values.command import Change
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log import NewLog, Position, Price, ShardKey
 
 
 class Bounds(NamedTuple):

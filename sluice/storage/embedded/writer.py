@@ -20,10 +20,10 @@ from sluice.storage.embedded.housekeeping import Housekeeping
 from sluice.storage.embedded.open import newest_segment, shard_folder, store_faults, sync_path
 from sluice.storage.embedded.shard import BOUNDS, Bounds, Freed, Shard, Tools
 from sluice.storage.embedded.sweeping import SWEEP_MS, Due, Sweep
-from sluice.storage.ports import Keep, Objects, Price
+from sluice.storage.ports import Keep, Objects
 from sluice.values.command import Change
 from sluice.values.ids import wall_ms
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log import NewLog, Position, Price, ShardKey
 
 OPEN_SHARDS: Final = 1_024
 HEAP_BYTES: Final = 128 * 1024 * 1024
