@@ -218,7 +218,7 @@ def test_what_else_the_api_has_there_is_not_found(gateway: Any, path: str):
     assert (reply.status_code, reply.json()["errors"][0]["code"]) == (404, 7003)
 
 
-async def test_a_stored_key_serves_its_runs_and_its_models_are_listed(gateway: Any, provider: Any, marker: str):
+async def test_a_stored_key_serves_its_runs_and_has_its_models_listed(gateway: Any, provider: Any, marker: str):
     name = "api-" + uuid4().hex[:8]
     gateway.cli("gateway", "create", name)
     config = {"provider_slug": "anthropic", "alias": "default", "default_config": True, "secret": "sk-ant-stored"}
@@ -231,5 +231,21 @@ async def test_a_stored_key_serves_its_runs_and_its_models_are_listed(gateway: A
     assert sent["x-api-key"] == "sk-ant-stored"
     assert gateway.log(reply.headers["cf-aig-log-id"], name)["byok"] is True
     headers = {"authorization": f"Bearer {gateway.token}"}
-    listed = httpx.get(f"{gateway.base_url}/v1/local/{name}/compat/models", headers=headers).json()["data"]
-    assert {model["owned_by"] for model in listed} == {"anthropic"}
+
+    def owners() -> set[str]:
+        listed = gateway.http.get(f"/v1/local/{name}/compat/models", headers=headers).json()["data"]
+        return {model["owned_by"] for model in listed}
+
+    assert gateway.until(lambda: owners() or None, "prices") == {"anthropic"}
+
+
+def test_an_operators_own_key_that_is_refused_is_not_the_clients_to_mend(
+    gateway: Any, provider_of: Any, start_gateway: Any
+):
+    base_url = f"http://{provider_of(gateway).authority}/openai"
+    own = start_gateway(providers={"openai": {"base_url": base_url, "api_key": "sk-ours"}})
+    reply = post(own, "/run/openai/gpt-4o-mini~status-401", {"messages": HELLO})
+    said = [{"code": 2009, "message": "The provider refused the credentials"}]
+    assert (reply.status_code, reply.json()["errors"]) == (503, said)
+    row = own.log(reply.headers["cf-aig-log-id"])
+    assert (row["status_code"], row["wholesale"], row["success"]) == (401, True, False)
