@@ -12,6 +12,7 @@ from setuptools import Extension, setup
 COMPILED: Final = (
     "sluice/deadlines.py",
     "sluice/outbox.py",
+    "sluice/edge/api_origin.py",
     "sluice/edge/auth.py",
     "sluice/edge/body.py",
     "sluice/edge/compat.py",

@@ -23,6 +23,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 DOORS = {
     "apsw": ("sluice/storage/embedded/",),
+    "brotli": ("sluice/formats/encodings.py",),
     "click": ("sluice/cli/",),
     "cryptography": ("sluice/insight/", "sluice/providers/vertex.py"),
     "genai_prices": ("sluice/console/prices.py",),

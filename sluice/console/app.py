@@ -59,6 +59,7 @@ PATHS: Final = (
     Path("GET", f"{_GATEWAY}/url/{{provider}}", gateways.provider_url, "read"),
     Path("GET", f"{_GATEWAY}/logs", logs.listing, "metadata_read"),
     Path("DELETE", f"{_GATEWAY}/logs", log_changes.delete, "edit"),
+    Path("POST", f"{_GATEWAY}/logs/reprice", log_changes.reprice, "edit"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}", logs.get, "metadata_read"),
     Path("PATCH", f"{_GATEWAY}/logs/{{log}}", log_changes.edit, "edit"),
     Path("GET", f"{_GATEWAY}/logs/{{log}}/request", logs.request_body, "read"),

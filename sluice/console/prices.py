@@ -93,8 +93,13 @@ def _rates(prices: ModelPrice) -> Rates | None:
         audio_output=_nano(prices.output_audio_mtok),
         image_input=_nano(prices.input_image_mtok),
         image_output=_nano(prices.output_image_mtok),
+        cache_write_1h=_nano(prices.cache_write_1h_mtok),
+        characters=_nano(prices.input_mchars),
+        audio_hour=_nano(prices.input_audio_hours),
+        requests=_nano(prices.requests_kcount),
     )
-    return None if rates.input is None and rates.output is None else rates
+    sold = (rates.input, rates.output, rates.characters, rates.audio_hour)
+    return None if all(price is None for price in sold) else rates
 
 
 def _nano(usd: Decimal | TieredPrices | None) -> int | None:

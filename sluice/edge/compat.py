@@ -10,10 +10,13 @@ from sluice.edge.native import Names, forwardable
 from sluice.edge.universal import opening
 from sluice.edge.whole import read_whole
 from sluice.engine.compat import COMPAT, PATHS, is_served
+from sluice.engine.credentials import has_key
 from sluice.engine.engine import Engine
+from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.request import BytesBody, Step
+from sluice.values.tenancy import Gateway
 
 MODELS: Final = b"models"
 Catalogue = Callable[[], list[tuple[str, str]]]
@@ -49,11 +52,18 @@ async def compat(call: Call, place: Place, engine: Engine, names: Names) -> Repl
     return await engine.serve_parsed(request, parse)
 
 
-async def models(call: Call, place: Place, engine: Engine, catalogue: Catalogue) -> Reply:
-    """GET compat/models: what may be asked for, as far as the price list knows. No provider is asked."""
+async def models(call: Call, place: Place, engine: Engine, catalogue: Catalogue, names: Names) -> Reply:
+    """GET compat/models: what the price list knows of the providers that the caller has a key of. Nobody is asked."""
     if call.head.method not in (b"GET", b"HEAD"):
         raise MethodNotAllowed
-    return await engine.serve_own(opening(call, place, "compat"), lambda: model_list(catalogue()))
+    sent = {name for name, _, _ in forwardable(call.head.headers, call.head.fields, names)}
+
+    def answer(gateway: Gateway) -> Reply:
+        served = [provider for slug, provider in PROVIDERS.items() if is_served(slug)]
+        keyed = {provider.name for provider in served if has_key(provider, sent, gateway.keyring)}
+        return model_list([(provider, model) for provider, model in catalogue() if provider in keyed])
+
+    return await engine.serve_own(opening(call, place, "compat"), answer)
 
 
 def model_list(known: Iterable[tuple[str, str]]) -> Reply:
@@ -61,7 +71,6 @@ def model_list(known: Iterable[tuple[str, str]]) -> Reply:
     data = [
         {"id": f"{provider}/{model}", "object": "model", "created": 0, "owned_by": provider}
         for provider, model in known
-        if is_served(provider)
     ]
     body = msgspec.json.encode({"object": "list", "data": data})
     lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)]

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import unquote
 
+from sluice.edge.api_origin import api_origin, runs_model
 from sluice.edge.call import Call, Place
 from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
 from sluice.edge.management import Management
@@ -70,7 +71,8 @@ class Paths:
             path = mapped + path  # contract 0.2: such a host serves nothing else
         elif not path.startswith(INFERENCE):
             if not self._default or is_own(call):
-                return self._other(call)
+                shared = self._cors and b"origin" in call.head.fields and runs_model(path)
+                return self._shared(call, path) if shared else self._other(call)
             path = self._default + path
         if self._cors and b"origin" in call.head.fields:
             return self._shared(call, path)
@@ -87,7 +89,7 @@ class Paths:
             return universal(call, place, self._engine, self._names)
         if provider == COMPAT:
             if unversioned(place.endpoint) == MODELS:
-                return models(call, place, self._engine, self._catalogue)
+                return models(call, place, self._engine, self._catalogue, self._names)
             return compat(call, place, self._engine, self._names)
         if provider == "run":
             raise MalformedRequest("/run is not available in this version of Sluice")
@@ -107,7 +109,7 @@ class Paths:
             asked = call.head.fields.get(b"access-control-request-headers", b"*")
             return Reply(204, None, [PREFLIGHT % asked], 0, WholeBody(b""))
         try:
-            reply = await self._inference(call, path)
+            reply = await (self._inference(call, path) if path.startswith(INFERENCE) else self._other(call))
         except GatewayError as error:
             reply = self._refuse(error, call.head.fields.get(b"cf-aig-event-id", b""))
         reply.lines = [line for line in reply.lines if line[:15].lower() != b"access-control-"]
@@ -120,6 +122,8 @@ class Paths:
             return plain(200, b"ok\n")
         if path == b"/readyz":
             return plain(200, b"ready\n") if self._ready() else plain(503, b"not ready\n")
+        if call.head.method == b"POST" and runs_model(path):
+            return await api_origin(call, self._engine, self._names)
         if path == b"/" or path == b"/metrics" or path.startswith(MANAGEMENT):
             return await self._management.relay(call)
         raise PathNotFound

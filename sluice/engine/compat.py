@@ -72,8 +72,12 @@ def addressed(step: Step) -> Step:
 
     Raises BadChatCompletion, RouteNotFound, InvalidProvider, and MalformedRequest for what that provider cannot do.
     """
+    return addressed_to(step, *provider_and_model(step.body.whole or b""))
+
+
+def addressed_to(step: Step, provider: Provider, model: str) -> Step:
+    """The same where another reading of the body has told both. Raises MalformedRequest."""
     body = step.body.whole or b""
-    provider, model = provider_and_model(body)
     path_of = PATHS.get(step.endpoint)
     if path_of is None:
         raise MalformedRequest(f"The unified endpoint serves {', '.join(path.decode() for path in PATHS)}")

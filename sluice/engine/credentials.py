@@ -1,6 +1,6 @@
 """Which key goes upstream: the request's own, a stored one, the operator's, or none (contract 3.3)."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -87,6 +87,12 @@ def chosen(keys: Sequence[StoredKey], provider: str, alias: str) -> StoredKey | 
     if alias:
         raise _unknown(alias, provider, [key.alias for key in keys if key.provider == provider])
     return fallback
+
+
+def has_key(provider: Provider, sent: Container[bytes], keyring: Keyring | None) -> bool:
+    """Whether a caller that sends these headers has a key of this provider: its own, or one that is stored."""
+    stored = () if keyring is None else keyring.keys
+    return any(name in sent for name in provider.key_headers) or any(key.provider == provider.name for key in stored)
 
 
 def keyless(headers: list[Header]) -> list[Header] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final
 
+from sluice.engine.head_tokens import HEAD_TOKENS_IN, head_tokens
 from sluice.engine.heard import Heard, Repeated
 from sluice.engine.peeked import Peeked
 from sluice.engine.remarks import allowance, origin, refusal
@@ -103,7 +104,7 @@ class Trace:
         status = self._status_of(error)
         if self._record is not None:
             self._record.refused(error, status)
-        return refusal(error, status)
+        return refusal(error, status, self._request.dialect)
 
     def _status_of(self, error: GatewayError) -> int:
         return self._recorder.failure_status if isinstance(error, UpstreamFailure) else error.status
@@ -147,6 +148,7 @@ class Record:
     _told: Recording = NO_BODY
     _tape: Tape | None = None
     """The reply's tape, once it came in more than one part."""
+    _head_tokens: tuple[int, int] | None = None
     request_id: str = ""
     """Empty where it is the id."""
     credential: Credential | None = None
@@ -244,6 +246,7 @@ class Record:
 
     def _called_again(self, body: Body) -> Body:
         self._status, self._latency_s, self._terminal = 0, None, None
+        self._head_tokens = None
         return body if self._heard is None else Repeated(self._heard)
 
     @property
@@ -259,6 +262,8 @@ class Record:
         self.reply_fields = fields
         if terminal_line and content_type.startswith(b"text/event-stream") and not encoding:
             self._terminal = TerminalLine(terminal_line)
+        if HEAD_TOKENS_IN in fields:
+            self._head_tokens = head_tokens(fields)
         if self._announced and not self._ended:
             self.announce()
 
@@ -468,4 +473,5 @@ class Record:
             model=step.model,
             reservation=self.reservation,
             unlogged=not self._collect,
+            head_tokens=self._head_tokens,
         )

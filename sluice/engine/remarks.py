@@ -4,13 +4,22 @@ from typing import Final
 
 import msgspec
 
-from sluice.values.errors import GatewayError
+from sluice.values.errors import GatewayError, Unauthorized
 from sluice.values.limits import Permit
 from sluice.values.reply import Reply, WholeBody
-from sluice.values.request import Step
+from sluice.values.request import Dialect, Step
 
 LONGEST_MODEL: Final = 256
 """That a reply's head tells; a body may name any."""
+AUTHENTICATION_ERROR: Final = (10000, "Authentication error")
+"""What Cloudflare's API says of a token (contract 9.1)."""
+KINDS: Final = {
+    401: "authentication_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+"""What vendors call errors of these statuses."""
 
 
 def origin(step: Step) -> bytes:
@@ -36,10 +45,17 @@ def seconds(us: int) -> int:
     return -(-us // 1_000_000)
 
 
-def refusal(error: GatewayError, status: int) -> Reply:
-    """A gateway error as a client reads it (contract 12.1)."""
+def refusal(error: GatewayError, status: int, dialect: Dialect = "gateway") -> Reply:
+    """A gateway error as a client reads it."""
+    body = refused_at_gateway(error, status) if dialect == "gateway" else refused_at_api(error, status, dialect)
+    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), error.lines)]
+    return Reply(status, None, lines, len(body), WholeBody(body))
+
+
+def refused_at_gateway(error: GatewayError, status: int) -> bytes:
+    """The body of contract 12.1."""
     said = {"code": error.code, "message": error.said}
-    body = msgspec.json.encode(
+    return msgspec.json.encode(
         {
             "success": False,
             "result": [],
@@ -53,5 +69,22 @@ def refusal(error: GatewayError, status: int) -> Reply:
             "description": error.told or error.said,
         }
     )
-    lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), error.lines)]
-    return Reply(status, None, lines, len(body), WholeBody(body))
+
+
+def refused_at_api(error: GatewayError, status: int, dialect: Dialect) -> bytes:
+    """The envelope of Cloudflare's API, and in it what the SDK of a vendor looks for (contract 1.5, 9.1)."""
+    code, message = error.code, error.told or error.said
+    if isinstance(error, Unauthorized):
+        code, message = AUTHENTICATION_ERROR
+    told: dict[str, object] = {
+        "success": False,
+        "errors": [{"code": code, "message": message}],
+        "messages": [],
+        "result": None,
+    }
+    kind = KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    if dialect == "openai":
+        told["error"] = {"message": message, "type": kind, "code": code, "param": None}
+    elif dialect == "anthropic":
+        told["type"], told["error"] = "error", {"type": kind, "message": message}
+    return msgspec.json.encode(told)

@@ -1,4 +1,4 @@
-"""Replies of a provider that does not speak the unified schema, told in it; the log has the provider's own words."""
+"""Replies told in another shape than the provider's own; the log has the provider's own words."""
 
 import asyncio
 import time
@@ -7,16 +7,21 @@ from typing import Final, Protocol
 
 from sluice.engine.held import hold_whole
 from sluice.engine.recorder import Record
+from sluice.engine.remarks import refused_at_api
 from sluice.engine.words import is_short, plain
 from sluice.formats.eventstream import MEDIA_TYPE
 from sluice.providers.anthropic_chat import reply as chat
+from sluice.providers.anthropic_chat.inverse_error import from_chat_error
+from sluice.providers.anthropic_chat.inverse_reply import from_chat
+from sluice.providers.anthropic_chat.inverse_stream import EventStream
 from sluice.providers.anthropic_chat.stream import ChunkStream
 from sluice.providers.anthropic_responses import reply as responses
 from sluice.providers.anthropic_responses.stream import ResponseStream
 from sluice.providers.bedrock_chat import reply as converse
 from sluice.providers.bedrock_chat.reply import Heading
 from sluice.providers.bedrock_chat.stream import ConverseStream
-from sluice.values.errors import GatewayError, OutputUnreadable
+from sluice.providers.envelope import enveloped, enveloped_error
+from sluice.values.errors import CredentialsRefused, GatewayError, OutputUnreadable
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
 from sluice.values.request import Translation
 
@@ -41,11 +46,14 @@ class Interpreter(Protocol):
     def finish(self) -> bytes: ...
 
 
-async def translated(reply: Reply, record: Record, translation: Translation) -> Outside:
-    """How a reply is to be told. A whole one is read to its end, and judged, before anybody is told of it.
+async def translated(reply: Reply, record: Record, translation: Translation) -> Outside | None:
+    """How a reply is to be told, None for as it comes. A whole one is read to its end before anybody is told of it.
 
     Raises OutputUnreadable and UpstreamFailure, and TimeoutError for an error that does not end.
     """
+    refused = reply.status == CredentialsRefused.status and translation.dialect != "gateway"
+    if not refused and _passes(reply, record, translation):
+        return None
     heading = Heading(f"chatcmpl-{record.id}", int(time.time()), record.model)
     if reply.status < 400 and record.reply_type.startswith(STREAMS):
         if record.reply_encoding:
@@ -57,6 +65,9 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
     async with asyncio.timeout(None if reply.status < 400 else ERROR_S):
         data = await hold_whole(reply)
     status, encoding = reply.status, record.reply_encoding
+    if refused:
+        ours = record.credential is not None and not record.credential.stored
+        return lambda told: _tell_refused(told, 503 if ours else status, translation)
     if is_short(encoding, data):
         words = _words(translation, status, plain(encoding, data), heading)
     else:
@@ -64,22 +75,43 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
     return lambda told: _tell_whole(told, words)
 
 
+def _passes(reply: Reply, record: Record, translation: Translation) -> bool:
+    """Whether it goes to the client as it comes: some shapes leave all, or all that is no JSON, as it is."""
+    if translation.shape == "envelope":
+        return reply.status < 400 and b"json" not in record.reply_type
+    return translation.shape == "plain"
+
+
 def _stream(translation: Translation, heading: Heading) -> Interpreter:
-    if translation.shape == "converse":
-        return ConverseStream(translation.include_usage, heading)
-    if translation.shape == "chat":
-        return ChunkStream(translation.include_usage, heading.created_s)
+    match translation.shape:
+        case "converse":
+            return ConverseStream(translation.include_usage, heading)
+        case "messages":
+            return EventStream()
+        case "chat":
+            return ChunkStream(translation.include_usage, heading.created_s)
     return ResponseStream(heading.created_s)
 
 
 def _words(translation: Translation, status: int, body: bytes | None, heading: Heading) -> bytes:
     data = body or b""
-    if translation.shape == "converse":
-        return converse.from_reply(data, heading) if status < 400 else converse.from_error(status, data)
+    match translation.shape:
+        case "converse":
+            return converse.from_reply(data, heading) if status < 400 else converse.from_error(status, data)
+        case "envelope":
+            return enveloped_error(status, data) if status >= 400 else enveloped(data)
+        case "messages":
+            return from_chat_error(status, data) if status >= 400 else from_chat(data)
     if status >= 400:
         return chat.from_error(status, data)
     tell = chat.from_message if translation.shape == "chat" else responses.from_message
     return tell(data, heading.created_s)
+
+
+def _tell_refused(reply: Reply, status: int, translation: Translation) -> None:
+    """It is the client's to mend, or, of the operator's own key, not (contract 1.5)."""
+    reply.status, reply.reason = status, None
+    _tell_whole(reply, refused_at_api(CredentialsRefused(), status, translation.dialect))
 
 
 def _tell_whole(reply: Reply, words: bytes) -> None:

@@ -2,8 +2,9 @@
 
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final
+from typing import IO, Final, Protocol, cast
 
+import brotli
 import zstandard
 
 MAX_DECODED_BYTES: Final = 100 * 1024 * 1024
@@ -13,30 +14,72 @@ _MAX_RATIO: Final = 256
 """Past the first megabyte a body may unfold to 256 times its size: deflate could 1,032 times, JSON does 5 to 30."""
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024
 """RFC 9659 lets nobody use a larger one over HTTP."""
+_MOST_CODINGS: Final = 4
+"""Put one over the other. Nobody has a use for two; each costs as much time again."""
+_MOST_MEMBERS: Final = 10_000
+"""Of a gzip body: one that is empty takes 20 bytes, and a microsecond."""
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 
 
+class Source(Protocol):
+    """Bytes to be read in order; b"" at their end."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
 def coding_of(header: bytes) -> str:
-    """The one content coding that a Content-Encoding names, `identity` where it names none."""
+    """The codings that a Content-Encoding names, the first applied first; `identity` where it names none."""
     if not header:
         return "identity"
     names = [name.strip() for name in header.decode("latin-1").lower().split(",")]
     return ",".join(name for name in names if name not in ("", "identity")) or "identity"
 
 
-def decoded(source: BinaryIO, coding: str, limit: int = MAX_DECODED_BYTES) -> Iterator[bytes] | None:
-    """The body piece by piece, from a source at its start; None where the coding is unknown.
+def decoded(source: Source, coding: str, limit: int = MAX_DECODED_BYTES) -> Iterator[bytes] | None:
+    """The body piece by piece, from a source at its start; None where a coding is unknown, or where they are too many.
 
     What cannot be decoded ends it quietly: damage, a cut end, more than `limit` bytes, a ratio that only a bomb has.
+    So its time has a bound too: a second or so for each coding of the longest body.
     """
-    decode = _DECODERS.get(coding)
-    return None if decode is None else _bounded(decode(source), source, limit, coding == "identity")
+    names = coding.split(",")
+    if len(names) > _MOST_CODINGS or not _DECODERS.keys() >= set(names):
+        return None
+    counted = _Counted(source)
+    bodies: Source = counted
+    pieces: Iterator[bytes] = iter(())
+    for name in reversed(names):
+        pieces = _bounded(_DECODERS[name](bodies), counted, limit, coding == "identity")
+        bodies = _Pieces(pieces)
+    return pieces
 
 
-def _bounded(pieces: Iterator[bytes], source: BinaryIO, limit: int, trusted: bool) -> Iterator[bytes]:
+class _Counted:
+    """Counts what was read of a source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.taken = 0
+
+    def read(self, size: int = PIECE_BYTES) -> bytes:
+        data = self._source.read(size)
+        self.taken += len(data)
+        return data
+
+
+class _Pieces:
+    """A source of what another coding was put over: as it comes, for no reader asks for an exact size."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, size: int = PIECE_BYTES) -> bytes:
+        return next(self._pieces, b"")
+
+
+def _bounded(pieces: Iterator[bytes], source: _Counted, limit: int, trusted: bool) -> Iterator[bytes]:
     produced = 0
     for piece in pieces:
-        allowed = limit if trusted else min(limit, _FREE_BYTES + _MAX_RATIO * source.tell())
+        allowed = limit if trusted else min(limit, _FREE_BYTES + _MAX_RATIO * source.taken)
         if produced + len(piece) > allowed:
             if produced < allowed:
                 yield piece[: allowed - produced]
@@ -45,24 +88,26 @@ def _bounded(pieces: Iterator[bytes], source: BinaryIO, limit: int, trusted: boo
         yield piece
 
 
-def _identity(source: BinaryIO) -> Iterator[bytes]:
+def _identity(source: Source) -> Iterator[bytes]:
     while data := source.read(PIECE_BYTES):
         yield data
 
 
-def _gzip(source: BinaryIO) -> Iterator[bytes]:
+def _gzip(source: Source) -> Iterator[bytes]:
     return _inflated(source, source.read(PIECE_BYTES), _GZIP)
 
 
-def _deflate(source: BinaryIO) -> Iterator[bytes]:
+def _deflate(source: Source) -> Iterator[bytes]:
     """RFC 9110 means the zlib format; some servers send the raw one, as browsers have learned."""
     data = source.read(PIECE_BYTES)
+    while len(data) < 2 and (more := source.read(PIECE_BYTES)):
+        data += more
     zlib_header = len(data) >= 2 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
     return _inflated(source, data, _ZLIB if zlib_header else _RAW)
 
 
-def _inflated(source: BinaryIO, data: bytes, wbits: int) -> Iterator[bytes]:
-    inflate = zlib.decompressobj(wbits)
+def _inflated(source: Source, data: bytes, wbits: int) -> Iterator[bytes]:
+    inflate, members = zlib.decompressobj(wbits), 1
     while True:
         try:
             piece = inflate.decompress(data, PIECE_BYTES)
@@ -73,18 +118,33 @@ def _inflated(source: BinaryIO, data: bytes, wbits: int) -> Iterator[bytes]:
         data = inflate.unconsumed_tail
         if inflate.eof:
             data = inflate.unused_data or source.read(PIECE_BYTES)
-            if wbits != _GZIP or not data:
+            if wbits != _GZIP or not data or members == _MOST_MEMBERS:
                 return
-            inflate = zlib.decompressobj(wbits)  # a gzip body may have several members
+            inflate, members = zlib.decompressobj(wbits), members + 1  # a gzip body may have several members
         elif not data:
             data = source.read(PIECE_BYTES)
             if not data and len(piece) < PIECE_BYTES:  # a full piece may leave more behind it
                 return
 
 
-def _zstd(source: BinaryIO) -> Iterator[bytes]:
+def _brotli(source: Source) -> Iterator[bytes]:
+    decompressor = brotli.Decompressor()
+    while not decompressor.is_finished():
+        data = source.read(PIECE_BYTES) if decompressor.can_accept_more_data() else b""
+        try:
+            piece = decompressor.process(data, output_buffer_limit=PIECE_BYTES)
+        except brotli.error:
+            return
+        if piece:
+            yield piece
+        elif not data and decompressor.can_accept_more_data():
+            return
+
+
+def _zstd(source: Source) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    reader = decompressor.stream_reader(source, read_across_frames=True, closefd=False)
+    file = cast(IO[bytes], source)  # of which it wants no more than to read
+    reader = decompressor.stream_reader(file, read_across_frames=True, closefd=False)
     try:
         while piece := reader.read(PIECE_BYTES):
             yield piece
@@ -92,10 +152,11 @@ def _zstd(source: BinaryIO) -> Iterator[bytes]:
         return
 
 
-_DECODERS: Final[dict[str, Callable[[BinaryIO], Iterator[bytes]]]] = {
+_DECODERS: Final[dict[str, Callable[[Source], Iterator[bytes]]]] = {
     "identity": _identity,
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,
+    "br": _brotli,
     "zstd": _zstd,
 }

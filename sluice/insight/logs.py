@@ -1,6 +1,7 @@
 """Log entries as the management API and the CLI show them (contract 7.1, sample B.4)."""
 
 import codecs
+import json
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Final
@@ -67,6 +68,7 @@ def log_detail(entry: LogEntry, request_head: bytes | None, response_head: bytes
         "response_head_complete": response[1],
         "response_size": entry.response_bytes,
         "response_truncated": entry.response_truncated,
+        "pricing": None if entry.priced is None else json.loads(entry.priced),
     }
 
 
@@ -83,6 +85,9 @@ def _usage(usage: Usage) -> dict[str, int] | None:
         "output_reasoning_tokens": usage.reasoning,
         "input_cached_tokens": usage.cached_in,
         "input_cache_write_tokens": usage.cache_write,
+        "input_cache_write_1h_tokens": usage.cache_write_1h,
+        "input_audio_ms": usage.audio_in_ms,
+        "input_characters": usage.characters_in,
     }
     return {name: count for name, count in counts.items() if count is not None} or None
 

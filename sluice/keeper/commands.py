@@ -8,6 +8,8 @@ the same log run in the order in which they were given.
 import logging
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sluice.journal import fields
@@ -20,7 +22,7 @@ from sluice.metrics import Metrics
 from sluice.spool.frames import FrameError, decode_command
 from sluice.storage.ports import LogWriter, StoreFault
 from sluice.values.command import Command, Outcome
-from sluice.values.log import Position, ShardKey
+from sluice.values.log import LogEntry, Position, Priced, ShardKey
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +76,10 @@ class Commands:
         note: CrashNote,
         answers: Answers,
         metrics: Metrics,
+        price: Callable[[str, LogEntry], Priced | None],
     ) -> None:
         self._intake, self._writer, self._addresses, self._accounts = intake, writer, addresses, accounts
-        self._note, self._answers = note, answers
+        self._note, self._answers, self._price = note, answers, price
         self._queues: dict[bytes, list[_Order]] = {}
         self._done = metrics.counter("sluice_commands_done_total", "Commands run to their end.")
         self._changed = metrics.counter("sluice_logs_changed_total", "Stored logs given other fields.")
@@ -197,6 +200,9 @@ class Commands:
             self._deleted.add(len(found))
             if found:
                 self._accounts.changed(shard)
+        elif change.reprice:
+            found = self._writer.reprice(shard, some, partial(self._price, shard.account), reached)
+            self._changed.add(len(found))
         else:
             found = self._writer.change(shard, some, change, reached)
             self._changed.add(len(found))

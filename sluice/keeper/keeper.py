@@ -127,6 +127,7 @@ class Keeper:
                 self._note,
                 self._answers,
                 self._metrics,
+                self._meter.price,
             )
             self._careful = dict.fromkeys(self._note.careful, self._batch_rows)
             try:

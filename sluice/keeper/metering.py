@@ -4,10 +4,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from itertools import chain, islice
 from mmap import ACCESS_READ, mmap
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from sluice.engine.custom_rates import unpriced
 from sluice.formats.encodings import MAX_DECODED_BYTES, coding_of, decoded
@@ -15,9 +18,10 @@ from sluice.formats.eventstream import MEDIA_TYPE, events_in
 from sluice.formats.metadata import parse_metadata
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
+from sluice.keeper.rate_book import PricePending
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
-from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event
+from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
 from sluice.providers.usage import (
     USAGE_SIGNS,
     Document,
@@ -31,7 +35,7 @@ from sluice.providers.usage import (
 )
 from sluice.values.custom_provider import is_custom
 from sluice.values.exchange import Ending, Exchange
-from sluice.values.log import Blob, LogEntry, SideFile, Usage
+from sluice.values.log import Blob, LogEntry, Priced, SideFile, Usage
 from sluice.values.rates import Rates
 
 BodySource = Blob
@@ -48,6 +52,7 @@ MAX_NAME: Final = 256
 MAX_USER_AGENT: Final = 1024
 
 _NOTHING: Final = Usage()
+_UNPRICED: Final = Priced(None, None)
 _HIT: Final = Usage(tokens_in=0, tokens_out=0, total=0)
 """A hit read and wrote nothing (contract 5)."""
 
@@ -104,8 +109,9 @@ class Meter:
         reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful, sum=live))
         ending: Ending = "complete" if reply.ended else exchange.ending
         model = asked or reply.model or ""
-        usage = _HIT if exchange.cached else (reply.usage or _NOTHING)
+        usage = _HIT if exchange.cached else _used(exchange, reply.usage, request, billed)
         custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
+        cost = self._cost(exchange, model, usage, custom)
         latency_us = exchange.latency_us
         return LogEntry(
             id=exchange.id,
@@ -132,7 +138,7 @@ class Meter:
             step=exchange.step,
             attempts=exchange.attempts,
             usage=usage,
-            cost_nano=self._cost(exchange, model, usage, custom),
+            cost_nano=cost.cost_nano,
             custom_cost=custom is not None,
             metadata=parse_metadata(exchange.metadata) if exchange.metadata else {},
             user_agent=_text(exchange.user_agent, MAX_USER_AGENT),
@@ -147,22 +153,61 @@ class Meter:
             response_truncated=_length(response) < exchange.response_bytes if response is not None else False,
             connection_id=exchange.connection_id or None,
             detail=exchange.detail or None,
+            priced=cost.priced,
         )
 
-    def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> int | None:
-        if exchange.cached:
-            return 0
-        if custom is not None:
-            return custom_cost(usage, custom)
-        if usage.tokens_in is None and usage.tokens_out is None:
+    def price(self, account: str, entry: LogEntry) -> Priced | None:
+        """What a stored log costs by the prices at hand; None where its cost is not theirs to say, or not known now."""
+        if entry.cached or entry.custom_cost or entry.usage == _NOTHING or not entry.model:
             return None
-        rates = self._rates_of(exchange, model) if model else None
-        return None if rates is None else list_cost(usage, rates)
+        try:
+            rates = self._rates_of(account, entry.provider, entry.model)
+        except PricePending:
+            return None  # it is looked up now, for whoever asks again
+        return None if rates is None else Priced(list_cost(entry.usage, rates), rates_text(rates))
 
-    def _rates_of(self, exchange: Exchange, model: str) -> Rates | None:
-        if is_custom(exchange.provider):
-            return self._own_rates(exchange.account, exchange.provider, model)
-        return self._rates(exchange.provider, model)
+    def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> Priced:
+        if exchange.cached:
+            return Priced(0, None)
+        if custom is not None:
+            return Priced(custom_cost(usage, custom), None)
+        if usage == _NOTHING:
+            return _UNPRICED
+        rates = self._rates_of(exchange.account, exchange.provider, model) if model else None
+        return _UNPRICED if rates is None else Priced(list_cost(usage, rates), rates_text(rates))
+
+    def _rates_of(self, account: str, provider: str, model: str) -> Rates | None:
+        return self._own_rates(account, provider, model) if is_custom(provider) else self._rates(provider, model)
+
+
+@lru_cache(1_024)
+def rates_text(rates: Rates) -> str | None:
+    """Rates as a log keeps them: JSON, without those that there are not; None for those of no price at all."""
+    known = {name: value for name in Rates.__struct_fields__ if (value := getattr(rates, name)) is not None}
+    if not known.get("edition"):
+        known.pop("edition", None)
+    return msgspec.json.encode(known).decode() if known else None
+
+
+def _used(exchange: Exchange, told: Usage | None, request: BodySource, billed: bool) -> Usage:
+    """What the body of the reply tells; else its head, else, of what is spoken, the request."""
+    if told is not None:
+        return told
+    if exchange.head_tokens is not None and billed:
+        tokens_in, tokens_out = exchange.head_tokens
+        return Usage(tokens_in, tokens_out)
+    made = exchange.ending != "refused" and exchange.status < 400
+    if billed and made and request and exchange.path.endswith("audio/speech"):
+        return Usage(characters_in=_read_request(exchange, request, spoken_characters))
+    return _NOTHING
+
+
+def _read_request(exchange: Exchange, request: bytes | SideFile, read: Callable[[Document], int | None]) -> int | None:
+    try:
+        with _opened(request, exchange.request_encoding) as body, body.document() as document:
+            return read(document)
+    except OSError:
+        return None
 
 
 def _served(exchange: Exchange) -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from sluice.values.rates import Rates
 
 KEEP_S: Final = 60.0
@@ -29,9 +31,10 @@ class RateBook:
         rates: Callable[[str, str], Rates | None],
         ask: Callable[[Sequence[tuple[str, str]]], bool],
         clock_s: Callable[[], float],
+        edition: Callable[[], str] = str,
     ) -> None:
-        """`ask` is false where nobody can be asked now."""
-        self._rates, self._ask, self._clock_s = rates, ask, clock_s
+        """`ask` is false where nobody can be asked now; `edition` names the list that the rates are of."""
+        self._rates, self._ask, self._clock_s, self._edition = rates, ask, clock_s, edition
         self._known: dict[tuple[str, str], tuple[Rates | None, float]] = {}
         self._awaited: dict[tuple[str, str], float] = {}
         """Until when."""
@@ -47,6 +50,8 @@ class RateBook:
         found = self._rates(provider, model)
         if found is None and self._is_worth_waiting(name, now_s):
             raise PricePending
+        if found is not None:
+            found = msgspec.structs.replace(found, edition=self._edition())
         self._awaited.pop(name, None)
         if len(self._known) >= _MODELS:  # names of models come from clients
             self._known.clear()

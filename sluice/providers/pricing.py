@@ -11,16 +11,27 @@ from sluice.values.rates import Rates
 MAX_NANO: Final = 2**63 - 1
 """What an integer column of a store holds: 9.2 billion USD."""
 _PER_RATE: Final = 1_000_000
+_REQUESTS: Final = 1_000
+"""The fee of a thousand calls, in what the other rates are, is that of a million."""
+_MS_PER_HOUR: Final = 3_600_000
 _NANO: Final = Decimal(10**9)
 
 
 def list_cost(usage: Usage, rates: Rates) -> int | None:
-    """The price in nano-USD by the list; None where neither side is counted or priced, or a counted one is not priced.
+    """The price in nano-USD by the list; None where nothing is counted or priced, or what is counted is not priced.
 
     Every part of the input and of the output (cached, written to the cache, audio, image; reasoning, audio, image)
     is priced apart where the list has a price for it, else as the rest of its side. A side that the vendor does not
     count adds nothing: embeddings have no output.
     """
+    by_tokens, apart = _by_tokens(usage, rates), _apart(usage, rates)
+    if by_tokens is None and apart is None:
+        return None
+    fee = (rates.requests or 0) * _REQUESTS
+    return _within_store(((by_tokens or 0) + (apart or 0) + fee + _PER_RATE // 2) // _PER_RATE)
+
+
+def _by_tokens(usage: Usage, rates: Rates) -> int | None:
     uncounted = usage.tokens_in is None and usage.tokens_out is None
     if uncounted or (rates.input is None and rates.output is None):
         return None
@@ -29,7 +40,8 @@ def list_cost(usage: Usage, rates: Rates) -> int | None:
         rates.input,
         (
             (usage.cached_in, rates.cached_input),
-            (usage.cache_write, rates.cache_write),
+            (usage.cache_write_1h, rates.cache_write_1h),
+            (_short_lived(usage, rates), rates.cache_write),
             (usage.audio_in, rates.audio_input),
             (usage.image_in, rates.image_input),
         ),
@@ -43,9 +55,27 @@ def list_cost(usage: Usage, rates: Rates) -> int | None:
             (usage.image_out, rates.image_output),
         ),
     )
-    if read is None or wrote is None:
+    return None if read is None or wrote is None else read + wrote
+
+
+def _short_lived(usage: Usage, rates: Rates) -> int | None:
+    """Written to the cache, but for what is kept for an hour where that has a price of its own."""
+    if not usage.cache_write or rates.cache_write_1h is None:
+        return usage.cache_write
+    return max(0, usage.cache_write - (usage.cache_write_1h or 0))
+
+
+def _apart(usage: Usage, rates: Rates) -> int | None:
+    """What is sold by the character or the hour; None where that is not counted or not priced."""
+    spoken = _times(usage.characters_in, rates.characters)
+    heard = _times(usage.audio_in_ms, rates.audio_hour)
+    if spoken is None and heard is None:
         return None
-    return _within_store((read + wrote + _PER_RATE // 2) // _PER_RATE)
+    return (spoken or 0) + ((heard or 0) * _PER_RATE + _MS_PER_HOUR // 2) // _MS_PER_HOUR
+
+
+def _times(count: int | None, rate: int | None) -> int | None:
+    return None if count is None or rate is None else count * rate
 
 
 def _side(tokens: int, rate: int | None, parts: tuple[tuple[int | None, int | None], ...]) -> int | None:

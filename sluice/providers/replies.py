@@ -37,6 +37,22 @@ def named_model(document: Document) -> str | None:
         return None
 
 
+class _Spoken(msgspec.Struct, gc=False):
+    input: str | None = None
+
+
+_SPOKEN: Final = msgspec.json.Decoder(_Spoken)
+
+
+def spoken_characters(document: Document) -> int | None:
+    """How many characters a request has spoken."""
+    try:
+        text = _SPOKEN.decode(document).input
+    except UNREADABLE:
+        return None
+    return None if text is None else len(text)
+
+
 def named_model_of_event(data: bytes) -> str | None:
     """The `model` that an event of a stream names."""
     try:

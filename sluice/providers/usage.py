@@ -137,6 +137,17 @@ class _Pair(msgspec.Struct, gc=False):
     output_tokens: Count = None
 
 
+class _CacheCreation(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: Count = None
+
+
+class _CacheDetail(msgspec.Struct, gc=False, rename="camel"):
+    """Bedrock's, by how long it is kept."""
+
+    input_tokens: Count = None
+    ttl: str = ""
+
+
 class _Usage(msgspec.Struct, gc=False):
     """Chat, completions and embeddings say prompt and completion; responses, images and audio input and output."""
 
@@ -155,6 +166,7 @@ class _Usage(msgspec.Struct, gc=False):
     cache_read_input_tokens: Count = None
     """Anthropic's; likewise the next."""
     cache_creation_input_tokens: Count = None
+    cache_creation: _CacheCreation | None = None
     prompt_cache_hit_tokens: Count = None
     """DeepSeek's."""
     reasoning_tokens: Count = None
@@ -162,12 +174,15 @@ class _Usage(msgspec.Struct, gc=False):
     tokens: _Pair | Count = None
     """Cohere's, in v2; likewise the next."""
     billed_units: _Pair | None = None
+    seconds: Count = None
+    """Of the sound that a transcription was made of."""
     bedrock_in: Count = msgspec.field(default=None, name="inputTokens")
-    """Bedrock's Converse; likewise those below."""
+    """Amazon Bedrock's Converse; likewise the next. What concerns the cache comes on top, as with Anthropic."""
     bedrock_out: Count = msgspec.field(default=None, name="outputTokens")
     bedrock_total: Count = msgspec.field(default=None, name="totalTokens")
     bedrock_read: Count = msgspec.field(default=None, name="cacheReadInputTokens")
     bedrock_written: Count = msgspec.field(default=None, name="cacheWriteInputTokens")
+    bedrock_details: list[_CacheDetail] | None = msgspec.field(default=None, name="cacheDetails")
 
 
 class _Modality(msgspec.Struct, gc=False, rename="camel"):
@@ -281,10 +296,10 @@ def _is_object(value: msgspec.Raw) -> bool:
 
 
 def _from_usage(usage: _Usage) -> Told | None:
+    if usage.bedrock_in is not None or usage.bedrock_out is not None:
+        return _from_converse(usage)
     if usage.billed_units is not None or isinstance(usage.tokens, _Pair):
         return _from_pair(usage.tokens if isinstance(usage.tokens, _Pair) else usage.billed_units)
-    if usage.bedrock_in is not None or usage.bedrock_out is not None:
-        return _from_bedrock(usage)
     read = usage.prompt_tokens_details or usage.input_tokens_details or usage.input_token_details or _NO_DETAILS
     wrote = usage.completion_tokens_details or usage.output_tokens_details or usage.output_token_details or _NO_DETAILS
     cache_read, cache_written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
@@ -302,18 +317,21 @@ def _from_usage(usage: _Usage) -> Told | None:
         _count(wrote.audio_tokens),
         _count(read.image_tokens),
         _count(wrote.image_tokens),
+        None if usage.cache_creation is None else _count(usage.cache_creation.ephemeral_1h_input_tokens) or None,
+        _milliseconds(usage.seconds),
     )
     return Told(counts, apart, _is_apart(counts))
 
 
-def _from_bedrock(usage: _Usage) -> Told:
+def _from_converse(usage: _Usage) -> Told:
+    kept_1h = [_count(detail.input_tokens) for detail in usage.bedrock_details or () if detail.ttl == "1h"]
     counts = Usage(
         _count(usage.bedrock_in),
         _count(usage.bedrock_out),
         _count(usage.bedrock_total),
-        None,
-        _count(usage.bedrock_read),
-        _count(usage.bedrock_written),
+        cached_in=_count(usage.bedrock_read),
+        cache_write=_count(usage.bedrock_written),
+        cache_write_1h=_sum(*kept_1h),
     )
     return Told(counts, cache_apart=True)
 
@@ -328,6 +346,10 @@ def _from_invocation(metrics: _Invocation) -> Told:
         _count(metrics.cache_write_input_token_count),
     )
     return Told(counts, cache_apart=True)
+
+
+def _milliseconds(seconds: Count) -> int | None:
+    return None if seconds is None or not 0 <= seconds <= MAX_COUNT else round(seconds * 1000)
 
 
 def _is_apart(counts: Usage) -> bool:

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from sluice.insight.logpush import MOST_BYTES, Sealer, WrongKey, written
 from sluice.journal import fields
 from sluice.metrics import Metrics
-from sluice.storage.ports import LogReader, Objects, Pushed, Side, StoreFault
-from sluice.storage.push_progress import PushProgress, PushStore
+from sluice.storage.ports import LogReader, Objects, Side, StoreFault
+from sluice.storage.push_progress import Pushed, PushProgress, PushStore
 from sluice.values.log import LogEntry
 
 LOOK_S: Final = 1.0

@@ -6,10 +6,11 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from sluice.storage.push_progress import Pushed
 from sluice.values.command import Change
 from sluice.values.entitlement import Plan, Quota
 from sluice.values.gateway import GatewayConfig, GatewayRecord
-from sluice.values.log import LogEntry, NewLog, Position, ShardKey
+from sluice.values.log import LogEntry, NewLog, Position, Price, ShardKey
 from sluice.values.log_filter import Filter
 from sluice.values.rates import Rates
 from sluice.values.rollup import Rollup, RollupQuery
@@ -77,6 +78,12 @@ class LogWriter(Protocol):
 
         Returns which of them are there. Raises StoreFault with nothing changed.
         """
+        ...
+
+    def reprice(
+        self, shard: ShardKey, log_ids: Sequence[str], price: Price, positions: Mapping[str, Position]
+    ) -> set[str]:
+        """Gives logs, and the roll-ups that count them, the cost that `price` names, unless that is None, likewise."""
         ...
 
     def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
@@ -258,15 +265,6 @@ class AnalyticsReader(Protocol):
     def close(self) -> None: ...
 
 
-class Pushed(NamedTuple):
-    """A gateway whose logs are pushed."""
-
-    shard: ShardKey
-    name: str
-    public_key: str | None
-    """PEM; without one neither bodies nor metadata go out."""
-
-
 class ControlReader(Protocol):
     """What workers and the keeper read of accounts, gateways, tokens and prices. Never blocks on a writer."""
 
@@ -284,6 +282,10 @@ class ControlReader(Protocol):
 
     def rates(self, provider: str, model: str) -> Rates | None:
         """Resolved prices, None where the model was never resolved. Rates of nothing but None: the list has none."""
+        ...
+
+    def prices_version(self) -> str:
+        """Which version of the price list was loaded last."""
         ...
 
     def listed_models(self) -> list[tuple[str, str]]:
@@ -402,10 +404,6 @@ class ControlStore(ControlReader, Protocol):
         ...
 
     def delete_token(self, account: str, token_id: str) -> TokenRecord: ...
-
-    def prices_version(self) -> str:
-        """Which version of the price list was loaded last."""
-        ...
 
     def asked_prices(self) -> list[tuple[str, str]]:
         """Provider and model of what `put_rates` keeps, to be resolved anew for `load_prices`."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from sluice.values.log import ShardKey
+
 
 class PushProgress(NamedTuple):
     """How far a gateway's logs were pushed: past this ingest sequence they are still to be."""
@@ -12,6 +14,15 @@ class PushProgress(NamedTuple):
     """Of the object that may have been sent since, and is to be sent again."""
     until: int = 0
     """The ingest sequence that this object reaches."""
+
+
+class Pushed(NamedTuple):
+    """A gateway whose logs are pushed."""
+
+    shard: ShardKey
+    name: str
+    public_key: str | None
+    """PEM; without one neither bodies nor metadata go out."""
 
 
 class PushStore(Protocol):

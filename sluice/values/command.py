@@ -15,6 +15,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     score: Annotated[float, Meta(ge=0, le=100)] | UnsetType | None = UNSET
     metadata: dict[str, Scalar] | UnsetType | None = UNSET
     """All of it anew; None is none."""
+    reprice: bool = False
+    """Whether the cost is to be what the prices of today make of the tokens; then no other field is named."""
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):

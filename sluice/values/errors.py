@@ -139,6 +139,30 @@ class Unauthorized(GatewayError):
     message = "Unauthorized"
 
 
+class CredentialsRefused(GatewayError):
+    """The provider does not take the key that it was called with (contract 1.5)."""
+
+    code, status, fault = 2009, 401, "upstream"
+    message = "The provider refused the credentials"
+
+
+class ModelNotFound(GatewayError):
+    """No provider is known by the model's author."""
+
+    code, status = 7003, 404
+    message = "Model not found"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"Model not found: {model_id[:LONGEST_SLUG]}")
+
+
+class InputInvalid(GatewayError):
+    """The input is none that the model takes."""
+
+    code, status = 7003, 400
+    message = "Input invalid"
+
+
 class UnknownKeyAlias(GatewayError):
     code, status = 2040, 400
     message = "Unknown provider key alias"

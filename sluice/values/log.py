@@ -1,6 +1,6 @@
 """A log entry: one recorded request as the store keeps it and the API shows it (contract 7.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +30,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_out: int | None = None
     image_in: int | None = None
     image_out: int | None = None
+    cache_write_1h: int | None = None
+    """Of `cache_write`, what is kept for an hour."""
+    audio_in_ms: int | None = None
+    """How long the sound was that it heard, where that is what is sold; likewise the characters that it spoke."""
+    characters_in: int | None = None
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -78,6 +83,19 @@ class LogEntry(msgspec.Struct, frozen=True):
     request_encoding: str | None = None
     """Its content-encoding: bodies are stored as they went over the wire. Likewise response_encoding."""
     response_encoding: str | None = None
+    priced: str | None = None
+    """The prices that made its cost, as JSON: which list, and per million tokens in nano-USD. None where none did."""
+
+
+class Priced(NamedTuple):
+    """What a log costs, and by which prices: see LogEntry."""
+
+    cost_nano: int | None
+    priced: str | None
+
+
+Price = Callable[[LogEntry], Priced | None]
+"""Prices a log; None where its cost is to stay what it is."""
 
 
 class SideFile(NamedTuple):

@@ -15,3 +15,12 @@ class Rates(msgspec.Struct, frozen=True, gc=False):
     audio_output: int | None = None
     image_input: int | None = None
     image_output: int | None = None
+    cache_write_1h: int | None = None
+    characters: int | None = None
+    """Per million characters that are spoken."""
+    audio_hour: int | None = None
+    """Nano-USD per hour of sound that is heard;"""
+    requests: int | None = None
+    """and per thousand calls, beside their tokens."""
+    edition: str = ""
+    """Which list they are of, where that is known."""

@@ -104,13 +104,22 @@ class Options(msgspec.Struct, frozen=True, gc=False):
 DEFAULT_OPTIONS: Final = Options()
 
 
-class Translation(msgspec.Struct, frozen=True):
-    """How the reply to a translated step is to be told in OpenAI's shape."""
+Dialect = Literal["gateway", "api", "openai", "anthropic"]
+"""How errors of ours are told: as contract 12.1 has it, in the envelope of Cloudflare's API, and in that with what the
+clients of a vendor read besides."""
+Shape = Literal["chat", "responses", "converse", "messages", "envelope", "plain"]
+"""Chat completions or responses out of Anthropic's messages; chat completions out of Bedrock's Converse; messages out
+of chat completions; JSON in the envelope of Cloudflare's API; as it comes."""
 
-    shape: Literal["chat", "responses", "converse"]
-    """Of chat and responses Anthropic's messages are the other side."""
+
+class Translation(msgspec.Struct, frozen=True):
+    """How the reply to a step is to be told."""
+
+    shape: Shape
     include_usage: bool = False
     """Whether a stream ends with a chunk of usage (`stream_options.include_usage`)."""
+    dialect: Dialect = "gateway"
+    """Where it is another, keys that the provider refuses are an error of ours in it (contract 1.5)."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -166,3 +175,4 @@ class Request(msgspec.Struct, frozen=True):
     """Of the WebSocket that it came by, or is; empty for HTTP."""
     needs_token: bool = False
     """Whether it needs one even where its gateway asks for none."""
+    dialect: Dialect = "gateway"

@@ -57,7 +57,7 @@ def run_keeper(child: Child) -> None:
         closing(MappedWindows(data / "limits.map", settings.limits.table_bytes)) as windows,
         closing(PriceQuestions(data / "relay.sock")) as questions,
     ):
-        rates = RateBook(control.rates, questions, time.monotonic)
+        rates = RateBook(control.rates, questions, time.monotonic, control.prices_version)
         own_rates = CustomRates(EmbeddedCustomProviderReader(control.db), generations)
         reader = SpoolReader(data / "spool")
         addresses = Addresses(control, generations)

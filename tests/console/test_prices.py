@@ -50,7 +50,6 @@ def test_a_price_is_that_of_its_day():
     [
         ("openai", "no-such-model"),
         ("openai", ""),
-        ("openai", "whisper-1"),  # by the hour, not by tokens
         ("nobody", "gpt-4o-mini"),
         ("huggingface", "gpt-4o-mini"),
     ],
@@ -122,3 +121,11 @@ def test_a_question_has_the_models_asked_for_and_the_part_wanted():
     assert alone.asked == [Asked("openai", "gpt-4o-mini", mini), Asked("openai", "made-up", None)]
     assert (alone.listed, alone.parts) == ([], len(SLUGS))
     assert {price.provider for price in answer(Question(today, [], 0)).listed} == {SLUGS[0]}
+
+
+def test_what_is_sold_otherwise_is_priced_otherwise():
+    assert resolve("openai", "whisper-1") == Rates(None, None, audio_hour=360_000_000)  # 0.006 USD a minute
+    assert resolve("openai", "tts-1") == Rates(None, None, characters=15_000_000_000)  # 15 USD a million
+    sonnet = resolve("anthropic", "claude-sonnet-4-5")
+    assert sonnet is not None
+    assert sonnet.cache_write_1h == 2 * (sonnet.input or 0)

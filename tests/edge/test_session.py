@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+import brotli
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -232,7 +233,8 @@ def test_a_compressed_reply_is_told_in_plain():
     assert told([gzip.compress(b'{"a": 1}')], coding="gzip")[0]["response"] == {"a": 1}
     streamed = told([gzip.compress(b"data: 1\n\ndata: [DONE]\n\n")], "text/event-stream", coding="gzip")
     assert [message["type"] for message in streamed] == ["universal.created", "universal.stream", "universal.done"]
-    unknown = told([b"\x0b\x02\x80{}\x03"], coding="br")[0]
+    assert told([brotli.compress(b"{}")], coding="br")[0]["response"] == {}
+    unknown = told([b"\x1f\x9d\x90"], coding="compress")[0]
     assert unknown["metadata"]["encoding"] == "base64"
 
 

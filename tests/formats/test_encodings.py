@@ -3,6 +3,7 @@ import io
 import os
 import zlib
 
+import brotli
 import pytest
 import zstandard
 from hypothesis import given
@@ -21,7 +22,10 @@ ENCODERS = {
     "gzip": gzip.compress,
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,
+    "br": brotli.compress,
     "zstd": zstandard.ZstdCompressor().compress,
+    "gzip,br": lambda data: brotli.compress(gzip.compress(data)),
+    "zstd,deflate,identity,gzip": lambda data: gzip.compress(zlib.compress(zstandard.compress(data))),
 }
 TEXT = b"".join(b'{"n": %d, "word": "%x"}\n' % (n, n * 2654435761 % 2**32) for n in range(20_000))
 
@@ -52,7 +56,7 @@ def test_hostile_bytes_never_raise(body, coding):
     assert decode(body, coding) is not None
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
 def test_of_a_body_cut_short_the_beginning_is_read(coding, kept):
     whole = ENCODERS[coding](TEXT)
@@ -76,15 +80,26 @@ def test_rubbish_behind_a_gzip_body_is_left_alone():
     assert decode(gzip.compress(b"one") + b"\0\0rubbish", "gzip") == b"one"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip,br", "zstd,deflate,identity,gzip"])
 def test_a_bomb_is_stopped_by_its_ratio(coding):
     bomb = ENCODERS[coding](bytes(50_000_000))
     assert len(decode(bomb, coding)) <= (1 << 20) + 256 * len(bomb)
 
 
-@pytest.mark.parametrize("coding", ["identity", "gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("coding", ENCODERS)
 def test_no_more_than_the_limit_is_decoded(coding):
     assert decode(ENCODERS[coding](TEXT), coding, limit=70_000) == TEXT[:70_000]
+
+
+def test_a_body_of_empty_members_costs_no_more_than_so_many():
+    assert decode(gzip.compress(b"") * 20_000 + gzip.compress(b"x"), "gzip") == b""
+
+
+def test_the_raw_form_is_told_from_the_other_where_another_coding_hands_it_on_byte_by_byte():
+    flush = zlib.compressobj(wbits=31)
+    inner = zlib.compress(TEXT)
+    outer = b"".join(flush.compress(inner[at : at + 1]) + flush.flush(zlib.Z_SYNC_FLUSH) for at in range(40))
+    assert TEXT.startswith(decode(outer + flush.compress(inner[40:]) + flush.flush(), "deflate,gzip"))
 
 
 def test_a_zstd_body_with_a_window_that_http_forbids_is_not_read():
@@ -93,7 +108,7 @@ def test_a_zstd_body_with_a_window_that_http_forbids_is_not_read():
     assert decode(data.compress(TEXT) + data.flush(), "zstd") == b""
 
 
-@pytest.mark.parametrize("coding", ["br", "gzip,br", "compress", "nonsense"])
+@pytest.mark.parametrize("coding", ["compress", "gzip,compress", "nonsense", "br,br,br,br,br"])
 def test_an_unknown_coding_is_told_apart_from_an_empty_body(coding):
     assert decoded(io.BytesIO(b"x"), coding) is None
 

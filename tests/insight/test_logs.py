@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import brotli
 import msgspec
 import pytest
 
@@ -140,4 +141,5 @@ def test_an_encoded_body_is_shown_decoded() -> None:
     large = gzip.compress(b"y" * 100_000)
     assert head_of(large, len(large), "GZIP") == ("y" * HEAD_BYTES, False, len(large))
     assert head_of(packed[:-9], len(packed), "gzip")[1] is False
-    assert head_of(b"\x0b\x02\x80", 3, "br") == ("", False, 3)
+    assert head_of(brotli.compress(b"{}"), 6, "br") == ("{}", True, 6)
+    assert head_of(b"\x1f\x9d\x90", 3, "compress") == ("", False, 3)

@@ -156,7 +156,8 @@ def test_responses_and_embeddings(gateway: Any):
 
 def test_models_are_those_of_the_price_list(gateway: Any):
     def look() -> list[Body] | None:
-        listed = gateway.http.get("/v1/local/default/compat/models").json()
+        headers = {"authorization": "Bearer sk-theirs"}
+        listed = gateway.http.get("/v1/local/default/compat/models", headers=headers).json()
         assert listed["object"] == "list"
         return listed["data"] or None
 
@@ -166,6 +167,23 @@ def test_models_are_those_of_the_price_list(gateway: Any):
     stranger = httpx.get(f"{gateway.base_url}/v1/local/default/compat/models", trust_env=False)
     assert (stranger.status_code, stranger.json()["error"][0]["code"]) == (401, 2009)
     assert gateway.http.post("/v1/local/default/compat/models").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("headers", "providers"),
+    [
+        ({"x-goog-api-key": "sk-theirs"}, {"google-ai-studio"}),
+        ({"x-api-key": "sk-theirs", "x-goog-api-key": "sk-theirs"}, {"anthropic", "google-ai-studio", "grok"}),
+        ({}, set()),
+    ],
+)
+def test_models_are_those_of_providers_that_the_caller_has_a_key_of(gateway: Any, headers: Any, providers: set[str]):
+    def look() -> bool:
+        sent = {"authorization": f"Bearer {gateway.token}", **headers}  # which is nobody's key
+        listed = gateway.http.get("/v1/local/default/compat/models", headers=sent).json()["data"]
+        return {model["owned_by"] for model in listed} == providers
+
+    gateway.until(look, "the models of these providers alone")
 
 
 # --- Anthropic, translated

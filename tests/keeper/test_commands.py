@@ -1,6 +1,7 @@
 """Commands: each finds its log, holds once, and holds up nobody."""
 
 import itertools
+import json
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ from sluice.values.entitlement import OwnEntitlement
 from sluice.values.exchange import Exchange
 from sluice.values.ids import wall_ms
 from sluice.values.log import ShardKey
+from sluice.values.rates import Rates
 from sluice.values.settings import LogSettings
 
 GOOD, BAD = Change(feedback=1), Change(feedback=-1)
@@ -280,3 +282,24 @@ def test_the_sockets_of_a_keeper_are_its_owners_alone(house):
     with house.kept():
         house.outcome(house.order(house.put(), change=GOOD))
         assert (house.data / "keeper.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_logs_are_priced_anew_by_the_prices_of_today_and_nobody_elses(house):
+    first = house.put()
+    house.keep(price=lambda provider, model: Rates(1_000_000_000, 1_000_000_000, edition="old"))
+    second = house.put()
+    house.keep(price=lambda provider, model: None)
+    dear = Rates(2_000_000_000, 2_000_000_000, edition="new")
+    before = {entry.id: entry for entry in house.logs()}
+    house.order(first, second, change=Change(reprice=True))
+    house.keep(price=lambda provider, model: dear)
+    for _ in range(2):
+        after = {entry.id: entry for entry in house.logs()}
+        assert after[first].cost_nano == 2 * before[first].cost_nano > 0
+        assert after[second].cost_nano == after[first].cost_nano
+        assert json.loads(after[first].priced) == {"edition": "new", "input": 2_000_000_000, "output": 2_000_000_000}
+        house.order(first, second, change=Change(reprice=True))
+        house.keep(price=lambda provider, model: dear)
+    house.order(first, change=Change(reprice=True))
+    house.keep(price=lambda provider, model: None)  # not known any more: what was known stays
+    assert house.logs()[0].cost_nano == after[first].cost_nano

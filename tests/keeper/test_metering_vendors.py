@@ -455,6 +455,112 @@ def test_a_polled_prediction_is_not_billed_again():
     assert (entry.usage, entry.cost_nano) == (Usage(), None)
 
 
+SOLD_OTHERWISE: dict[str, tuple[dict[str, Any], bytes, bytes, Rates, Usage, int]] = {
+    "bedrock's converse, with what concerns the cache on top": (
+        {"provider": "aws-bedrock", "path": "model/anthropic.claude-x/converse"},
+        b'{"messages":[]}',
+        dumped(
+            {
+                "output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}},
+                "usage": {
+                    "inputTokens": 100,
+                    "outputTokens": 20,
+                    "totalTokens": 1130,
+                    "cacheReadInputTokens": 1000,
+                    "cacheWriteInputTokens": 10,
+                    "cacheDetails": [{"inputTokens": 4, "ttl": "1h"}, {"inputTokens": 6, "ttl": "5m"}],
+                },
+            }
+        ),
+        msgspec.structs.replace(RATES, cache_write_1h=6_000_000_000),
+        Usage(1110, 20, 1130, cached_in=1000, cache_write=10, cache_write_1h=4),
+        100 * 3_000 + 1000 * 300 + 6 * 3_750 + 4 * 6_000 + 20 * 15_000,
+    ),
+    "bedrock's head, where the body tells nothing": (
+        {"provider": "aws-bedrock", "path": "model/meta.llama-x/invoke", "head_tokens": (100, 10)},
+        b'{"prompt":"hi"}',
+        b'{"generation":"hi"}',
+        RATES,
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "anthropic's cache, kept for an hour": (
+        {"provider": "anthropic", "path": "v1/messages"},
+        b'{"model":"claude-x"}',
+        dumped(
+            {
+                "usage": {
+                    "input_tokens": 100,
+                    "cache_creation_input_tokens": 10,
+                    "cache_creation": {"ephemeral_5m_input_tokens": 6, "ephemeral_1h_input_tokens": 4},
+                    "output_tokens": 20,
+                }
+            }
+        ),
+        msgspec.structs.replace(RATES, cache_write_1h=6_000_000_000),
+        Usage(110, 20, cache_write=10, cache_write_1h=4),
+        100 * 3_000 + 6 * 3_750 + 4 * 6_000 + 20 * 15_000,
+    ),
+    "speech, by the character": (
+        {"path": "v1/audio/speech", "response_content_type": b"audio/mpeg"},
+        '{"model":"tts-x","input":"Grüß dich"}'.encode(),
+        b"\xff\xfb sound",
+        Rates(None, None, characters=15_000_000_000),
+        Usage(characters_in=9),
+        9 * 15_000,
+    ),
+    "a transcription, by the hour": (
+        {"path": "v1/audio/transcriptions"},
+        b'{"model":"whisper-x"}',
+        b'{"text":"hi","usage":{"type":"duration","seconds":90.5}}',
+        Rates(None, None, audio_hour=360_000_000),
+        Usage(audio_in_ms=90_500),
+        9_050_000,  # 0.36 USD an hour is 0.0001 USD a second
+    ),
+    "an image, whose tokens are told apart": (
+        {"path": "v1/images/generations"},
+        b'{"model":"image-x","prompt":"a sluice"}',
+        dumped(
+            {
+                "data": [{"b64_json": "x"}],
+                "usage": {
+                    "input_tokens": 30,
+                    "output_tokens": 1000,
+                    "total_tokens": 1030,
+                    "input_tokens_details": {"text_tokens": 10, "image_tokens": 20},
+                },
+            }
+        ),
+        Rates(5_000_000_000, 40_000_000_000, image_input=10_000_000_000),
+        Usage(30, 1000, 1030, image_in=20),
+        10 * 5_000 + 20 * 10_000 + 1000 * 40_000,
+    ),
+    "a chat that has a fee for the call": (
+        {"provider": "perplexity-ai", "path": "chat/completions"},
+        b'{"model":"sonar-x"}',
+        dumped({"usage": CHAT}),
+        msgspec.structs.replace(RATES, requests=5_000_000_000),
+        Usage(100, 10, 110),
+        CHAT_COST + 5_000_000,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("seen", "asked", "told", "rates", "usage", "cost_nano"), SOLD_OTHERWISE.values(), ids=SOLD_OTHERWISE
+)
+def test_what_is_not_sold_by_plain_tokens_is_counted_and_priced(seen, asked, told, rates, usage, cost_nano):
+    entry = Meter(lambda provider, model: rates).entry(msgspec.structs.replace(PLAIN, **seen), asked, told)
+    assert (entry.usage, entry.cost_nano) == (usage, cost_nano)
+
+
+@pytest.mark.parametrize("seen", [{"status": 400}, {"ending": "refused", "error": 2005}, {"method": "GET"}])
+def test_speech_that_was_not_made_costs_nothing(seen):
+    exchange = msgspec.structs.replace(PLAIN, path="v1/audio/speech", **seen)
+    entry = Meter(lambda provider, model: Rates(None, None, characters=1)).entry(exchange, b'{"input":"x"}', b"{}")
+    assert (entry.usage, entry.cost_nano) == (Usage(), None)
+
+
 @settings(max_examples=200)
 @given(
     st.sampled_from(list(CALLS.values())),

@@ -31,6 +31,19 @@ TABLE = [
     (Usage(8, 1), Rates(20 * 10**6, None), None),
     (Usage(8, 1), Rates(None, USD), None),
     (Usage(0, 0), Rates(None, None), None),
+    # 2 USD a million written to the cache for an hour, 1.25 for less
+    (Usage(100, 10, cache_write=60, cache_write_1h=20),
+     Rates(USD, USD, cache_write=125 * USD // 100, cache_write_1h=2 * USD),
+     40 * 1000 + 40 * 1250 + 20 * 2000 + 10 * 1000),
+    (Usage(100, 10, cache_write=60, cache_write_1h=20), Rates(USD, USD, cache_write=125 * USD // 100),
+     40 * 1000 + 60 * 1250 + 10 * 1000),
+    # 15 USD a million characters; 0.111 USD an hour: of 90 s 0.002775 USD; 5 USD a thousand calls, beside their tokens
+    (Usage(characters_in=11), Rates(None, None, characters=15 * USD), 11 * 15_000),
+    (Usage(audio_in_ms=90_000), Rates(None, None, audio_hour=111 * USD // 1000), 2_775_000),
+    (Usage(100, 10, audio_in_ms=90_000), Rates(None, None, audio_hour=111 * USD // 1000), 2_775_000),
+    (Usage(audio_in_ms=90_000), Rates(USD, USD), None),
+    (Usage(100, 10), Rates(USD, USD, requests=5 * USD), 110 * 1000 + 5_000_000),
+    (Usage(), Rates(USD, USD, requests=5 * USD), None),
     (Usage(100, 10, cached_in=40), Rates(USD, USD), 110 * 1000),  # no price apart: as the rest
     (Usage(100, 10, cached_in=40, cache_write=50), Rates(3 * USD, 15 * USD, 3 * USD // 10, 375 * USD // 100),
      10 * 3000 + 40 * 300 + 50 * 3750 + 10 * 15000),

@@ -68,7 +68,7 @@ TABLE = {
         },
         Usage(14, 101, 115, audio_in=4),
     ),
-    "transcription by time": ({"type": "duration", "seconds": 9}, Usage()),
+    "transcription by time": ({"type": "duration", "seconds": 9}, Usage(audio_in_ms=9_000)),
     "no details": (
         {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None, "completion_tokens_details": None},
         Usage(1, 2),

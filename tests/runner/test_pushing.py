@@ -18,7 +18,8 @@ from sluice.storage.embedded.pushes import EmbeddedPushStore
 from sluice.storage.embedded.reader import EmbeddedLogReader
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.folder_objects import FolderObjects
-from sluice.storage.ports import ObjectFault, Pushed
+from sluice.storage.ports import ObjectFault
+from sluice.storage.push_progress import Pushed
 from sluice.values.ids import Mint
 from sluice.values.log import LogEntry, NewLog, Position, ShardKey
 

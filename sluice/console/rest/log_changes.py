@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from sluice.console.call import Call
 from sluice.console.desk import SEARCH_S
-from sluice.console.envelope import invalid, json_response, not_found, reply
+from sluice.console.envelope import invalid, json_response, not_found, reply, unix_ms
 from sluice.console.filters import is_of_filters, parse_filters
 from sluice.console.parsing import parse_body, parse_query
+from sluice.console.rest.analytics import Time
 from sluice.console.rest.logs import Direction, shard_of
 from sluice.storage.ports import LogQuery, OrderBy
 from sluice.values.command import Change
@@ -20,6 +21,7 @@ from sluice.values.log import MAX_METADATA_BYTES, Scalar, ShardKey, kept_metadat
 from sluice.values.log_filter import Filter, FilterValue
 
 MOST_DELETED = 10_000
+REPRICED_AT_ONCE = 500
 
 
 class LogEdit(msgspec.Struct, frozen=True):
@@ -49,6 +51,43 @@ async def edit(call: Call) -> Response:
     if log_id is None or not await call.desk.commands.give(shard, [log_id], change):
         raise not_found()
     return reply({})
+
+
+class Reprice(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """Logs made from one time up to, not including, another; `cursor` is `next_cursor` of the call before."""
+
+    from_: Time
+    to: Time
+    cursor: str | None = None
+
+
+class Repriced(msgspec.Struct, frozen=True):
+    """How many logs were gone through, and where the next call goes on; null at the end."""
+
+    count: int
+    next_cursor: str | None
+
+
+async def reprice(call: Call) -> Response:
+    """Some of the logs of a time, from the oldest: who asks calls again until there is no cursor."""
+    shard = await shard_of(call)
+    asked = parse_body(await call.body(), Reprice)
+    cursor = None if asked.cursor is None else _cursor(asked.cursor)
+    since, until = unix_ms(asked.from_), unix_ms(asked.to)
+    if since >= until:
+        raise invalid("The time must end after it begins", "body", "to")
+    filters = (Filter("created_at", "gt", (since - 1,)), Filter("created_at", "lt", (until,)))
+    query = LogQuery(1, REPRICED_AT_ONCE, "created_at", False, filters, "", cursor, count=False)
+    page = await call.desk.search(call.desk.logs.page, shard, query)
+    if page.entries:
+        await call.desk.commands.give(shard, [entry.id for entry in page.entries], Change(reprice=True))
+    return reply(Repriced(len(page.entries), None if page.cursor is None else str(page.cursor)))
+
+
+def _cursor(text: str) -> int:
+    if not text.isdigit() or len(text) > 19:
+        raise invalid("No such cursor", "body", "cursor")
+    return int(text)
 
 
 async def delete(call: Call) -> Response:

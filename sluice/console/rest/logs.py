@@ -1,7 +1,7 @@
 """Logs of a gateway (contract 9.4): pages, one in full, and the bodies as they went over the wire."""
 
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO, Final, Literal, cast, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,7 @@ from sluice.console.filters import parse_deprecated, parse_filters
 from sluice.console.paging import Paging
 from sluice.console.parsing import parse_query
 from sluice.console.rest.gateways import require_gateway
-from sluice.formats.encodings import coding_of, decoded
+from sluice.formats.encodings import PIECE_BYTES, coding_of, decoded
 from sluice.insight.logs import HEAD_BYTES, log_detail, log_row
 from sluice.storage.ports import Extremes, LogQuery, NumberOrder, OrderBy, Side
 from sluice.values.log import NANO, LogEntry, ShardKey
@@ -171,7 +171,7 @@ def _unpacked(pieces: Iterator[bytes], encoding: str | None, accepted: str) -> I
     coding = coding_of((encoding or "").encode("latin-1", "replace"))
     if coding == "identity" or coding in (name.partition(";")[0].strip() for name in accepted.lower().split(",")):
         return None
-    return decoded(cast(BinaryIO, _Joined(pieces)), coding)
+    return decoded(_Joined(pieces), coding)
 
 
 class _Joined:
@@ -180,9 +180,8 @@ class _Joined:
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
-        self._position = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = PIECE_BYTES) -> bytes:
         """At most `size` bytes, none only at the end."""
         while not self._rest:
             piece = next(self._pieces, None)
@@ -190,11 +189,7 @@ class _Joined:
                 return b""
             self._rest = memoryview(piece)
         data, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        self._position += len(data)
         return data
-
-    def tell(self) -> int:
-        return self._position
 
 
 async def _entry(call: Call) -> tuple[ShardKey, LogEntry]:

@@ -21,8 +21,9 @@ from sluice.storage.embedded.control_file import (
 )
 from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys, keyring_of, sealed_key
 from sluice.storage.embedded.seals import Seals
-from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Pushed, Slice, TooMany
+from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, TooMany
 from sluice.storage.provider_keys import SealedKey
+from sluice.storage.push_progress import Pushed
 from sluice.storage.sealing import Vault
 from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, gateway_as
@@ -127,6 +128,11 @@ class EmbeddedControlReader:
         if row is None:
             return None
         return ABSENT if row[0] is None else _decode_rates(row[0])
+
+    def prices_version(self) -> str:
+        with control_faults():
+            row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
+        return row[0] if row else ""
 
     def listed_models(self) -> list[tuple[str, str]]:
         with control_faults():
@@ -349,11 +355,6 @@ class EmbeddedControlStore(EmbeddedControlReader):
             self._insert_account(FIRST_ACCOUNT, "unlimited")
             self._insert_gateway(FIRST_ACCOUNT, DEFAULT_GATEWAY, DEFAULT_GATEWAY_CONFIG)
             return self._insert_token(NewToken(FIRST_ACCOUNT, frozenset(PERMISSIONS), name="admin"))[1]
-
-    def prices_version(self) -> str:
-        with control_faults():
-            row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
-        return row[0] if row else ""
 
     def asked_prices(self) -> list[tuple[str, str]]:
         with control_faults():

@@ -23,13 +23,13 @@ def within(held: Contents, keys: Mapping[str, int]) -> list[str]:
 
 
 def change_earlier(folder: Path, held: Contents, log_ids: Sequence[str], change: Change) -> set[str]:
-    with _opened(folder, held) as db:
-        return change_logs(db, lambda kind, text: _name(db, kind, text), held.floor, log_ids, change)
+    with changing(folder, held) as db:
+        return change_logs(db, lambda kind, text: name_in(db, kind, text), held.floor, log_ids, change)
 
 
 def delete_earlier(folder: Path, held: Contents, log_ids: Sequence[str], now_ms: int) -> set[str]:
     """Packs go after their rows. The catalogue is wrong until it has what `recounted` tells."""
-    with _opened(folder, held) as db:
+    with changing(folder, held) as db:
         found, packs = delete_logs(db, held.floor, log_ids, now_ms)
     for pack in packs:
         pack_path(folder, segment_name(held.number), pack).unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def recounted(folder: Path, held: Contents) -> Contents:
 
 
 @contextmanager
-def _opened(folder: Path, held: Contents) -> Iterator[apsw.Connection]:
+def changing(folder: Path, held: Contents) -> Iterator[apsw.Connection]:
     """One transaction, which survives a power loss: nobody syncs this segment later."""
     with closing(open_segment(held.path(folder))) as db:
         with writing(db):
@@ -60,7 +60,7 @@ def _opened(folder: Path, held: Contents) -> Iterator[apsw.Connection]:
             sync_path(Path(f"{held.path(folder)}-wal"))
 
 
-def _name(db: apsw.Connection, kind: int, text: str) -> int:
+def name_in(db: apsw.Connection, kind: int, text: str) -> int:
     number: int | None = db.execute("SELECT id FROM name WHERE kind = ? AND v = ?", (kind, text)).get
     if number is None:
         db.execute("INSERT INTO name (kind, v) VALUES (?, ?)", (kind, text))

@@ -112,7 +112,7 @@ class Fold:
         if not path.exists():
             create_database(path, "stats.sql")
             sync_path(self._folder)
-        with closing(_open_stats(path)) as db, db:
+        with closing(open_stats(self._folder)) as db, db:
             if db.execute("SELECT 1 FROM folded WHERE segment = ?", (self.number,)).get is None:
                 last = self._add(db)
                 db.execute("INSERT INTO folded VALUES (?, ?)", (self.number, last))
@@ -160,8 +160,9 @@ def _forget_gone(db: apsw.Connection, folder: Path) -> None:
     db.execute("DELETE FROM folded WHERE segment > 0 AND segment < ?", (lowest,))
 
 
-def _open_stats(path: Path) -> apsw.Connection:
+def open_stats(folder: Path) -> apsw.Connection:
     """For the one writer: a fold is on disk when its transaction ends."""
+    path = stats_path(folder)
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         db.set_busy_timeout(BUSY_MS)

@@ -178,6 +178,14 @@ class Rollups:
         return self._ids.take(labels)
 
 
+def labels_of(entry: LogEntry) -> Iterator[Labels]:
+    """All series that a log may be counted in: its kind's, and those of its metadata where they are."""
+    status, cached, error = entry.status_code, int(entry.cached), int(not entry.success)
+    yield Labels("", entry.provider, entry.model[:LONGEST_LABEL], "", status, cached, error)
+    for key, value in entry.metadata.items():
+        yield Labels(key, "", "", scalar_text(value)[:LONGEST_LABEL], 0, cached, error)
+
+
 def _by_kind(entries: Iterable[LogEntry]) -> dict[tuple[int, str, str, int, bool, bool], list[LogEntry]]:
     kinds: defaultdict[tuple[int, str, str, int, bool, bool], list[LogEntry]] = defaultdict(list)
     for entry in entries:

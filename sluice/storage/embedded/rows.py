@@ -12,7 +12,7 @@ from sluice.values.log import LogEntry, Scalar, Usage
 
 Value = int | float | str | bytes | None
 
-PROVIDER, MODEL, MODEL_TYPE, REQUEST_TYPE, CONTENT_TYPE, ENCODING, USER_AGENT, PATH, METADATA_KEY = range(1, 10)
+PROVIDER, MODEL, MODEL_TYPE, REQUEST_TYPE, CONTENT_TYPE, ENCODING, USER_AGENT, PATH, METADATA_KEY, PRICES = range(1, 11)
 """Kinds of names."""
 
 _SUCCESS, _CACHED, _CUSTOM_COST, _AUTHENTICATION, _WHOLESALE, _BYOK, _COMPAT, _PAYLOAD, _INCOMPLETE = (
@@ -48,8 +48,21 @@ class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 1
     connection_id: str | None = None
     detail: str | None = None
+    priced: int | None = None
+    """A name."""
+    parts: dict[str, int] | None = None
+    """Of the usage, what no column has."""
 
 
+_PARTS: Final = (
+    "audio_in",
+    "audio_out",
+    "image_in",
+    "image_out",
+    "cache_write_1h",
+    "audio_in_ms",
+    "characters_in",
+)
 _read_extra: Final = msgspec.json.Decoder(_Extra).decode
 _read_metadata: Final = msgspec.json.Decoder(dict[str, Scalar]).decode
 
@@ -107,7 +120,7 @@ def rows_of(entry: LogEntry, request: Place, response: Place, name: NameId) -> R
         usage.cached_in,
         usage.cache_write,
         metadata_text(entry.metadata),
-        _extra(entry),
+        extra_text(entry, name),
         _optional(name, ENCODING, entry.request_encoding),
         _optional(name, ENCODING, entry.response_encoding),
         entry.request_bytes,
@@ -174,9 +187,16 @@ def _flags(entry: LogEntry) -> int:
     )
 
 
-def _extra(entry: LogEntry) -> str | None:
-    extra = _Extra(entry.ending, entry.error, entry.attempts, entry.connection_id, entry.detail)
+def extra_text(entry: LogEntry, name: NameId) -> str | None:
+    """What of a log has no column of its own; NULL where all of that is as with most."""
+    priced, parts = _optional(name, PRICES, entry.priced), _parts(entry.usage)
+    extra = _Extra(entry.ending, entry.error, entry.attempts, entry.connection_id, entry.detail, priced, parts)
     return None if extra == _PLAIN else _write_json(extra).decode()
+
+
+def _parts(usage: Usage) -> dict[str, int] | None:
+    parts = {part: count for part in _PARTS if (count := getattr(usage, part)) is not None}
+    return parts or None
 
 
 _PLAIN: Final = _Extra()
@@ -217,6 +237,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     extra: str | None
     request_bytes: int
     response_bytes: int
+    priced: str | None
 
 
 def _word(column: str) -> str:
@@ -227,7 +248,7 @@ SELECT_ENTRY: Final = (
     "SELECT det.id, event_id, request_id, skew, duration, latency, "
     + ", ".join(map(_word, ("provider", "model", "mtype", "path", "rtype", "rqct", "rsct", "rqce", "rsce", "ua")))
     + ", status, flags, step, tin, tout, total, reasoning, cached_in, cache_write, cost, feedback, score, meta, extra,"
-    " req_bytes, res_bytes"
+    " req_bytes, res_bytes, " + _word("json_extract(extra, '$.priced')")
 )
 """To be followed by FROM with log and det in it."""
 
@@ -261,7 +282,13 @@ def entry_of(row: tuple[Value, ...]) -> LogEntry:
         step=stored.step,
         attempts=extra.attempts,
         usage=Usage(
-            stored.tokens_in, stored.tokens_out, stored.total, stored.reasoning, stored.cached_in, stored.cache_write
+            stored.tokens_in,
+            stored.tokens_out,
+            stored.total,
+            stored.reasoning,
+            stored.cached_in,
+            stored.cache_write,
+            **_known(extra.parts),
         ),
         cost_nano=stored.cost,
         custom_cost=bool(flags & _CUSTOM_COST),
@@ -282,4 +309,10 @@ def entry_of(row: tuple[Value, ...]) -> LogEntry:
         detail=extra.detail,
         request_encoding=stored.request_encoding,
         response_encoding=stored.response_encoding,
+        priced=stored.priced,
     )
+
+
+def _known(parts: dict[str, int] | None) -> dict[str, int]:
+    """Those of the parts that this version knows."""
+    return {part: count for part, count in parts.items() if part in _PARTS} if parts else {}

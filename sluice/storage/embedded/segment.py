@@ -16,11 +16,12 @@ from sluice.storage.embedded.dictionaries import Dictionary, newest_dictionary, 
 from sluice.storage.embedded.earlier import NEAR, PROBES, EarlierKeys
 from sluice.storage.embedded.open import create_segment, database_path, open_segment, writing
 from sluice.storage.embedded.packs import Extent
+from sluice.storage.embedded.repricing import reprice_logs
 from sluice.storage.embedded.rollups import Rollups
 from sluice.storage.embedded.rows import DET_COLUMNS, LOG_COLUMNS, Rows, Value
 from sluice.values.command import Change
 from sluice.values.ids import text_of
-from sluice.values.log import Position
+from sluice.values.log import Position, Price
 
 WAL_PAGES: Final = 4_000
 """A WAL that is longer is written into the database when it is synced."""
@@ -179,6 +180,16 @@ class Segment:
         """Changes these logs and, where all of them are here, moves the positions; returns which of them are."""
         with writing(self._db):
             found = change_logs(self._db, self.name, self._floor, log_ids, change)
+            self._db.executemany(_INSERT_NAME, self._new_names)
+            moved = self._move(positions if len(found) == len(log_ids) else {})
+        self._new_names.clear()
+        self.positions = moved
+        return found
+
+    def reprice(self, log_ids: Sequence[str], price: Price, positions: Mapping[str, Position]) -> set[str]:
+        """Gives these logs the cost that `price` names, and moves the positions likewise."""
+        with writing(self._db):
+            found, _ = reprice_logs(self._db, self.name, self._floor, log_ids, price)
             self._db.executemany(_INSERT_NAME, self._new_names)
             moved = self._move(positions if len(found) == len(log_ids) else {})
         self._new_names.clear()

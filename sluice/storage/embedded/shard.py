@@ -33,13 +33,14 @@ from sluice.storage.embedded.open import (
     sync_path,
 )
 from sluice.storage.embedded.packs import MB, PackWriter, pack_path
+from sluice.storage.embedded.repricing import reprice_earlier
 from sluice.storage.embedded.rows import rows_of
 from sluice.storage.embedded.sealing import Seal
 from sluice.storage.embedded.segment import Segment
 from sluice.storage.embedded.trimming import Trimming
-from sluice.storage.ports import Keep, Objects
+from sluice.storage.ports import Keep, Objects, StoreFault
 from sluice.values.command import Change
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log import NewLog, Position, Price, ShardKey
 
 
 class Bounds(NamedTuple):
@@ -167,6 +168,19 @@ class Shard:
                 found |= change_earlier(self._folder, held, wanted, change)
         rest = [log_id for log_id in log_ids if log_id not in found]
         return found | self._segment.change(rest, change, positions)
+
+    def reprice(self, log_ids: Sequence[str], price: Price, positions: Mapping[str, Position]) -> set[str]:
+        """Likewise. Hours that are being folded are waited for, lest a sum be changed while it is carried over."""
+        self.dirty = True
+        found: set[str] = set()
+        keys = keys_of(log_ids)
+        for held in self._segment.earlier:
+            if wanted := within(held, keys):
+                if held.number not in self._folded:
+                    raise StoreFault(f"{held.path(self._folder)} is being folded")
+                found |= reprice_earlier(self._folder, held, wanted, price)
+        rest = [log_id for log_id in log_ids if log_id not in found]
+        return found | self._segment.reprice(rest, price, positions)
 
     def delete(self, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
         """Packs go after their rows. Where a power loss brings such a row back, its body is lost."""

@@ -23,7 +23,7 @@ from sluice.storage.embedded.sweeping import SWEEP_MS, Due, Sweep
 from sluice.storage.ports import Keep, Objects
 from sluice.values.command import Change
 from sluice.values.ids import wall_ms
-from sluice.values.log import NewLog, Position, ShardKey
+from sluice.values.log import NewLog, Position, Price, ShardKey
 
 OPEN_SHARDS: Final = 1_024
 HEAP_BYTES: Final = 128 * 1024 * 1024
@@ -119,6 +119,16 @@ class EmbeddedLogWriter:
                 return set()
             with self._trusted(shard):
                 return found.change(log_ids, change, positions)
+
+    def reprice(
+        self, shard: ShardKey, log_ids: Sequence[str], price: Price, positions: Mapping[str, Position]
+    ) -> set[str]:
+        with store_faults(f"repricing logs of {shard.gateway}"):
+            found = self._existing(shard)
+            if found is None:
+                return set()
+            with self._trusted(shard):
+                return found.reprice(log_ids, price, positions)
 
     def delete(self, shard: ShardKey, log_ids: Sequence[str], positions: Mapping[str, Position]) -> set[str]:
         with store_faults(f"deleting logs of {shard.gateway}"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import brotli
 import msgspec
 import pytest
 
@@ -46,12 +47,13 @@ def test_logs_are_found_newest_first_across_segments_by_either_body(
     logs[3] = log(b"the Needle", b"tell")
     logs[17] = log(b"ask", b"a needle of steel")
     logs[33] = log(b"ask", gzip.compress(b"packed needle"), response_encoding="gzip")
+    logs[34] = log(b"ask 34", brotli.compress(gzip.compress(b"needle packed twice")), response_encoding="gzip, br")
     for start in range(0, 35, 5):
         writer.append(shard, logs[start : start + 5], AT)
     all_found = reader.matching(shard, LogQuery(), "needle", 10)
-    assert found(all_found) == wanted(logs, 33, 17, 3)
+    assert found(all_found) == wanted(logs, 34, 33, 17, 3)
     assert (all_found.cursor, all_found.looked_through) == (None, 35)
-    assert found(reader.matching(shard, LogQuery(descending=False), "NEEDLE", 10)) == wanted(logs, 3, 17, 33)
+    assert found(reader.matching(shard, LogQuery(descending=False), "NEEDLE", 10)) == wanted(logs, 3, 17, 33, 34)
     assert found(reader.matching(shard, LogQuery(), "ask 3", 10)) == wanted(logs, 34, 32, 31, 30)
     assert reader.matching(shard, LogQuery(), "nowhere", 10).entries == []
 

@@ -146,7 +146,7 @@ def dying(real: Callable[..., object], at: int) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize(
-    "step", ["sync_path", "create_database", "_open_stats", "_add_bounded", "read_series", "add_sums"]
+    "step", ["sync_path", "create_database", "open_stats", "_add_bounded", "read_series", "add_sums"]
 )
 def test_a_fold_that_dies_anywhere_loses_nothing_and_doubles_nothing(
     opened: Writers,
