@@ -5,7 +5,6 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from sluice.keeper.alone import alone
 from sluice.keeper.answers import Answers
 from sluice.keeper.commands import Commands
 from sluice.keeper.crash_note import CrashNote
+from sluice.keeper.frame_logs import FrameLogs, side_files
 from sluice.keeper.intake import Frame, Intake, Line, Work
 from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import PricePending
@@ -26,20 +26,19 @@ from sluice.keeper.unfinished import Unfinished
 from sluice.metrics import Metrics
 from sluice.spool.frames import (
     FrameError,
-    ImportedFrame,
     LogFrame,
     decode_imported_frame,
     decode_log_frame,
     is_imported,
     tells_of_opening,
 )
-from sluice.spool.layout import Side, side_path, spool_bytes
+from sluice.spool.layout import spool_bytes
 from sluice.spool.reader import BEGINNING, SpoolReader
 from sluice.storage.embedded.marks import Marks
 from sluice.storage.ports import LogWriter, StoreFault
 from sluice.values.exchange import Exchange
 from sluice.values.ids import wall_ms
-from sluice.values.log import Blob, NewLog, Position, ShardKey, SideFile
+from sluice.values.log import NewLog, Position, ShardKey
 from sluice.values.settings import LogSettings
 
 _log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ class Keeper:
         self._stored = metrics.counter("sluice_logs_stored_total", "Logs stored.")
         self._lag = metrics.histogram("sluice_log_lag_seconds", "From the end of a reply to its log.", LAG_BUCKETS)
         self._bad = metrics.counter("sluice_spool_bad_frames_total", "Frames and spans put aside as unreadable.")
-        self._lost = metrics.counter("sluice_spool_lost_bodies_total", "Bodies whose side file is missing or short.")
+        self._logs = FrameLogs(meter, metrics)
         self._faults = metrics.counter("sluice_log_store_faults_total", "Calls of the log store that failed.")
         self._bytes = metrics.gauge("sluice_spool_bytes", "Size of all spools with their side files.")
         self._waiting = metrics.gauge("sluice_logs_waiting", "Frames read and not stored yet.")
@@ -271,7 +270,7 @@ class Keeper:
         _, first = frames[0]
         shard = line.shard = self._addresses.shard(line.gateway_id, first.account)
         for work, frame in frames:
-            work.side_files = _side_files(work, frame)
+            work.side_files = side_files(work, frame)
         if shard is None:
             self._count_dropped(first, len(frames), "gateway_deleted")
             self._unfinished.end(frames)
@@ -280,11 +279,11 @@ class Keeper:
         known, wanted = self._writer.positions(shard), self._writer.wanted(shard)
         fresh = [(work, frame) for work, frame in frames if not _is_stored(work, known) or frame.log_id in wanted]
         if self._spending is not None:
-            fresh = self._spending.settled(line.gateway_id, fresh, self._all_metered)
+            fresh = self._spending.settled(line.gateway_id, fresh, self._logs.all_metered)
         if fresh:
             admitted = self._accounts.admitted(shard, len(fresh), time.monotonic())
             self._note.metering()
-            logs = self._all_metered(fresh[:admitted])
+            logs = self._logs.all_metered(fresh[:admitted])
             self._note.storing()
             ended = fresh[:admitted]
             ends = [_end_ms(frame.exchange) for _, frame in ended if isinstance(frame, LogFrame)]
@@ -293,16 +292,6 @@ class Keeper:
             if admitted < len(fresh):
                 self._count_dropped(first, len(fresh) - admitted, "quota")
         self._unfinished.end(frames)
-
-    def _all_metered(self, frames: list[tuple[Work, Frame]]) -> list[NewLog]:
-        """Raises PricePending when the last has been looked at, so that all missing prices are asked for at once."""
-        logs = []
-        for work, frame in frames:
-            with suppress(PricePending):
-                logs.append(self._metered(work, frame))
-        if len(logs) < len(frames):
-            raise PricePending
-        return logs
 
     def _append(self, shard: ShardKey, logs: list[NewLog], reached: dict[str, Position], ends: list[int]) -> None:
         stored = self._writer.append(shard, logs, reached)
@@ -328,28 +317,6 @@ class Keeper:
                     yield work, decode_log_frame(data)
             except FrameError as error:
                 self._put_aside(work, str(error))
-
-    def _metered(self, work: Work, frame: Frame) -> NewLog:
-        if isinstance(frame, ImportedFrame):
-            return frame.log
-        exchange = frame.exchange
-        request = self._body(work, exchange.id, "request", frame.request)
-        response = self._body(work, exchange.id, "response", frame.response)
-        entry = self._meter.entry(exchange, request, response)
-        return NewLog(entry, request, response) if exchange.payload else NewLog(entry, None, None)
-
-    def _body(self, work: Work, log_id: str, side: Side, section: bytes | int) -> Blob:
-        """A body that is missing or short after a power loss is lost; its log is not."""
-        if not isinstance(section, int):
-            return section
-        path = side_path(work.tail.folder, log_id, side)
-        try:
-            if path.stat().st_size >= section:
-                return SideFile(path, section)
-        except OSError:
-            pass  # missing, or its disk is damaged
-        self._lost.add()
-        return None
 
     # --- what cannot be stored
 
@@ -488,12 +455,3 @@ def _is_stored(work: Work, known: Mapping[str, Position]) -> bool:
 
 def _end_ms(exchange: Exchange) -> int:
     return exchange.started_ms + exchange.duration_us // 1000
-
-
-def _side_files(work: Work, frame: Frame) -> tuple[Path, ...]:
-    if isinstance(frame, ImportedFrame):
-        return ()
-    sides: tuple[tuple[Side, bytes | int], ...] = (("request", frame.request), ("response", frame.response))
-    return tuple(
-        side_path(work.tail.folder, frame.exchange.id, side) for side, section in sides if isinstance(section, int)
-    )
