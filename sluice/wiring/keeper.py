@@ -22,7 +22,7 @@ from sluice.keeper.rate_book import RateBook
 from sluice.keeper.retention import Retention
 from sluice.keeper.spending import Spending
 from sluice.spool.reader import SpoolReader
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.open import spare_connections

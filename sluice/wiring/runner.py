@@ -9,7 +9,7 @@ from sluice.child import BEAT_S, Child
 from sluice.journal import fields
 from sluice.keeper.alone import alone
 from sluice.runner.pushing import RETRY_S, Job, Pushing, Tools
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.pushes import EmbeddedPushStore
 from sluice.storage.ports import LogReader, StoreFault
 from sluice.values.settings import LogpushSettings

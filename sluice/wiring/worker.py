@@ -32,7 +32,7 @@ from sluice.engine.workflow import Workflow
 from sluice.outbox import Outbox
 from sluice.providers.vertex import GOOGLE_VERTEX_AI
 from sluice.spool.writer import SpoolWriter
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reply_cache import EmbeddedReplyCache

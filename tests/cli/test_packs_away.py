@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from sluice.cli.main import main
 from sluice.storage.embedded.bootstrap import bootstrap
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.folder_objects import FolderObjects

@@ -22,7 +22,8 @@ from sluice.providers.registry import SLUGS
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.bootstrap import bootstrap
-from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader

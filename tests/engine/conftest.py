@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.engine.directory import Directory
-from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.values.request import DEFAULT_OPTIONS, Request
 

@@ -9,7 +9,7 @@ import pytest
 from sluice.engine import opened_keys
 from sluice.engine.opened_keys import OpenedKeys
 from sluice.metrics import Metrics
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.provider_keys import NewProviderKey, ProviderKeyChange
 from sluice.storage.sealing import Vault
 from sluice.values.credential import StoredKey

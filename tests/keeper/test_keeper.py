@@ -297,7 +297,7 @@ from sluice.keeper.retention import Retention
 from sluice.keeper.rate_book import PricePending
 from sluice.metrics import Metrics
 from sluice.spool.reader import SpoolReader
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.usage import EmbeddedUsageStore

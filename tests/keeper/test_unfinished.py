@@ -239,7 +239,7 @@ from sluice.values.settings import LogSettings, SpoolSettings
 
 WORKER = f"""{PREAMBLE}
 from sluice.spool.writer import SpoolWriter
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.values.exchange import Exchange
 from sluice.values.ids import wall_ms
 writer = SpoolWriter.open(data / "spool", SpoolSettings(file_bytes=4_000), Metrics.unseen())
@@ -267,7 +267,7 @@ from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.retention import Retention
 from sluice.spool.reader import SpoolReader
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.shard import BOUNDS
 from sluice.storage.embedded.usage import EmbeddedUsageStore

@@ -2,7 +2,7 @@
 
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -11,24 +11,28 @@ import apsw
 import msgspec
 
 from sluice.storage.embedded.control_file import (
-    DELETE_AGED,
-    DELETE_OLDEST,
-    PUSHED,
-    assert_edition,
-    assert_pragma,
     control_faults,
     open_writable,
 )
-from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys, keyring_of, sealed_key
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
+from sluice.storage.embedded.control_rows import (
+    ACCOUNT,
+    GATEWAY,
+    TOKEN,
+    AccountRow,
+    TokenRecordRow,
+    account_of,
+    decode_config,
+    gateway_of,
+    token_record_of,
+)
+from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys
 from sluice.storage.embedded.seals import Seals
 from sluice.storage.ports import AlreadyThere, Generations, NewToken, NotThere, Slice, TooMany
-from sluice.storage.provider_keys import SealedKey
-from sluice.storage.push_progress import Pushed
 from sluice.storage.sealing import Vault
-from sluice.values.entitlement import OwnEntitlement, Plan, Quota, quota_of
+from sluice.values.entitlement import Plan
 from sluice.values.gateway import DEFAULT_GATEWAY_CONFIG, GatewayConfig, GatewayRecord, gateway_as
 from sluice.values.ids import wall_ms
-from sluice.values.log import ShardKey
 from sluice.values.rates import Rates
 from sluice.values.secret import Secret
 from sluice.values.tenancy import (
@@ -46,145 +50,7 @@ FIRST_ACCOUNT: Final = "local"
 ASKED_PRICES: Final = 10_000
 """How many models beside the price list's own names are remembered: theirs come from clients."""
 
-_READ_BUSY_MS: Final = 100
-"""A reader waits only while a log left by a killed writer is recovered."""
-
-_GATEWAY: Final = "id, account, name, authentication, collect_logs, config, cache_epoch"
-_ACCOUNT: Final = "accounts.id, accounts.plan, accounts.created_ms, accounts.own"
-_TOKEN: Final = "id, account, gateway, permissions, expires_ms"
-ABSENT: Final = Rates(None, None)
-"""The rates of a model that the price list does not know."""
-
 _PUT_PRICE: Final = "INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)"
-_decode_rates = msgspec.json.Decoder(Rates).decode
-_decode_config = msgspec.json.Decoder(GatewayConfig).decode
-_decode_own = msgspec.json.Decoder(OwnEntitlement).decode
-AccountRow = tuple[str, Plan, int, bytes]
-GatewayRow = tuple[bytes, str, str, int, int, bytes, int]
-TokenRow = tuple[str, str, str | None, str, int | None]
-TokenRecordRow = tuple[str, str, str | None, str, int | None, str, int]
-
-
-class EmbeddedControlReader:
-    """ControlReader over one SQLite file. A look-up takes about 10 µs and takes no lock that a writer holds."""
-
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
-        self._retained: list[ShardKey] = []
-        self._retained_version = (0, -1)
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        with control_faults():
-            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-            try:
-                db.set_busy_timeout(_READ_BUSY_MS)
-                assert_pragma(db, "query_only", 1)
-                assert_edition(db, path)
-            except BaseException:
-                db.close()
-                raise
-        return cls(db)
-
-    @property
-    def db(self) -> apsw.Connection:
-        """For the tables that have a module of their own, on the same thread."""
-        return self._db
-
-    def account_exists(self, account: str) -> bool:
-        with control_faults():
-            return self._db.execute("SELECT 1 FROM accounts WHERE id = ?", (account,)).fetchone() is not None
-
-    def gateway(self, account: str, name: str) -> Gateway | None:
-        with control_faults():
-            row: GatewayRow | None = self._db.execute(
-                f"SELECT {_GATEWAY} FROM gateways WHERE account = ? AND name = ?", (account, name)
-            ).fetchone()
-            return self._whole(row) if row else None
-
-    def gateway_by_id(self, gateway_id: bytes) -> Gateway | None:
-        with control_faults():
-            row: GatewayRow | None = self._db.execute(
-                f"SELECT {_GATEWAY} FROM gateways WHERE id = ?", (gateway_id,)
-            ).fetchone()
-            return self._whole(row) if row else None
-
-    def token(self, digest: bytes) -> Token | None:
-        with control_faults():
-            row: TokenRow | None = self._db.execute(
-                f"SELECT {_TOKEN} FROM tokens WHERE digest = ?", (digest,)
-            ).fetchone()
-        return _token(row) if row else None
-
-    def sealed_key(self, key_id: str) -> SealedKey | None:
-        with control_faults():
-            return sealed_key(self._db, key_id)
-
-    def rates(self, provider: str, model: str) -> Rates | None:
-        with control_faults():
-            row: tuple[bytes | None] | None = self._db.execute(
-                "SELECT rates FROM prices WHERE provider = ? AND model = ?", (provider, model)
-            ).fetchone()
-        if row is None:
-            return None
-        return ABSENT if row[0] is None else _decode_rates(row[0])
-
-    def prices_version(self) -> str:
-        with control_faults():
-            row: tuple[str] | None = self._db.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
-        return row[0] if row else ""
-
-    def listed_models(self) -> list[tuple[str, str]]:
-        with control_faults():
-            return list(self._db.execute("SELECT provider, model FROM prices WHERE listed ORDER BY provider, model"))
-
-    def quota(self, gateway_id: bytes) -> Quota | None:
-        with control_faults():
-            row: tuple[str, Plan, int, bytes, bytes] | None = self._db.execute(
-                f"SELECT {_ACCOUNT}, gateways.config FROM gateways JOIN accounts ON accounts.id = account"
-                " WHERE gateways.id = ?",
-                (gateway_id,),
-            ).fetchone()
-        if row is None:
-            return None
-        config = _decode_config(row[4])
-        oldest = config.log_management_strategy == "DELETE_OLDEST"
-        return quota_of(_account(row[:4]).entitlement, config.log_management, oldest)
-
-    def shards(self, account: str) -> list[ShardKey]:
-        with control_faults():
-            ids: list[tuple[bytes]] = list(self._db.execute("SELECT id FROM gateways WHERE account = ?", (account,)))
-        return [ShardKey(account, gateway_id.hex()) for (gateway_id,) in ids]
-
-    def deleted_gateways(self) -> list[ShardKey]:
-        with control_faults():
-            rows: list[tuple[str, bytes]] = list(self._db.execute("SELECT account, id FROM deleted_gateways"))
-        return [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
-
-    def retained_shards(self) -> Sequence[ShardKey]:
-        with control_faults():
-            version = int(self._db.pragma("data_version")), self._db.total_changes()
-            if version != self._retained_version:
-                rows: set[tuple[str, bytes]] = {*self._db.execute(DELETE_OLDEST), *self._db.execute(DELETE_AGED)}
-                self._retained = [ShardKey(account, gateway_id.hex()) for account, gateway_id in rows]
-                self._retained_version = version
-        return self._retained
-
-    def pushed_gateways(self, account: str) -> list[Pushed]:
-        with control_faults():
-            rows: list[tuple[bytes, str, bytes]] = list(self._db.execute(PUSHED, (account,)))
-        return [
-            Pushed(ShardKey(account, gateway_id.hex()), name, _decode_config(config).logpush_public_key)
-            for gateway_id, name, config in rows
-        ]
-
-    def close(self) -> None:
-        self._db.close()
-
-    def _whole(self, row: GatewayRow) -> Gateway:
-        gateway = _gateway(row)
-        keyring = keyring_of(self._db, gateway.id, _decode_config(row[5]).byok_only)
-        return gateway if keyring is None else msgspec.structs.replace(gateway, keyring=keyring)
 
 
 class EmbeddedControlStore(EmbeddedControlReader):
@@ -214,19 +80,19 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def account(self, account: str) -> Account | None:
         with control_faults():
             row: AccountRow | None = self._db.execute(
-                f"SELECT {_ACCOUNT} FROM accounts WHERE id = ?", (account,)
+                f"SELECT {ACCOUNT} FROM accounts WHERE id = ?", (account,)
             ).fetchone()
-        return _account(row) if row else None
+        return account_of(row) if row else None
 
     def accounts(self, slice: Slice) -> tuple[list[Account], int]:
         with control_faults():
             rows: list[AccountRow] = list(
                 self._db.execute(
-                    f"SELECT {_ACCOUNT} FROM accounts ORDER BY created_ms, id LIMIT ? OFFSET ?",
+                    f"SELECT {ACCOUNT} FROM accounts ORDER BY created_ms, id LIMIT ? OFFSET ?",
                     (slice.limit, slice.offset),
                 )
             )
-        return [_account(row) for row in rows], self._count("accounts")
+        return [account_of(row) for row in rows], self._count("accounts")
 
     def create_account(self, account: str, plan: Plan) -> Account:
         with self.changing(account):
@@ -324,12 +190,12 @@ class EmbeddedControlStore(EmbeddedControlReader):
         with control_faults():
             rows: list[TokenRecordRow] = list(
                 self._db.execute(
-                    f"SELECT {_TOKEN}, name, created_ms FROM tokens WHERE account = ? "
+                    f"SELECT {TOKEN}, name, created_ms FROM tokens WHERE account = ? "
                     "ORDER BY created_ms, id LIMIT ? OFFSET ?",
                     (account, slice.limit, slice.offset),
                 )
             )
-        return [_token_record(row) for row in rows], self._count("tokens WHERE account = ?", (account,))
+        return [token_record_of(row) for row in rows], self._count("tokens WHERE account = ?", (account,))
 
     def create_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
         with self.changing(new.account):
@@ -339,12 +205,13 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def delete_token(self, account: str, token_id: str) -> TokenRecord:
         with self.changing(account):
             row: TokenRecordRow | None = self._db.execute(
-                f"SELECT {_TOKEN}, name, created_ms FROM tokens WHERE account = ? AND id = ?", (account, token_id)
+                f"SELECT {TOKEN}, name, created_ms FROM tokens WHERE account = ? AND id = ?",
+                (account, token_id),
             ).fetchone()
             if row is None:
                 raise NotThere(token_id)
             self._db.execute("DELETE FROM tokens WHERE account = ? AND id = ?", (account, token_id))
-        return _token_record(row)
+        return token_record_of(row)
 
     def first_start(self) -> Secret | None:
         """Makes the account `local`, its gateway and the text of a token for everything; None ever after."""
@@ -411,10 +278,10 @@ class EmbeddedControlStore(EmbeddedControlReader):
     def _gateway_records(self, where: str, values: tuple[str | int, ...]) -> Iterator[GatewayRecord]:
         with control_faults():
             rows: list[tuple[bytes, str, str, int, int, bytes, int, int, int]] = list(
-                self._db.execute(f"SELECT {_GATEWAY}, created_ms, modified_ms FROM gateways WHERE {where}", values)
+                self._db.execute(f"SELECT {GATEWAY}, created_ms, modified_ms FROM gateways WHERE {where}", values)
             )
         for row in rows:
-            yield GatewayRecord(_gateway(row[:7]), _decode_config(row[5]), row[7], row[8])
+            yield GatewayRecord(gateway_of(row[:7]), decode_config(row[5]), row[7], row[8])
 
     def _insert_account(self, account: str, plan: Plan) -> Account:
         made = Account(account, plan, self._clock_ms())
@@ -474,23 +341,3 @@ class EmbeddedControlStore(EmbeddedControlReader):
             raise NotThere(account)
         if gateway is not None and self.gateway(account, gateway) is None:
             raise NotThere(gateway)
-
-
-def _account(row: AccountRow) -> Account:
-    account, plan, created_ms, own = row
-    return Account(account, plan, created_ms, _decode_own(own))
-
-
-def _gateway(row: GatewayRow) -> Gateway:
-    gateway_id, account, name, _, _, config, cache_epoch = row
-    return gateway_as(_decode_config(config), Gateway(gateway_id, account, name, False, False, cache_epoch=cache_epoch))
-
-
-def _token(row: TokenRow) -> Token:
-    token_id, account, gateway, permissions, expires_ms = row
-    held = permissions.split(",")
-    return Token(token_id, account, gateway, frozenset(p for p in PERMISSIONS if p in held), expires_ms)
-
-
-def _token_record(row: TokenRecordRow) -> TokenRecord:
-    return TokenRecord(_token(row[:5]), row[5], row[6])

@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from sluice.storage.embedded.bootstrap import bootstrap
-from sluice.storage.embedded.control import EmbeddedControlReader
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.values.tenancy import PERMISSIONS, token_digest
 
 

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from sluice.storage.embedded import control as control_module
-from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.control_file import DELETE_AGED, DELETE_OLDEST
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations, create_generations
 from sluice.storage.ports import AlreadyThere, NewToken, NotThere, Slice, StoreFault
 from sluice.values.entitlement import OwnEntitlement

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.storage.embedded.bootstrap import bootstrap
-from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader, EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.values.custom_config import CustomCostConfig, CustomProviderConfig

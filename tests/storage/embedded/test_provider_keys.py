@@ -12,7 +12,8 @@ import pytest
 
 from sluice.storage.embedded import provider_keys
 from sluice.storage.embedded.bootstrap import bootstrap, reseal
-from sluice.storage.embedded.control import EmbeddedControlReader, EmbeddedControlStore
+from sluice.storage.embedded.control import EmbeddedControlStore
+from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.provider_keys import EmbeddedProviderKeys
 from sluice.storage.ports import NotThere, Slice, StoreFault, TooMany
