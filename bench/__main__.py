@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 import bench.contenders
+import bench.features
 import bench.keeper
 import bench.latency
 import bench.startup
@@ -100,6 +101,16 @@ def cache(plan: Plan, findings: Findings) -> None:
     print(f"\n## Cache, 64 connections\n\n{report.throughput(rows, 'sluice')}", flush=True)
     share = report.ratio(rows, "sluice-hit", "sluice", "requests_per_s")
     findings.judge("cache hit, of the native path", share, "at least", 1.3)
+
+
+def features(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
+        native = bench.contenders.sluice("sluice", upstream, plan.cores, plan.folder / "data-features", stack)
+        contenders = bench.features.features(native)
+        rows = bench.throughput.compare(contenders, 64, plan.rounds, plan.seconds, plan.cores, plan.folder)
+    findings.raw["features"] = rows
+    print(f"\n## What features cost, 64 connections\n\n{report.throughput(rows, 'sluice')}", flush=True)
 
 
 def latency(plan: Plan, findings: Findings) -> None:
@@ -228,6 +239,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "throughput": throughput,
     "endpoints": endpoints,
     "cache": cache,
+    "features": features,
     "latency": latency,
     "streams": streams,
     "start": start,
@@ -236,7 +248,7 @@ PARTS: dict[str, Callable[[Plan, Findings], None]] = {
 }
 EVERYONE = ("nginx", "prototype", "sluice", "sluice-pure", "sluice-one-core", "sluice-no-logs")
 QUICK = ("nginx", "sluice")
-OF_SLUICE_ALONE = {"endpoints", "cache", "start", "keeper", "websocket"}
+OF_SLUICE_ALONE = {"endpoints", "cache", "features", "start", "keeper", "websocket"}
 
 
 def main() -> int:

@@ -35,11 +35,16 @@ Name = Literal[
     "sluice-compat",
     "sluice-fresh",
     "sluice-hit",
+    "sluice-key",
+    "sluice-rate",
+    "sluice-sliding",
+    "sluice-spend",
 ]
 """sluice: the worker alone on the gateway's core and full bodies logged, as the budgets say, compiled if there is such
 a build; sluice-pure: the same, not compiled; sluice-one-core: all of it there; sluice-no-logs: nothing logged, as peers
 publish their figures; sluice-universal, sluice-compat: the gateway `sluice` by these
-endpoints; sluice-fresh, sluice-hit: the same natively, each reply kept anew, or given out of the cache."""
+endpoints; sluice-fresh, sluice-hit: the same natively, each reply kept anew, or given out of the cache; sluice-key and
+the rest: the same through gateways that put a stored key in, or count requests, or money (bench/features.py)."""
 NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 
 
