@@ -157,7 +157,7 @@ class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    query_timeout_s: float = 1.0
+    query_timeout_s: float = 0.95
     request_timeout_s: float = 15.0
     """How long a worker waits for the console."""
     body_bytes: int = 1 * MB

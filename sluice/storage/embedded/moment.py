@@ -1,7 +1,6 @@
 """One moment of a shard: the newest segment's transaction, and the earlier segments that its catalogue names."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,15 +67,18 @@ class ShardMoment:
         return self._reader(contents)
 
     def page(self, query: LogQuery) -> LogPage:
-        """What the time allows: first the page, then how many logs there are."""
+        """What the time allows: first the page, then how many logs there are, for which a quarter of it is left."""
+        until_s = self._deadline_s
+        self._set_deadline(until_s - self._timeout_s / 4)
         parts = self._parts(query)
         offset = (query.page - 1) * query.per_page
         if not 0 <= offset < sum(part.contents.live for part in parts):
-            return LogPage([], *self._total(parts, query))
+            return LogPage([], *self._total(parts, query, until_s))
         found, complete = self._found(parts, query, offset)
+        self._set_deadline(until_s)
         entries = [entry for key, part in found if (entry := part.reader().entry(key))]
         goes_on = query.order_by == "created_at" and (len(found) == query.per_page or (bool(found) and not complete))
-        return LogPage(entries, *self._total(parts, query), found[-1][0] if goes_on else None, complete)
+        return LogPage(entries, *self._total(parts, query, until_s), found[-1][0] if goes_on else None, complete)
 
     def windows(self, query: LogQuery) -> Iterator[Window]:
         """All that fit behind the query's cursor, in the order of their keys.
@@ -127,26 +129,21 @@ class ShardMoment:
             for each in page_of(parts, query, offset):
                 found.append(each)
         except apsw.InterruptError:
-            self._extend()
             return found, False
         return found, True
 
-    def _total(self, parts: Sequence[Part], query: LogQuery) -> tuple[int, bool]:
+    def _total(self, parts: Sequence[Part], query: LogQuery, until_s: float) -> tuple[int, bool]:
         """How many there are in all; where the time is up, how many were found by then."""
         total = 0
         if not query.count:
             return total, False
-        self._extend()
+        self._set_deadline(until_s)
         try:
             for part in parts:
                 total += part.count(NOTHING, LARGEST_KEY)
         except apsw.InterruptError:
             return total, False
         return total, True
-
-    def _extend(self) -> None:
-        """What is still to be done has the rest of the time, or, where that is little, a quarter more."""
-        self._set_deadline(max(self._deadline_s, time.monotonic() + self._timeout_s / 4))
 
     def _set_deadline(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
