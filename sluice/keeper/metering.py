@@ -166,6 +166,16 @@ class Meter:
             return None  # it is looked up now, for whoever asks again
         return None if rates is None else Priced(list_cost(entry.usage, rates), rates_text(rates))
 
+    def listed(self, account: str, entry: LogEntry) -> int | None:
+        """What the usage of a log costs by the prices at hand, whatever price it was given."""
+        if entry.usage == _NOTHING or not entry.model:
+            return None
+        try:
+            rates = self._rates_of(account, entry.provider, entry.model)
+        except PricePending:
+            return None
+        return None if rates is None else list_cost(entry.usage, rates)
+
     def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> Priced:
         if exchange.cached:
             return Priced(0, None)

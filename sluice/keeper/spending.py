@@ -7,18 +7,29 @@ from typing import Final
 from sluice.journal import fields
 from sluice.keeper.intake import Frame, Work
 from sluice.metrics import Metrics
+from sluice.providers.endpoints import is_billed, is_free
 from sluice.spool.frames import LogFrame
 from sluice.storage.embedded.spend import EmbeddedSpendLedger, Spent
 from sluice.storage.ports import StoreFault
 from sluice.storage.windows import WindowStore
 from sluice.values.exchange import Exchange
 from sluice.values.limits import Reservation
-from sluice.values.log import NewLog
+from sluice.values.log import LogEntry, NewLog, Usage
 
 _log = logging.getLogger(__name__)
 
+Listed = Callable[[str, LogEntry], int | None]
+"""What the usage of an account's log would cost by the published rates, in nano-USD."""
 Metered = Callable[[list[tuple[Work, Frame]]], list[NewLog]]
+_UNTOLD: Final = Usage()
+_CLIENT_LEFT: Final = 499
+"""Before there was a reply."""
 _TABLE: Final = "Bytes of the table in which requests and money are counted."
+
+
+def unlisted(account: str, entry: LogEntry) -> int | None:
+    """For want of rates."""
+    return None
 
 
 class Spending:
@@ -28,8 +39,10 @@ class Spending:
     that is not given back there, for the keeper died in between, ends by itself.
     """
 
-    def __init__(self, ledger: EmbeddedSpendLedger, windows: WindowStore, metrics: Metrics) -> None:
-        self._ledger, self._windows = ledger, windows
+    def __init__(
+        self, ledger: EmbeddedSpendLedger, windows: WindowStore, metrics: Metrics, listed: Listed = unlisted
+    ) -> None:
+        self._ledger, self._windows, self._listed = ledger, windows, listed
         self._faults = metrics.counter(
             "sluice_limit_faults_total",
             "Requests and calls that no limit counted, for the table of windows could not be used.",
@@ -55,7 +68,7 @@ class Spending:
         owed = [(work, frame) for work, frame in owed if not work.span[1] <= places.get(work.spool, work.span[0])]
         if owed:
             logs = metered([*owed])
-            spent = [_spent(frame.exchange, log) for (_, frame), log in zip(owed, logs, strict=True)]
+            spent = [self._spent(frame.exchange, log.entry) for (_, frame), log in zip(owed, logs, strict=True)]
             reached = {work.spool: work.span[1] for work, _ in owed}
             self._ledger.settle(gateway_id, [one for some in spent for one in some], reached)
             self._tell([frame.exchange.reservation for _, frame in owed if frame.exchange.reservation])
@@ -84,21 +97,33 @@ class Spending:
             self._faulty(error)
         self._table.set(self._windows.length)
 
+    def _spent(self, exchange: Exchange, entry: LogEntry) -> list[Spent]:
+        """What a call cost, in each of its sums."""
+        reservation = exchange.reservation
+        assert reservation is not None
+        nano = 0 if exchange.unlogged else entry.cost_nano or 0
+        if entry.custom_cost and not exchange.unlogged:  # clients name that price: it is no way around a limit
+            nano = max(nano, self._listed(exchange.account, entry) or 0)
+        if _is_unsure(exchange, entry) and _may_cost(exchange):
+            nano = max(nano, reservation.nano)
+        ended_ms = exchange.started_ms + exchange.duration_us // 1000
+        return [Spent(bucket, window_s, ended_ms, nano) for bucket, window_s, _ in reservation.buckets if nano]
+
     def _faulty(self, error: StoreFault) -> None:
         self._faults.add()
         _log.error("cost not told to workers", extra=fields(error=str(error)))
 
 
-def _spent(exchange: Exchange, log: NewLog) -> list[Spent]:
-    """What a call cost, in each of its sums: where nothing of it was logged, what was set aside for it."""
-    reservation, nano = exchange.reservation, log.entry.cost_nano or 0
-    assert reservation is not None
-    if exchange.unlogged:
-        nano = reservation.nano if _was_made(exchange) else 0
-    ended_ms = exchange.started_ms + exchange.duration_us // 1000
-    return [Spent(bucket, window_s, ended_ms, nano) for bucket, window_s, _ in reservation.buckets if nano]
+def _is_unsure(exchange: Exchange, entry: LogEntry) -> bool:
+    """Whether the log does not tell all that the call cost: a stream may end before, or without, its usage."""
+    return exchange.unlogged or entry.incomplete or entry.usage == _UNTOLD or entry.cost_nano is None
 
 
-def _was_made(exchange: Exchange) -> bool:
-    """Whether a provider has, or may have, done what was asked."""
-    return exchange.ending != "refused" and exchange.status < 400
+def _may_cost(exchange: Exchange) -> bool:
+    """Whether a provider has, or may have, done what was asked, and asks money for that."""
+    if exchange.status == _CLIENT_LEFT:
+        was_made = exchange.attempts > 0
+    else:
+        was_made = exchange.ending != "refused" and exchange.status < 400
+    billed = is_billed(exchange.method, exchange.path) and not is_free(exchange.path)
+    return was_made and (billed or exchange.request_type == "realtime")

@@ -142,6 +142,11 @@ def is_billed(method: str, path: str) -> bool:
     return method == "POST" and _STORED.search(path) is None
 
 
+def is_free(path: str) -> bool:
+    """Whether it only counts tokens."""
+    return path.endswith(("countTokens", "count_tokens"))
+
+
 def makes_something(path: str) -> bool:
     """Whether a call makes or changes what stays with the vendor, as a file or a job: another makes another."""
     return _MAKES.search(path) is not None

@@ -63,14 +63,15 @@ def run_keeper(child: Child) -> None:
         addresses = Addresses(control, generations)
         accounts = AccountManager(control, generations, writer, usage)
         retention = Retention(control, accounts, writer, child.metrics, wall_ms)
-        spending = Spending(ledger, windows, child.metrics)
+        meter = Meter(rates, own_rates)
+        spending = Spending(ledger, windows, child.metrics, meter.listed)
         spending.republish()
         keeper = Keeper(
             settings.logs,
             data,
             reader,
             writer,
-            Meter(rates, own_rates),
+            meter,
             addresses,
             accounts,
             retention,

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from sluice.keeper.keeper import Keeper
+from sluice.keeper.metering import Meter
 from sluice.keeper.spending import Spending
 from sluice.spool.tape import Whole
 from sluice.storage.embedded.spend import EmbeddedSpendLedger, Spent
@@ -43,10 +44,16 @@ class Till:
         worker.append(self.house.gateway, exchange, Whole(self.house.question), Whole(self.house.answer))
         return exchange.id
 
+    def stream(self, answer: bytes, nano: int, **fields: Any) -> str:
+        """Likewise, with a streamed reply."""
+        self.house.answer = answer
+        return self.call(nano, response_content_type=b"text/event-stream", **fields)
+
     def keeper(self) -> tuple[Keeper, EmbeddedSpendLedger]:
         ledger = EmbeddedSpendLedger.open(self.house.data / "spend.db")
         keeper = self.house.keeper(lambda provider, model: PRICE)
-        keeper._spending = Spending(ledger, self.windows, self.house.metrics)
+        listed = Meter(lambda provider, model: PRICE).listed
+        keeper._spending = Spending(ledger, self.windows, self.house.metrics, listed)
         return keeper, ledger
 
     def keep(self) -> None:
@@ -126,6 +133,47 @@ def test_a_call_without_a_log_costs_what_was_set_aside_if_it_was_made(till: Till
     till.keep()
     assert till.house.logs() == []
     assert till.holds(5 + 8)
+
+
+@pytest.mark.parametrize("ending", ["complete", "abandoned"])
+def test_a_reply_that_does_not_tell_its_usage_costs_what_was_set_aside(till: Till, ending: str):
+    till.stream(b'data: {"choices":[{"delta":{"content":"all of it"}}]}\n\n', 2 * COST, ending=ending)
+    till.keep()
+    assert till.holds(2 * COST)
+
+
+def test_a_stream_that_its_client_leaves_before_all_usage_is_told_costs_no_less_than_was_set_aside(till: Till):
+    begun = b'data: {"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    till.stream(begun, 2 * COST, ending="abandoned")
+    till.stream(begun, 1, ending="abandoned")
+    till.keep()
+    assert till.holds(3 * COST)
+
+
+def test_a_client_that_leaves_before_the_reply_pays_for_what_was_asked_of_a_provider(till: Till):
+    till.house.answer = b""
+    till.call(5, ending="abandoned", status=499)
+    till.call(6, ending="abandoned", status=499, attempts=0)
+    till.keep()
+    assert till.holds(5)
+
+
+def test_what_cannot_cost_anything_does_not(till: Till):
+    till.house.answer = b"{}"
+    till.call(5, method="GET", path="v1/models/gpt-4o-mini")
+    till.call(6, path="v1beta/models/gemini-2.5-pro:countTokens")
+    till.call(7, ending="refused", status=429)
+    till.keep()
+    assert till.holds(0)
+
+
+@pytest.mark.parametrize("price", [b'{"total_cost":0}', b'{"per_token_in":0}', b'{"per_token_out":1e9}'])
+def test_a_price_that_a_client_names_is_no_way_to_spend_less_than_the_list_says(till: Till, price: bytes):
+    if b"1e9" in price:
+        till.house.answer = ANSWER.replace(b'"completion_tokens":4', b'"completion_tokens":4000000')
+    till.call(5, custom_cost=price)
+    till.keep()
+    assert till.holds(COST)
 
 
 def test_a_log_that_no_quota_has_room_for_costs_all_the_same(till: Till):
