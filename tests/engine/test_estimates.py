@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from sluice.engine.estimates import KEEP_S, MOST_TOKENS, TOKENS_OUT, Estimates
+from sluice.engine.estimates import BYTES_A_TOKEN, KEEP_S, LOOK_AGAIN_S, MOST_TOKENS, TOKENS_OUT, Estimates
 from sluice.engine.limits import told_of
 from sluice.storage.ports import StoreFault
 from sluice.values.custom_provider import CustomProvider
@@ -32,8 +32,20 @@ def step(body: bytes, custom_cost: bytes = b"") -> Step:
         ({"generationConfig": {"maxOutputTokens": 8}}, 8),
         ({"max_tokens": 5, "max_completion_tokens": 6, "n": 3}, 18),
         ({"max_tokens": 10**15}, MOST_TOKENS),
+        ({"max_tokens": 1e30}, MOST_TOKENS),
+        ({"max_tokens": 10**30}, MOST_TOKENS),
+        ({"max_tokens": 50_000.0, "n": 1.0}, 50_000),
+        ({"max_tokens": "50000"}, 50_000),
         ({"max_tokens": "many"}, TOKENS_OUT),
+        ({"max_tokens": "9" * 5000}, TOKENS_OUT),
         ({"max_tokens": -1}, TOKENS_OUT),
+        ({"max_tokens": 0}, TOKENS_OUT),
+        ({"max_tokens": 50_000, "n": "many", "generationConfig": 3, "max_completion_tokens": []}, 50_000),
+        ({"max_tokens": 5, "n": -3}, 5),
+        ({"max_tokens": 5, "n": 10**30}, MOST_TOKENS),
+        ({"generation_config": {"max_output_tokens": 8, "candidate_count": 2}}, 16),
+        ({"inferenceConfig": {"maxTokens": 9}}, 9),
+        ({"textGenerationConfig": {"maxTokenCount": 9}}, 9),
     ],
 )
 def test_tokens_are_counted_by_bytes_and_by_what_the_request_allows(fields: dict[str, object], tokens_out: int):
@@ -50,8 +62,16 @@ def test_no_body_is_too_odd_for_an_estimate(body: bytes):
     )
 
 
-def test_the_clients_own_price_wins_and_without_any_there_is_none():
+def test_a_large_body_is_more_pictures_than_tokens():
+    sent = msgspec.structs.replace(step(b""), body=BytesBody(b"x" * (BYTES_A_TOKEN * MOST_TOKENS + 1_000_000)))
     estimates = Estimates(lambda provider, model: RATES.get(model))
+    assert estimates.nano(sent, "embedding", "local") == MOST_TOKENS * IN
+
+
+def test_the_clients_own_price_counts_where_it_is_the_higher_one_and_without_any_there_is_none():
+    estimates = Estimates(lambda provider, model: RATES.get(model))
+    assert estimates.nano(step(b"", b'{"total_cost": 0}'), "chat", "local") == TOKENS_OUT * OUT
+    assert estimates.nano(step(b"", b'{"per_token_out": 0}'), "nobody's", "local") == 0
     assert estimates.nano(step(b"", b'{"total_cost": 0.02}'), "chat", "local") == 20_000_000
     assert estimates.nano(step(b""), "nobody's", "local") is None
     assert estimates.nano(step(b""), "", "local") is None
@@ -71,6 +91,14 @@ def test_prices_are_remembered_for_a_while_and_a_store_that_fails_gives_none():
         estimates.nano(step(b""), "chat", "local")
     assert asked == ["chat", "chat"]
     assert estimates.nano(step(b""), "broken", "local") is None
+
+
+def test_a_price_that_is_not_known_is_looked_for_again_soon():
+    known, now = dict[str, Rates](), [0.0]
+    estimates = Estimates(lambda provider, model: known.get(model), clock_s=lambda: now[0])
+    assert estimates.nano(step(b""), "chat", "local") is None
+    known["chat"], now[0] = RATES["chat"], LOOK_AGAIN_S
+    assert estimates.nano(step(b""), "chat", "local") == TOKENS_OUT * OUT
 
 
 def test_a_custom_provider_costs_what_its_account_says():
