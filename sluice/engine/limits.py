@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -57,32 +58,34 @@ class Limits:
     def make(self, step: Step, record: Record) -> Awaitable[Reply]:
         """The reply. Raises RateLimited, SpendLimited, Overloaded, and what going on raises."""
         limited = record.gateway.limited
+        if limited is not None:
+            if limited.spend:
+                return self._make(step, record)
+            self._count(limited.rate, step, record)
         if step.credential is not None:
             self._count_key(step.credential, step, record)
-        if limited is None:
-            return self._onward(step, record)
-        if limited.spend:
-            return self._make(step, record)
-        self._count(limited.rate, step, record)
         return self._onward(step, record)
 
     async def admit(self, step: Step, record: Record) -> Step:
         """Counts the request and its cost; the step to be made. Raises RateLimited, SpendLimited and Overloaded."""
         limited = record.gateway.limited
-        if step.credential is not None:
+        if limited is not None:
+            self._count(limited.rate, step, record)
+            if limited.spend:
+                step = await self._weighed(limited.spend, step, record)
+        if step.credential is not None:  # last, for it may be the key of other gateways too
             self._count_key(step.credential, step, record)
-        if limited is None:
-            return step
-        self._count(limited.rate, step, record)
-        if not limited.spend:
-            return step
+        return step
+
+    async def _weighed(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> Step:
+        """The step, its cost set aside, with a body of which the beginning was looked at."""
         if step.body.whole is None:
             record.peeked = record.peeked or Peeked(step.body)
             await record.peeked.fill()
         if record.peeked is not None:
             step = msgspec.structs.replace(step, body=record.peeked)
         if record.reservation is None:
-            self._reserve(limited.spend, step, record)
+            self._reserve(rules, step, record)
         return step
 
     def charge(self, bucket: bytes, rate: RateLimit) -> None:
@@ -131,41 +134,48 @@ class Limits:
 
     def _reserve(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> None:
         """Sets the step's cost aside in every sum that it belongs to, or in none."""
-        model = model_of(step)
+        models = models_of(step)
         metadata = parse_metadata(step.options.metadata) if step.options.metadata else {}
-        named = [(rule, rule.bucket(record.gateway.id, step.provider, model, metadata)) for rule in rules]
+        named = [(rule, rule.bucket(record.gateway.id, step.provider, models, metadata)) for rule in rules]
         subject = [(rule, bucket) for rule, bucket in named if bucket is not None]
         if not subject:
             return
-        nano = self._estimates.nano(step, model, record.account)
+        priced = [self._estimates.nano(step, model, record.account) for model in models or ("",)]
+        nano = max((price for price in priced if price is not None), default=None)
         if nano is None:
             self._unpriced.add()
-        try:
-            record.reservation, refusing = self._set_aside(subject, nano or 0)
-        except StoreFault as error:
-            self._spend_uncounted.add()
-            _log.error("cost not counted", extra=fields(error=str(error)))
-            if self._when_broken == "refuse":
-                raise Overloaded(None, "Spend limits cannot be kept") from error
-            return
+        record.reservation, refusing = self._set_aside(subject, nano or 0)
         if refusing is not None:
             self._spend_limited.add()
             record.found(path_of(step))
-            raise SpendLimited(told_of(refusing, step.provider, model))
+            raise SpendLimited(told_of(refusing, step.provider, models[0] if models else ""))
 
     def _set_aside(
         self, subject: list[tuple[SpendLimit, bytes]], nano: int
     ) -> tuple[Reservation | None, SpendLimit | None]:
-        """The reservation, or the rule that refuses it."""
+        """The reservation, or the rule that refuses it. Raises Overloaded where money is not spent uncounted."""
         held: list[tuple[bytes, int, int]] = []
         for rule, bucket in subject:
-            until = self._windows.reserve(bucket, rule, nano)
+            try:
+                until = self._windows.reserve(bucket, rule, nano)
+            except StoreFault as error:
+                self._spend_uncounted.add()
+                _log.error("cost not counted", extra=fields(error=str(error)))
+                if self._when_broken == "allow":
+                    continue
+                self._give_back(held, nano)
+                raise Overloaded(None, "Spend limits cannot be kept") from error
             if until is None:
-                for earlier, _, its_until in held:
-                    self._windows.release(earlier, nano, its_until)
+                self._give_back(held, nano)
                 return None, rule
             held.append((bucket, rule.window_s, until))
-        return Reservation(nano, tuple(held)), None
+        return Reservation(nano, tuple(held)) if held else None, None
+
+    def _give_back(self, held: list[tuple[bytes, int, int]], nano: int) -> None:
+        """What cannot be given back ends by itself."""
+        with suppress(StoreFault):
+            for bucket, _, until in held:
+                self._windows.release(bucket, nano, until)
 
 
 def path_of(step: Step) -> str:
@@ -175,13 +185,18 @@ def path_of(step: Step) -> str:
     return endpoint.decode("ascii", "replace")
 
 
-def model_of(step: Step) -> str:
-    """The model that a step asks for, as its log will name it; empty where it cannot be known before."""
+def models_of(step: Step) -> tuple[str, ...]:
+    """The models that a step asks for; none where that cannot be known before.
+
+    The first is the one that its log will name. Where a vendor goes by the model of the path, and the body names
+    another, the path's is the last one.
+    """
     if step.compat or step.translation is not None:
-        return step.model
+        return (step.model,) if step.model else ()
     body = step.body.whole
     named = model_named(step.provider, model_or_none(body)) if body else None
-    return named or model_in_path(step.provider, path_of(step)) or step.model
+    in_path = model_in_path(step.provider, path_of(step))
+    return tuple(dict.fromkeys(model for model in (named, in_path) if model)) or ((step.model,) if step.model else ())
 
 
 def told_of(rule: SpendLimit, provider: str, model: str) -> str:

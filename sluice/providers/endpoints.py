@@ -122,6 +122,8 @@ def model_in_path(provider: str, path: str) -> str | None:
     """The model, where the vendor has it in the URL (contract A.3)."""
     if provider == "huggingface":
         owner, _, rest = path.partition("/")
+        if owner == "v1":  # of the router, whose bodies name the model
+            return None
         name = rest.partition("/")[0]
         return unquote(f"{owner}/{name}" if name and name != "v1" else owner) or None
     found = _IN_PATH.search(path)

@@ -1,6 +1,6 @@
 """What a gateway allows: requests in a window, and money in one (contract 6)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
@@ -41,16 +41,17 @@ class SpendLimit(msgspec.Struct, frozen=True):
     metadata: tuple[tuple[str, frozenset[str] | None], ...] = ()
     """By key: the values that it is for, or None where each has a sum of its own."""
 
-    def bucket(self, gateway: bytes, provider: str, model: str, metadata: Metadata) -> bytes | None:
+    def bucket(self, gateway: bytes, provider: str, models: Sequence[str], metadata: Metadata) -> bytes | None:
         """The name of the sum that such a call counts in; None where the rule is not for it.
 
-        An empty model is one that is not known: the rule is for it, lest it be a way around a limit.
+        Where a call names several models the rule is for each, and sums are parted by the last. Where it names none,
+        the rule is for it, lest that be a way around a limit.
         """
         if self.providers is not None and provider not in self.providers:
             return None
-        if self.models is not None and model and model not in self.models:
+        if self.models is not None and models and self.models.isdisjoint(models):
             return None
-        parts = [provider if self.by_provider else None, model if self.by_model else None]
+        parts = [provider if self.by_provider else None, _last(models) if self.by_model else None]
         for key, wanted in self.metadata:
             if key not in metadata or (wanted is not None and text_of(metadata[key]) not in wanted):
                 return None
@@ -84,6 +85,10 @@ class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     nano: int
     buckets: tuple[tuple[bytes, int, int], ...]
     """The sums that its cost belongs to, each with its window in seconds and when the reservation ends in it."""
+
+
+def _last(models: Sequence[str]) -> str:
+    return models[-1] if models else ""
 
 
 def text_of(value: str | int | float | bool) -> str:

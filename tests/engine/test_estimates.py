@@ -134,19 +134,19 @@ def test_sums_are_apart_by_gateway_rule_and_what_the_rule_parts():
     limited = limited_by(GatewayConfig(spend_limits=SpendLimits(True, [rule, other])))
     assert limited is not None
     first, second = limited.spend
-    call = ("openai", "m", {"team": "a", "tier": True})
-    assert first.bucket(b"g", *call) == first.bucket(b"g", "azure-openai", "m", {"team": "a", "tier": 1})
+    call = ("openai", ("m",), {"team": "a", "tier": True})
+    assert first.bucket(b"g", *call) == first.bucket(b"g", "azure-openai", ("m",), {"team": "a", "tier": 1})
     buckets = {
         first.bucket(b"g", *call),
         first.bucket(b"h", *call),
         second.bucket(b"g", *call),
-        first.bucket(b"g", "openai", "n", call[2]),
-        first.bucket(b"g", "openai", "m", {"team": "b", "tier": True}),
+        first.bucket(b"g", "openai", ("n",), call[2]),
+        first.bucket(b"g", "openai", ("m",), {"team": "b", "tier": True}),
     }
     assert len(buckets) == 5
     assert None not in buckets
-    assert first.bucket(b"g", "openai", "m", {"team": "a"}) is None
-    assert first.bucket(b"g", "openai", "m", {"team": "a", "tier": "2"}) is None
+    assert first.bucket(b"g", "openai", ("m",), {"team": "a"}) is None
+    assert first.bucket(b"g", "openai", ("m",), {"team": "a", "tier": "2"}) is None
     assert told_of(first, "openai", "m") == (
         "Spend limit exceeded: rule 'r1' (cost limit 0.1 per 60s, sliding) for openai m"
     )

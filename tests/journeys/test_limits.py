@@ -223,3 +223,14 @@ def test_a_stored_key_has_a_limit_of_its_own_counted_once_for_all_tries(crowd: A
     assert [reply.status_code for reply in replies][1:] == [200, 429]
     assert replies[2].json() == BODY
     assert chat(crowd, url, authorization="Bearer sk-of-its-own").status_code == 200
+
+
+def test_what_the_gateway_refuses_does_not_count_for_the_key(crowd: Any, limited: Any):
+    url = limited(1, 86_400)
+    path = "/gateways/" + url.rpartition("/")[2]
+    key = {"provider_slug": "openai", "alias": "main", "default_config": True, "secret": "sk-test-0123456789"}
+    key |= {"rate_limit": 2, "rate_limit_period": 86_400}
+    assert crowd.manage("POST", f"{path}/provider_configs", json=key).status_code == 200
+    assert [chat(crowd, url).status_code for _ in range(3)] == [200, 429, 429]
+    assert crowd.manage("PUT", path, json={"rate_limiting_limit": 0}).status_code == 200
+    assert [chat(crowd, url).status_code for _ in range(2)] == [200, 429]

@@ -108,6 +108,30 @@ def test_a_rule_may_part_models_and_providers(payer: Any, ruled: Any):
     assert [call(payer, url, 0.01, model).status_code for model in ("a", "b", "a")] == [200, 200, 429]
 
 
+def test_a_body_that_names_another_model_than_the_path_is_no_way_around_a_rule(payer: Any, ruled: Any):
+    url = ruled(
+        {"id": "dear", "limit": 0.01, "model": {"mode": "filter", "values": ["gemini-2.5-pro"]}},
+        {"id": "each", "limit": 0.03, "model": {"mode": "partition"}},
+    )
+
+    def ask(model: str, said: str) -> int:
+        path = f"{url}/google-ai-studio/v1beta/models/{model}:generateContent"
+        body = {"model": said, "contents": [{"parts": [{"text": "hello"}]}]}
+        headers = {"cf-aig-custom-cost": '{"total_cost": 0.011}'}
+        return payer.http.post(path, json=body, headers=headers).status_code
+
+    assert [ask("gemini-2.5-pro", f"models/cheap-{number}") for number in range(2)] == [200, 429]
+    assert [ask("gemini-2.5-flash", f"cheap-{number}") for number in range(4)] == [200, 200, 200, 429]
+
+
+def test_a_client_that_calls_its_calls_free_spends_what_the_list_says(payer: Any, ruled: Any):
+    url = ruled({"limit": 0.000_001})
+    first = call(payer, url, 0, "gpt-4o")
+    settled(payer, first, url)
+    assert payer.log(first.headers["cf-aig-log-id"], url.rpartition("/")[2])["cost"] == 0
+    assert [first.status_code, call(payer, url, 0, "gpt-4o").status_code] == [200, 429]
+
+
 def test_a_body_that_comes_in_pieces_or_is_large_is_no_way_around_a_rule(payer: Any, ruled: Any):
     faulty = "gpt-4o~status-503~first-1"
     url = ruled({"limit": 0.02, "model": {"mode": "filter", "values": ["gpt-4o", faulty]}})
