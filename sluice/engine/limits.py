@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 Broken = Literal["refuse", "allow"]
 REFUSED: Final = "Requests that a limit refused, by its kind."
 UNCOUNTED: Final = "Requests and calls that no limit counted, for the table of windows could not be used."
+EVICTED: Final = "Sums of money that made room for others in the full table of windows."
 
 
 class Limits:
@@ -53,6 +54,8 @@ class Limits:
         self._spend_limited = metrics.counter("sluice_limit_refusals_total", REFUSED, kind="spend")
         self._rate_uncounted = metrics.counter("sluice_limit_faults_total", UNCOUNTED, kind="rate")
         self._spend_uncounted = metrics.counter("sluice_limit_faults_total", UNCOUNTED, kind="spend")
+        self._evictions = metrics.counter("sluice_limit_evictions_total", EVICTED)
+        self._evicted = 0
         self._unpriced = metrics.counter("sluice_spend_unpriced_total", "Calls under a spend limit without a price.")
 
     def make(self, step: Step, record: Record) -> Awaitable[Reply]:
@@ -145,6 +148,9 @@ class Limits:
         if nano is None:
             self._unpriced.add()
         record.reservation, refusing = self._set_aside(subject, nano or 0)
+        if self._windows.evicted != self._evicted:
+            self._evictions.add(self._windows.evicted - self._evicted)
+            self._evicted = self._windows.evicted
         if refusing is not None:
             self._spend_limited.add()
             record.found(path_of(step))

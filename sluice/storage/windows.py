@@ -17,6 +17,11 @@ class WindowStore(Protocol):
         """Bytes that it takes."""
         ...
 
+    @property
+    def evicted(self) -> int:
+        """Sums that this process took for less than others that needed their room, since it began."""
+        ...
+
     def take(self, bucket: bytes, rate: RateLimit) -> Permit:
         """Counts a request, if there is room. One that is refused is not counted."""
         ...

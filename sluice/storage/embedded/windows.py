@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sluice.storage.embedded.cells import LARGEST, Cells, rebinned
-from sluice.storage.embedded.reserved import LASTS_US, Reserved
+from sluice.storage.embedded.reserved import CELL_US, LASTS_US, Reserved
 from sluice.storage.embedded.stamps import MOST, Stamps
 from sluice.storage.embedded.windows_file import (
     COUNTS,
@@ -60,6 +60,7 @@ class MappedWindows:
         self._path, self._length, self._clock_us = path, length, clock_us
         self._file: WindowsFile | None = None
         self._retry_s = 0.0
+        self.evicted = 0
         self._rates: dict[tuple[bytes, int, str, bool], _Rate] = {}
 
     def take(self, bucket: bytes, rate: RateLimit) -> Permit:
@@ -83,8 +84,9 @@ class MappedWindows:
     def reserve(self, bucket: bytes, limit: SpendLimit, nano: int) -> int | None:
         with self._spend(bucket) as (at, now_us):
             self._fit(at, limit.window_s, now_us)
-            spent, aside = self._cells(at, sliding=limit.technique == "sliding"), self._reserved(at)
-            if spent.sum(now_us) + aside.sum(now_us) >= limit.limit_nano:
+            aside, spent_nano = self._reserved(at), self._cells(at, sliding=limit.technique == "sliding").sum(now_us)
+            self._keep(at, limit.window_s if spent_nano else 0, now_us)
+            if spent_nano + aside.sum(now_us) >= limit.limit_nano:
                 return None
             return aside.add(nano, now_us)
 
@@ -101,7 +103,9 @@ class MappedWindows:
             for when_us, nano in spent:
                 cell = when_us // width_us
                 amounts[cell] = amounts.get(cell, 0) + nano
-            self._cells(at, sliding=True).replace(amounts, now_us)
+            cells = self._cells(at, sliding=True)
+            cells.replace(amounts, now_us)
+            self._keep(at, width_us * SPEND_SPAN // _US if cells.sum(now_us) else 0, now_us)
 
     @property
     def length(self) -> int:
@@ -166,13 +170,16 @@ class MappedWindows:
         """Gives the bucket this window; what was spent in another one goes over into it."""
         words, width_us = self._words, window_s * (_US // SPEND_SPAN)
         old_us = words[at + WIDTH]
-        words[at + UNTIL] = min(now_us + 2 * window_s * _US + LASTS_US, LARGEST)
         if old_us == width_us:
             return
         spent = self._cells(at, sliding=True).amounts() if old_us else {}
         words[at + WIDTH] = width_us
         words[at + COUNTS] = 0  # so far back that all begins anew
         self._cells(at, sliding=True).replace(rebinned(spent, old_us, width_us), now_us)
+
+    def _keep(self, at: int, window_s: int, now_us: int) -> None:
+        """Until when a bucket of money is needed: where nothing is spent, for what may be set aside alone."""
+        self._words[at + UNTIL] = min(now_us + 2 * window_s * _US + LASTS_US + CELL_US, LARGEST)
 
     def _cells(self, at: int, *, sliding: bool) -> Cells:
         return Cells(self._words, at + COUNTS, SPEND_SPAN, self._words[at + WIDTH], sliding=sliding)
@@ -195,17 +202,39 @@ class MappedWindows:
             for at in places:
                 if words[at + UNTIL] < self._clock_us() and self._claim(file, field, at, name):
                     return at
+            least = self._least(file, places) if field is file.fields.spend else None
+            if least is not None and self._claim(file, field, least, name, evicts=True):
+                self.evicted += 1
+                return least
         finally:
             file.unlock(field.at - 1)
         raise StoreFault("the table of windows has no room: see limits.table_bytes")
 
-    def _claim(self, file: WindowsFile, field: Field, at: int, name: tuple[int, int]) -> bool:
+    def _least(self, file: WindowsFile, places: list[int]) -> int | None:
+        """Where the least is spent and no call runs; None where calls run everywhere.
+
+        The ledger knows what is spent, and tells it again with the next call that is settled.
+        """
+        found: list[tuple[int, int]] = []
+        for at in places:
+            file.lock(at)
+            try:
+                if self._is_idle(at):
+                    found.append((self._cells(at, sliding=True).sum(self._clock_us()), at))
+            finally:
+                file.unlock(at)
+        return min(found)[1] if found else None
+
+    def _is_idle(self, at: int) -> bool:
+        return self._words[at + WIDTH] > 0 and self._reserved(at).sum(self._clock_us()) == 0
+
+    def _claim(self, file: WindowsFile, field: Field, at: int, name: tuple[int, int], *, evicts: bool = False) -> bool:
         """Empties a slot and names it, its name last; false where its bucket came to life meanwhile."""
         words = file.words
         file.lock(at)
         try:
             now_us = self._clock_us()
-            if words[at + UNTIL] >= now_us:
+            if words[at + UNTIL] >= now_us and not (evicts and self._is_idle(at)):
                 return False
             words[at + NAME] = words[at + NAME + 1] = 0
             words[at + UNTIL : at + field.size] = memoryview(bytes((field.size - UNTIL) * 8)).cast("q")

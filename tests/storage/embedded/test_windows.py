@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,41 @@ def test_a_full_table_says_so_and_gives_places_of_what_is_over_to_others(at: Any
     for number in range(3):
         assert at.windows.take((100 + number).to_bytes(16, "little"), rate).allowed
     assert not at.windows.take((102).to_bytes(16, "little"), rate).allowed
+
+
+def test_a_sum_in_which_nothing_is_spent_is_kept_no_longer_than_calls_run(at: Any):
+    at.reopen(64 * 1024)
+    for number in range(100):
+        until = at.windows.reserve(sum_of(number), rule(10, 86_400), 1)
+        at.windows.release(sum_of(number), 1, until)
+    at.windows.publish(sum_of(0), 86_400, [(at.now_us, 10)])
+    evicted, at.now_us = at.windows.evicted, at.now_us + 16 * 60 * S
+    assert evicted > 0
+    for number in range(1000, 1010):
+        assert at.windows.reserve(sum_of(number), rule(10, 86_400), 1) is not None
+    assert at.windows.evicted == evicted
+    assert at.windows.reserve(sum_of(0), rule(10, 86_400), 1) is None
+
+
+def test_the_least_sum_without_a_running_call_makes_room_in_a_full_table(at: Any):
+    at.reopen(64 * 1024)
+    known = [sum_of(number) for number in range(2)]
+    at.windows.reserve(known[0], rule(10, 86_400), 1)  # runs
+    at.windows.publish(known[1], 86_400, [(at.now_us, 10)])
+    for number in range(100, 300):
+        at.windows.publish(sum_of(number), 86_400, [(at.now_us, 1)])
+    assert at.windows.evicted > 100
+    assert at.windows.reserve(known[0], rule(1, 86_400), 0) is None
+    assert at.windows.reserve(known[1], rule(10, 86_400), 0) is None
+    for number in range(300, 400):
+        with suppress(StoreFault):
+            at.windows.reserve(sum_of(number), rule(10, 86_400), 1)
+    with pytest.raises(StoreFault, match="no room"):
+        at.windows.reserve(sum_of(400), rule(10, 86_400), 1)
+
+
+def sum_of(number: int) -> bytes:
+    return blake2b(b"%d" % number, digest_size=16).digest()
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 600])
