@@ -271,6 +271,7 @@ class Flight:
             del self.seats[seat]
             self._flights.count(-1)
             if seat.settle(Given(whole, False)):
+                seat.asking.record.reservation = self.leader.asking.record.unsettled
                 return
 
     def _overflow(self, source: ReplyBody, body: Collected) -> None:

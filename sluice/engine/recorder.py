@@ -163,6 +163,7 @@ class Record:
     """What the gateway's rate limit said, once the request was counted."""
     reservation: Reservation | None = None
     """What is set aside for this step's cost."""
+    _told_reservation = False
     counted_key: str = ""
     """The stored key at whose limit the step was counted."""
     peeked: Peeked | None = None
@@ -194,6 +195,11 @@ class Record:
     def account(self) -> str:
         """Whose gateway was called."""
         return self._admission.gateway.account
+
+    @property
+    def unsettled(self) -> Reservation | None:
+        """What was set aside after the record had ended, so that no frame tells of it: others wait for the reply."""
+        return None if self._told_reservation or not self._ended else self.reservation
 
     @property
     def keyring(self) -> Keyring | None:
@@ -422,6 +428,8 @@ class Record:
         if self._ended:
             return
         self._ended = True
+        if self.reservation is not None:
+            self._told_reservation = True
         if not self._collect:
             self._asked.discard()
             if self.reservation is None:

@@ -1,5 +1,6 @@
 """What becomes of a request that ends by a bug, or whose log cannot be written."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -15,6 +16,7 @@ from sluice.spool.frames import decode_log_frame
 from sluice.spool.reader import SpoolTail
 from sluice.spool.writer import SpoolWriter
 from sluice.values.exchange import Exchange
+from sluice.values.limits import Reservation
 from sluice.values.request import DEFAULT_OPTIONS, Request, Step
 from sluice.values.settings import SpoolSettings
 from sluice.values.tenancy import Admission, Gateway
@@ -65,3 +67,20 @@ def test_a_log_that_a_bug_keeps_from_its_spool_is_named_by_its_id(
     crashed, lost = caplog.records
     assert lost.message == "log not written"
     assert lost.__dict__["fields"] == {"log_id": crashed.__dict__["fields"]["request_id"]}
+
+
+def test_what_is_set_aside_after_its_client_has_left_is_for_whoever_pays_in_its_place(
+    spool: SpoolWriter, tmp_path: Path
+):
+    recorder = Recorder(spool, 400, waits_for_sync=False)
+    reservation = Reservation(5, ((b"b" * 16, 60, 1),))
+    early, late = recorder.open(REQUEST), recorder.open(REQUEST)
+    early.admitted = late.admitted = ADMISSION
+    records = [early.begin(STEP), late.begin(STEP)]
+    records[0].reservation = reservation
+    assert records[0].unsettled is None
+    for record in records:
+        record.crash(asyncio.CancelledError())
+        record.reservation = reservation
+    assert [record.unsettled for record in records] == [None, reservation]
+    assert [exchange.reservation for exchange in logged(tmp_path)] == [reservation, None]
