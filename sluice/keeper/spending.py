@@ -51,8 +51,11 @@ class Spending:
         self._table = metrics.gauge("sluice_limit_table_bytes", _TABLE)
 
     def republish(self) -> None:
-        """Tells the table all that the ledger knows, as a keeper does when it begins."""
-        self._publish(self._ledger.buckets())
+        """Tells the table what the ledger knows, as a keeper does when it begins: the largest sums until it is full."""
+        evicted = self._windows.evicted
+        for bucket, window_s in self._ledger.buckets().items():
+            if not self._publish({bucket: window_s}) or self._windows.evicted != evicted:
+                return
 
     def settled(
         self, gateway_id: bytes, frames: list[tuple[Work, Frame]], metered: Metered
@@ -89,13 +92,16 @@ class Spending:
         except StoreFault as error:
             self._faulty(error)
 
-    def _publish(self, buckets: dict[bytes, int]) -> None:
+    def _publish(self, buckets: dict[bytes, int]) -> bool:
+        """Whether the table could be told."""
         try:
             for bucket, window_s in buckets.items():
                 self._windows.publish(bucket, window_s, self._ledger.spent(bucket))
         except StoreFault as error:
             self._faulty(error)
+            return False
         self._table.set(self._windows.length)
+        return True
 
     def _spent(self, exchange: Exchange, entry: LogEntry) -> list[Spent]:
         """What a call cost, in each of its sums."""

@@ -1,5 +1,6 @@
 """Costs of calls under a spend limit: each counts once, however often the keeper dies."""
 
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,18 @@ def test_the_table_is_told_all_that_the_ledger_knows(till: Till, tmp_path: Path)
     keeper._spending.republish()
     ledger.close()
     assert till.holds(COST)
+
+
+def test_the_largest_sums_are_told_first_until_the_table_is_full(till: Till):
+    keeper, ledger = till.keeper()
+    names = [blake2b(b"%d" % number, digest_size=16).digest() for number in range(2000)]
+    sums = [Spent(name, 3600, wall_ms(), 1 + number) for number, name in enumerate(names)]
+    ledger.settle(b"g", [*sums, Spent(BUCKET, 3600, wall_ms(), 1 << 62), Spent(BUCKET, 3600, 0, 1 << 62)], {})
+    assert keeper._spending is not None
+    keeper._spending.republish()
+    ledger.close()
+    assert till.windows.evicted == 1
+    assert till.windows.reserve(BUCKET, msgspec.structs.replace(till.limit, limit_nano=1 << 62), 0) is None
 
 
 def test_a_table_that_cannot_be_used_holds_no_log_up(till: Till):

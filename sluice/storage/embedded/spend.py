@@ -82,9 +82,9 @@ class EmbeddedSpendLedger:
             return [((cell + 1) * width_ms * 1000 - 1, nano) for width_ms, cell, nano in rows]
 
     def buckets(self) -> dict[bytes, int]:
-        """All of which something is known, each with its window in seconds."""
+        """All of which something is known, each with its window in seconds; those with most spent first."""
         with store_faults("reading costs"):
-            rows = self._db.execute("SELECT bucket, max(width_ms) FROM spent GROUP BY bucket")
+            rows = self._db.execute("SELECT bucket, max(width_ms) FROM spent GROUP BY bucket ORDER BY total(nano) DESC")
             return {bucket: width_ms * _CELLS // 1000 for bucket, width_ms in rows}
 
     def sync(self) -> None:

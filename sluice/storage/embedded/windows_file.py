@@ -140,7 +140,12 @@ class WindowsFile:
 
 
 def put_aside_if_damaged(path: Path) -> None:
-    """Makes room for a new table. For the holder of the data folder's lock, while nobody has it open."""
+    """Makes room for a new table, and removes what was never made whole.
+
+    For the holder of the data folder's lock, while nobody has it open.
+    """
+    for unfinished in path.parent.glob(f".{path.name}.*"):
+        unfinished.unlink(missing_ok=True)
     if not path.is_file():
         return
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

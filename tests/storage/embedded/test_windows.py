@@ -248,8 +248,11 @@ def test_a_damaged_table_is_told_of(at: Any, damage: bytes):
     assert at.path.with_name("limits.map.damaged").read_bytes() == damage
     at.reopen()
     assert at.windows.take(b"b" * 16, RateLimit(1, 60)).allowed
+    unfinished = at.path.with_name(".limits.map.killed")
+    unfinished.touch()
     put_aside_if_damaged(at.path)
     assert at.path.exists()
+    assert not unfinished.exists()
 
 
 @pytest.mark.parametrize("rate", [RateLimit(2**53, 2**53), RateLimit(2**53, 2**53, "sliding"), RateLimit(1, 2**53)])
