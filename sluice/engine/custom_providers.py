@@ -44,7 +44,10 @@ def nobody(account: str, name: str) -> CustomProvider | None:
 
 
 def customised(step: Step, account: str, find: Find) -> Step:
-    """A step whose provider is not one of ours as it can be sent. Raises InvalidProvider, by models' ids ModelNotFound."""
+    """A step whose provider is not one of ours as it can be sent.
+
+    Raises InvalidProvider, and ModelNotFound for one that the id of a model has named.
+    """
     by_model_id = step.translation is not None and step.translation.dialect != "gateway"
     custom = find(account, step.provider) if is_custom(step.provider) else None
     if custom is None:

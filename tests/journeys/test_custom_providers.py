@@ -216,6 +216,26 @@ def test_the_accounts_own_prices_make_the_cost(house: Any, bring: Bring, stream:
     assert (other["tokens_in"] > 0, other["cost"]) == (True, None)
 
 
+def test_models_that_a_price_names_exactly_are_listed(house: Any, bring: Bring):
+    made, off = bring(slug=f"Models-{uuid4().hex[:8]}"), bring(enable=False)
+    prices = [
+        (made, "b/second", "equals", True),
+        (made, "first", "equals", True),
+        (made, "part", "contains", True),
+        (made, "not-in-force", "equals", False),
+        (off, "none", "equals", True),
+    ]
+    for provider, model, rule, enable in prices:
+        price = {"account_provider_id": provider["id"], "model": model, "model_rule": rule, "enable": enable}
+        assert house.manage("POST", "/custom-providers/costs", json={**price, "cost_in": 0.001}).status_code == 200
+    listed = house.http.get("/v1/local/default/compat/models").json()["data"]
+    own = [
+        model["id"] for model in listed if model["owned_by"] in (f"custom-{one['slug'].lower()}" for one in (made, off))
+    ]
+    name = f"custom-{made['slug'].lower()}"
+    assert own == [f"{name}/b/second", f"{name}/first"]
+
+
 def test_a_name_that_leads_inside_is_not_dialled(gateway: Any):
     with closing(socket.create_server(("127.0.0.1", 0))) as inside:
         inside.setblocking(False)
