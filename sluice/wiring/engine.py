@@ -49,7 +49,10 @@ def build_engine(
     recorder: Recorder,
     create_default: Callable[[str], Awaitable[None]],
 ) -> tuple[Engine, Catalogue]:
-    """The engine, and what it knows of models. A step goes through credentials, cache and limits to its attempt. `stack` closes what is opened here."""
+    """The engine, and the models that can be told of. A step goes through credentials, cache and limits to its attempt.
+
+    `stack` closes what is opened here.
+    """
     control, generations, client, metrics = state
     data = settings.data
     base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
