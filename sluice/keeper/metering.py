@@ -190,16 +190,24 @@ def rates_text(rates: Rates) -> str | None:
 
 
 def _used(exchange: Exchange, told: Usage | None, request: BodySource, billed: bool) -> Usage:
-    """What the body of the reply tells; else its head, else, of what is spoken, the request."""
+    """What the body of the reply tells, and where it does not, its head; else, of what is spoken, the request."""
+    if exchange.head_tokens is not None and billed:
+        return _completed(told or _NOTHING, *exchange.head_tokens)
     if told is not None:
         return told
-    if exchange.head_tokens is not None and billed:
-        tokens_in, tokens_out = exchange.head_tokens
-        return Usage(tokens_in, tokens_out)
     made = exchange.ending != "refused" and exchange.status < 400
     if billed and made and request and exchange.path.endswith("audio/speech"):
         return Usage(characters_in=_read_request(exchange, request, spoken_characters))
     return _NOTHING
+
+
+def _completed(usage: Usage, tokens_in: int | None, tokens_out: int | None) -> Usage:
+    """The usage, each side that it does not tell as these counts have it."""
+    return msgspec.structs.replace(
+        usage,
+        tokens_in=tokens_in if usage.tokens_in is None else usage.tokens_in,
+        tokens_out=tokens_out if usage.tokens_out is None else usage.tokens_out,
+    )
 
 
 def _read_request(exchange: Exchange, request: bytes | SideFile, read: Callable[[Document], int | None]) -> int | None:
