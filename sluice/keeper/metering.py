@@ -20,7 +20,7 @@ from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.keeper.rate_book import PricePending
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
-from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
+from sluice.providers.pricing import CustomCost, custom_cost, is_priced_by_model, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
 from sluice.providers.usage import (
     USAGE_SIGNS,
@@ -158,13 +158,14 @@ class Meter:
 
     def price(self, account: str, entry: LogEntry) -> Priced | None:
         """What a stored log costs by the prices at hand; None where its cost is not theirs to say, or not known now."""
-        if entry.cached or entry.custom_cost or entry.usage == _NOTHING or not entry.model:
+        if not is_priced_by_model(entry):
             return None
         try:
             rates = self._rates_of(account, entry.provider, entry.model)
         except PricePending:
             return None  # it is looked up now, for whoever asks again
-        return None if rates is None else Priced(list_cost(entry.usage, rates), rates_text(rates))
+        cost_nano = None if rates is None else list_cost(entry.usage, rates)
+        return None if rates is None or cost_nano is None else Priced(cost_nano, rates_text(rates))
 
     def _cost(self, exchange: Exchange, model: str, usage: Usage, custom: CustomCost | None) -> Priced:
         if exchange.cached:
