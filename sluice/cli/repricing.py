@@ -16,6 +16,7 @@ _TIME = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"))
 
 class _Done(msgspec.Struct):
     count: int
+    unpriced: int
     next_cursor: str | None
 
 
@@ -36,18 +37,19 @@ def reprice(
     operator = Operator(folder_settings(data))
     path = f"{gateways_path(account, gateway)}/logs/reprice"
     asked = {"from": _zoned(since), "to": _zoned(until or datetime.now(UTC))}
-    count, cursor, progress = 0, None, Progress("logs priced")
+    count, unpriced, cursor, progress = 0, 0, None, Progress("logs gone through")
     while True:
         result = operator.result("POST", path, {**asked, "cursor": cursor}, missing=missing_gateway(account, gateway))
         done = msgspec.json.decode(result, type=_Done)
-        count, cursor = count + done.count, done.next_cursor
+        count, unpriced, cursor = count + done.count, unpriced + done.unpriced, done.next_cursor
         if cursor is None:
             break
         progress.tell(count)
     if as_json:
-        print_json({"count": count})
+        print_json({"count": count, "unpriced": unpriced})
     else:
-        progress.end(f"{count:,} logs priced")
+        left = f"; {unpriced:,} of them stay as they are, for no price of their model is known" if unpriced else ""
+        progress.end(f"{count:,} logs gone through{left}")
 
 
 def _zoned(moment: datetime) -> str:

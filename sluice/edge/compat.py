@@ -1,6 +1,6 @@
 """The unified endpoint under /v1/{account}/{gateway}/compat/: OpenAI's shapes for all providers (contract 1.3)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -9,18 +9,14 @@ from sluice.edge.call import Call, Place
 from sluice.edge.native import Names, forwardable
 from sluice.edge.universal import opening
 from sluice.edge.whole import read_whole
-from sluice.engine.compat import COMPAT, PATHS, is_served
-from sluice.engine.credentials import has_key
+from sluice.engine.catalogue import Catalogue
+from sluice.engine.compat import COMPAT, PATHS
 from sluice.engine.engine import Engine
-from sluice.providers.registry import PROVIDERS
 from sluice.values.errors import MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
 from sluice.values.request import BytesBody, Step
-from sluice.values.tenancy import Gateway
 
 MODELS: Final = b"models"
-Catalogue = Callable[[], list[tuple[str, str]]]
-"""Every model known here, as a provider and its own name for it."""
 
 
 async def compat(call: Call, place: Place, engine: Engine, names: Names) -> Reply:
@@ -53,17 +49,15 @@ async def compat(call: Call, place: Place, engine: Engine, names: Names) -> Repl
 
 
 async def models(call: Call, place: Place, engine: Engine, catalogue: Catalogue, names: Names) -> Reply:
-    """GET compat/models: what the price list knows of the providers that the caller has a key of. Nobody is asked."""
+    """GET compat/models: what is known here of the providers that the caller has a key of. Nobody is asked."""
     if call.head.method not in (b"GET", b"HEAD"):
         raise MethodNotAllowed
     sent = {name for name, _, _ in forwardable(call.head.headers, call.head.fields, names)}
 
-    def answer(gateway: Gateway) -> Reply:
-        served = [provider for slug, provider in PROVIDERS.items() if is_served(slug)]
-        keyed = {provider.name for provider in served if has_key(provider, sent, gateway.keyring)}
-        return model_list([(provider, model) for provider, model in catalogue() if provider in keyed])
-
-    return await engine.serve_own(opening(call, place, "compat"), answer)
+    request = opening(call, place, "compat")
+    return await engine.serve_own(
+        request, lambda admission: model_list(catalogue.models(admission, request.options, sent))
+    )
 
 
 def model_list(known: Iterable[tuple[str, str]]) -> Reply:

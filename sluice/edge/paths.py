@@ -6,12 +6,13 @@ from urllib.parse import unquote
 
 from sluice.edge.api_origin import api_origin, runs_model
 from sluice.edge.call import Call, Place
-from sluice.edge.compat import MODELS, Catalogue, compat, models, unversioned
+from sluice.edge.compat import MODELS, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
 from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.universal import universal
 from sluice.edge.websocket import UniversalSockets
+from sluice.engine.catalogue import Catalogue
 from sluice.engine.compat import COMPAT
 from sluice.engine.engine import Engine
 from sluice.providers.registry import canonical

@@ -24,7 +24,7 @@ from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, 
 from sluice.values.reply import Reply
 from sluice.values.request import Request
 from sluice.values.settings import Settings
-from sluice.values.tenancy import Gateway
+from sluice.values.tenancy import Admission
 from sluice.wire.frames import Closing
 from sluice.wire.websocket import NORMAL, RESTART, WebSocket, accept
 
@@ -59,7 +59,7 @@ class UniversalSockets:
             self._requires_auth,
         )
 
-        def switch(gateway: Gateway) -> Reply:
+        def switch(admission: Admission) -> Reply:
             socket, lines = accept(call.head, self.limits.websocket_message_bytes, chosen(protocols))
             lines.append(b"cf-aig-connection-id: %b\r\n" % opening.connection_id.encode())
             return switched(UniversalSocket(socket, Session(opening, names), self), lines)

@@ -14,8 +14,9 @@ from sluice.providers.workers_ai import WORKERS_AI
 from sluice.values.credential import FALLBACK_ALIAS, UNIFIED, Credential, Keyring, StoredKey
 from sluice.values.errors import CredentialRequired, UnknownKeyAlias
 from sluice.values.reply import Reply
-from sluice.values.request import Header, Step
+from sluice.values.request import Header, Options, Step
 from sluice.values.secret import Secret
+from sluice.values.tenancy import Admission
 
 KEY_HEADERS: Final = frozenset(name for provider in PROVIDERS.values() for name in provider.key_headers)
 """Any of them in a request is its own credential, whichever provider it goes to: two keys never go together."""
@@ -73,6 +74,17 @@ class Credentials:
             raise CredentialRequired(step.provider)
         return None
 
+    def has_key(self, provider: Provider, sent: Container[bytes], admission: Admission, options: Options) -> bool:
+        """Whether requests like this, which sends these headers, have a key: their own, a stored or the operator's."""
+        if any(name in sent for name in provider.key_headers):
+            return True
+        if not admission.authenticated and self._require_auth:
+            return False
+        keyring = admission.gateway.keyring or NO_KEYRING
+        if any(key.provider == provider.name for key in keyring.keys):
+            return True
+        return provider.name in self._unified and not (keyring.byok_only or options.no_wholesale)
+
 
 def chosen(keys: Sequence[StoredKey], provider: str, alias: str) -> StoredKey | None:
     """The key with this alias; without one the default, else the one whose alias is that. Raises UnknownKeyAlias."""
@@ -87,12 +99,6 @@ def chosen(keys: Sequence[StoredKey], provider: str, alias: str) -> StoredKey | 
     if alias:
         raise _unknown(alias, provider, [key.alias for key in keys if key.provider == provider])
     return fallback
-
-
-def has_key(provider: Provider, sent: Container[bytes], keyring: Keyring | None) -> bool:
-    """Whether a caller that sends these headers has a key of this provider: its own, or one that is stored."""
-    stored = () if keyring is None else keyring.keys
-    return any(name in sent for name in provider.key_headers) or any(key.provider == provider.name for key in stored)
 
 
 def keyless(headers: list[Header]) -> list[Header] | None:

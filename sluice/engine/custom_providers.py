@@ -9,7 +9,7 @@ from sluice.providers.custom import unified_path
 from sluice.storage.custom_ports import CustomProviderReader
 from sluice.storage.ports import Generations
 from sluice.values.custom_provider import CustomProvider, is_custom
-from sluice.values.errors import InvalidProvider
+from sluice.values.errors import InvalidProvider, ModelNotFound
 from sluice.values.request import Step
 
 MOST_ENTRIES: Final = 4096
@@ -44,13 +44,17 @@ def nobody(account: str, name: str) -> CustomProvider | None:
 
 
 def customised(step: Step, account: str, find: Find) -> Step:
-    """A step whose provider is not one of ours as it can be sent. Raises InvalidProvider."""
+    """A step whose provider is not one of ours as it can be sent.
+
+    Raises InvalidProvider, and ModelNotFound for one that the id of a model has named.
+    """
+    by_model_id = step.translation is not None and step.translation.dialect != "gateway"
     custom = find(account, step.provider) if is_custom(step.provider) else None
     if custom is None:
-        raise InvalidProvider(step.provider)
+        raise ModelNotFound(f"{step.provider}/{step.model}") if by_model_id else InvalidProvider(step.provider)
     return msgspec.structs.replace(
         step,
         custom=custom,
         headers=custom.completed(step.headers) if custom.headers else step.headers,
-        endpoint=unified_path(step.endpoint, custom.base_url) if step.compat else step.endpoint,
+        endpoint=unified_path(step.endpoint, custom.base_url) if step.compat or by_model_id else step.endpoint,
     )

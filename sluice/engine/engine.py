@@ -14,7 +14,7 @@ from sluice.storage.ports import StoreFault
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Reply
 from sluice.values.request import Request, Step
-from sluice.values.tenancy import Admission, Gateway
+from sluice.values.tenancy import Admission
 
 Parse = Callable[[], Awaitable[tuple[Step, ...]]]
 """Reads the steps of a request."""
@@ -65,11 +65,11 @@ class Engine:
             answer.admitted = lambda: self._still_admits(request)
             return answer
 
-    async def serve_own(self, request: Request, answer: Callable[[Gateway], Reply]) -> Reply:
+    async def serve_own(self, request: Request, answer: Callable[[Admission], Reply]) -> Reply:
         """An answer of ours, for whoever is let in. It is not logged: no provider is asked."""
         with self._recorder.open(request) as trace:
             try:
-                reply = answer((await self._admit(request)).gateway)
+                reply = answer(await self._admit(request))
             except GatewayError as error:
                 reply = trace.refuse(error)
             return trace.follow(reply)

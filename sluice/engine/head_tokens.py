@@ -8,9 +8,11 @@ LONGEST: Final = 12
 """Digits, of more tokens than any reply has."""
 
 
-def head_tokens(fields: dict[bytes, bytes]) -> tuple[int, int] | None:
-    """Tokens in and out; None where they are not both told."""
-    told = (fields.get(HEAD_TOKENS_IN, b""), fields.get(HEAD_TOKENS_OUT, b""))
-    if not all(count.isdigit() and len(count) <= LONGEST for count in told):
-        return None
-    return int(told[0]), int(told[1])
+def head_tokens(fields: dict[bytes, bytes]) -> tuple[int | None, int | None] | None:
+    """Tokens in and out, either None where it is not told, as embeddings have none out; None where neither is."""
+    told = (_count(fields.get(HEAD_TOKENS_IN, b"")), _count(fields.get(HEAD_TOKENS_OUT, b"")))
+    return None if told == (None, None) else told
+
+
+def _count(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) <= LONGEST else None

@@ -148,7 +148,7 @@ class Record:
     _told: Recording = NO_BODY
     _tape: Tape | None = None
     """The reply's tape, once it came in more than one part."""
-    _head_tokens: tuple[int, int] | None = None
+    _head_tokens: tuple[int | None, int | None] | None = None
     request_id: str = ""
     """Empty where it is the id."""
     credential: Credential | None = None

@@ -20,7 +20,7 @@ from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.keeper.rate_book import PricePending
 from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
-from sluice.providers.pricing import CustomCost, custom_cost, list_cost, parse_custom_cost
+from sluice.providers.pricing import CustomCost, custom_cost, is_priced_by_model, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
 from sluice.providers.usage import (
     USAGE_SIGNS,
@@ -158,13 +158,14 @@ class Meter:
 
     def price(self, account: str, entry: LogEntry) -> Priced | None:
         """What a stored log costs by the prices at hand; None where its cost is not theirs to say, or not known now."""
-        if entry.cached or entry.custom_cost or entry.usage == _NOTHING or not entry.model:
+        if not is_priced_by_model(entry):
             return None
         try:
             rates = self._rates_of(account, entry.provider, entry.model)
         except PricePending:
             return None  # it is looked up now, for whoever asks again
-        return None if rates is None else Priced(list_cost(entry.usage, rates), rates_text(rates))
+        cost_nano = None if rates is None else list_cost(entry.usage, rates)
+        return None if rates is None or cost_nano is None else Priced(cost_nano, rates_text(rates))
 
     def listed(self, account: str, entry: LogEntry) -> int | None:
         """What the usage of a log costs by the prices at hand, whatever price it was given."""
@@ -200,16 +201,24 @@ def rates_text(rates: Rates) -> str | None:
 
 
 def _used(exchange: Exchange, told: Usage | None, request: BodySource, billed: bool) -> Usage:
-    """What the body of the reply tells; else its head, else, of what is spoken, the request."""
+    """What the body of the reply tells, and where it does not, its head; else, of what is spoken, the request."""
+    if exchange.head_tokens is not None and billed:
+        return _completed(told or _NOTHING, *exchange.head_tokens)
     if told is not None:
         return told
-    if exchange.head_tokens is not None and billed:
-        tokens_in, tokens_out = exchange.head_tokens
-        return Usage(tokens_in, tokens_out)
     made = exchange.ending != "refused" and exchange.status < 400
     if billed and made and request and exchange.path.endswith("audio/speech"):
         return Usage(characters_in=_read_request(exchange, request, spoken_characters))
     return _NOTHING
+
+
+def _completed(usage: Usage, tokens_in: int | None, tokens_out: int | None) -> Usage:
+    """The usage, each side that it does not tell as these counts have it."""
+    return msgspec.structs.replace(
+        usage,
+        tokens_in=tokens_in if usage.tokens_in is None else usage.tokens_in,
+        tokens_out=tokens_out if usage.tokens_out is None else usage.tokens_out,
+    )
 
 
 def _read_request(exchange: Exchange, request: bytes | SideFile, read: Callable[[Document], int | None]) -> int | None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from sluice.values.log import Usage
+from sluice.values.log import LogEntry, Usage
 from sluice.values.rates import Rates
 
 MAX_NANO: Final = 2**63 - 1
@@ -15,6 +15,7 @@ _REQUESTS: Final = 1_000
 """The fee of a thousand calls, in what the other rates are, is that of a million."""
 _MS_PER_HOUR: Final = 3_600_000
 _NANO: Final = Decimal(10**9)
+_NOT_COUNTED: Final = Usage()
 
 
 def list_cost(usage: Usage, rates: Rates) -> int | None:
@@ -29,6 +30,12 @@ def list_cost(usage: Usage, rates: Rates) -> int | None:
         return None
     fee = (rates.requests or 0) * _REQUESTS
     return _within_store(((by_tokens or 0) + (apart or 0) + fee + _PER_RATE // 2) // _PER_RATE)
+
+
+def is_priced_by_model(entry: LogEntry) -> bool:
+    """Whether the prices of its model say what a log costs, as soon as they are known."""
+    counted = entry.usage != _NOT_COUNTED and entry.model != ""
+    return counted and not entry.cached and not entry.custom_cost
 
 
 def _by_tokens(usage: Usage, rates: Rates) -> int | None:

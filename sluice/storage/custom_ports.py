@@ -23,6 +23,13 @@ class CustomProviderReader(Protocol):
         """What the models of a provider cost, as far as that is enabled, whether the provider itself is or not."""
         ...
 
+    def exact_models(self, account: str) -> list[tuple[str, str]]:
+        """The models that a price names exactly, as the name of their provider and their own, each once, sorted.
+
+        Of providers and prices that are enabled.
+        """
+        ...
+
 
 class CustomProviderStore(CustomProviderReader, Protocol):
     """Written by one process alone, as ControlStore is: durable, and the account's generation bumped, at return.

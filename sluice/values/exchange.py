@@ -67,7 +67,7 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was set aside for its cost, which its log settles."""
     unlogged: bool = False
     """Whether it is here for its reservation alone: nothing of it is stored."""
-    head_tokens: tuple[int, int] | None = None
+    head_tokens: tuple[int | None, int | None] | None = None
     """Tokens in and out by the head of the reply, where a vendor tells them there."""
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sluice.engine.attempt import Attempts
 from sluice.engine.authorizing import Authorizing
 from sluice.engine.caching import Caching
+from sluice.engine.catalogue import Catalogue
 from sluice.engine.credentials import Credentials
 from sluice.engine.custom_providers import CustomProviders
 from sluice.engine.custom_rates import CustomRates
@@ -47,8 +48,11 @@ def build_engine(
     state: State,
     recorder: Recorder,
     create_default: Callable[[str], Awaitable[None]],
-) -> Engine:
-    """A step goes through credentials, cache and limits to its attempt. `stack` closes what is opened here."""
+) -> tuple[Engine, Catalogue]:
+    """The engine, and the models that can be told of. A step goes through credentials, cache and limits to its attempt.
+
+    `stack` closes what is opened here.
+    """
     control, generations, client, metrics = state
     data = settings.data
     base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
@@ -70,7 +74,8 @@ def build_engine(
     access = Access(credentials, limits.admit, authorizing.authorize)
     dialler = Dialler(base_urls, client, access, settings.realtime.handshake_timeout_s)
     directory = Directory(control, generations, create_default)
-    return Engine(directory, Workflow(credentials.make, customs.find), recorder, dialler, customs.find)
+    engine = Engine(directory, Workflow(credentials.make, customs.find), recorder, dialler, customs.find)
+    return engine, Catalogue(control.listed_models, custom_reader.exact_models, credentials)
 
 
 def cache_checks(control: Path) -> Callable[[bytes, int], bool]:

@@ -45,7 +45,7 @@ async def run_worker(child: Child) -> None:
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)
         state = State(control, generations, client, metrics)
-        engine = build_engine(stack, settings, state, recorder, management.create_default)
+        engine, catalogue = build_engine(stack, settings, state, recorder, management.create_default)
         server: Server
         paths = Paths(
             engine,
@@ -53,7 +53,7 @@ async def run_worker(child: Child) -> None:
             settings,
             ready=lambda: not server.draining and spool.writable and not spool.refusing,
             refuse=recorder.refuse,
-            catalogue=control.listed_models,
+            catalogue=catalogue,
             sockets=UniversalSockets(engine, settings, metrics),
             realtime=RealtimeSockets(engine, settings, metrics),
         )

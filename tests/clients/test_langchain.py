@@ -51,6 +51,7 @@ WAYS = [
     Way("compat", "anthropic/claude-sonnet-4-6", "anthropic", True),
     Way("compat", "google-ai-studio/gemini-2.5-flash", "google-ai-studio", True),
     Way("compat", "workers-ai/@cf/meta/llama-3.1-8b-instruct", "workers-ai", True),
+    Way("compat", "aws-bedrock/us.amazon.nova-lite-v1:0", "aws-bedrock", True),
 ]
 IDS = [f"{way.path} {way.model}" for way in WAYS]
 Opener = Callable[..., BaseChatModel]

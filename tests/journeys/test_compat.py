@@ -169,11 +169,14 @@ def test_models_are_those_of_the_price_list(gateway: Any):
     assert gateway.http.post("/v1/local/default/compat/models").status_code == 405
 
 
+GOOGLES = {"google-ai-studio", "google-vertex-ai"}
+
+
 @pytest.mark.parametrize(
     ("headers", "providers"),
     [
-        ({"x-goog-api-key": "sk-theirs"}, {"google-ai-studio"}),
-        ({"x-api-key": "sk-theirs", "x-goog-api-key": "sk-theirs"}, {"anthropic", "google-ai-studio", "grok"}),
+        ({"x-goog-api-key": "sk-theirs"}, GOOGLES),
+        ({"x-api-key": "sk-theirs", "x-goog-api-key": "sk-theirs"}, {"anthropic", "aws-bedrock", "grok", *GOOGLES}),
         ({}, set()),
     ],
 )

@@ -80,6 +80,42 @@ def test_the_unified_endpoint_finds_its_chat_completions(house: Any, bring: Brin
     assert (log["provider"], log["model"]) == (f"custom-{made['slug']}", "org/model")
 
 
+HELLO = [{"role": "user", "content": "hello"}]
+BY_MODEL_ID: list[tuple[str, dict[str, Any], str]] = [
+    ("v1/chat/completions", {"messages": HELLO}, "chat/completions"),
+    ("v1/responses", {"input": "hello"}, "responses"),
+    ("v1/messages", {"messages": HELLO, "max_tokens": 50}, "chat/completions"),
+    ("run", {"input": {"messages": HELLO}}, "chat/completions"),
+    ("run", {"input": {"prompt": "hello"}}, "chat/completions"),
+]
+
+
+@pytest.mark.parametrize("base", ["/openai", "/openai/v1"])
+@pytest.mark.parametrize(("path", "body", "logged"), BY_MODEL_ID)
+def test_cloudflares_own_paths_find_it_by_the_id_of_its_model(
+    house: Any, bring: Bring, path: str, body: dict[str, Any], logged: str, base: str
+):
+    made = bring(base, headers='{"Authorization": "Bearer theirs"}')
+    headers = {"authorization": f"Bearer {house.token}"}
+    sent = {**body, "model": f"custom-{made['slug']}/org/m"}
+    reply = house.http.post(f"/client/v4/accounts/local/ai/{path}", json=sent, headers=headers)
+    assert (reply.status_code, "hello" in reply.text) == (200, True)
+    log = house.log(reply.headers["cf-aig-log-id"])
+    said = (log["provider"], log["model"], log["path"], log["request_type"], log["success"])
+    in_path = logged if base.endswith("v1") else f"v1/{logged}"
+    assert said == (f"custom-{made['slug']}", "org/m", in_path, "rest", True)
+
+
+def test_cloudflares_own_paths_call_a_model_of_nobody_not_found(house: Any, bring: Bring):
+    made = bring(enable=False)
+    model = f"custom-{made['slug']}/m"
+    headers = {"authorization": f"Bearer {house.token}"}
+    for path, body in (("v1/chat/completions", {"messages": HELLO}), ("run", {"input": {"prompt": "x"}})):
+        reply = house.http.post(f"/client/v4/accounts/local/ai/{path}", json={**body, "model": model}, headers=headers)
+        (error,) = reply.json()["errors"]
+        assert (reply.status_code, error) == (404, {"code": 7003, "message": f"Model not found: {model}"})
+
+
 def step(made: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"provider": f"custom-{made['slug']}", "endpoint": "v1/chat/completions", "query": CHAT, **fields}
 
@@ -178,6 +214,26 @@ def test_the_accounts_own_prices_make_the_cost(house: Any, bring: Bring, stream:
     assert log["cost"] == pytest.approx(log["tokens_in"] * 0.001 + log["tokens_out"] * 0.01, abs=1e-9)
     other = house.log(post(house, made, body={**CHAT, "model": "b"}).headers["cf-aig-log-id"])
     assert (other["tokens_in"] > 0, other["cost"]) == (True, None)
+
+
+def test_models_that_a_price_names_exactly_are_listed(house: Any, bring: Bring):
+    made, off = bring(slug=f"Models-{uuid4().hex[:8]}"), bring(enable=False)
+    prices = [
+        (made, "b/second", "equals", True),
+        (made, "first", "equals", True),
+        (made, "part", "contains", True),
+        (made, "not-in-force", "equals", False),
+        (off, "none", "equals", True),
+    ]
+    for provider, model, rule, enable in prices:
+        price = {"account_provider_id": provider["id"], "model": model, "model_rule": rule, "enable": enable}
+        assert house.manage("POST", "/custom-providers/costs", json={**price, "cost_in": 0.001}).status_code == 200
+    listed = house.http.get("/v1/local/default/compat/models").json()["data"]
+    own = [
+        model["id"] for model in listed if model["owned_by"] in (f"custom-{one['slug'].lower()}" for one in (made, off))
+    ]
+    name = f"custom-{made['slug'].lower()}"
+    assert own == [f"{name}/b/second", f"{name}/first"]
 
 
 def test_a_name_that_leads_inside_is_not_dialled(gateway: Any):

@@ -69,6 +69,23 @@ class Tenant:
         return found
 
 
+def test_models_are_listed_of_every_provider_that_a_request_would_have_a_key_of(house: Any, tenant: Tenant):
+    tenant.store("anthropic")
+    tenant.change(authentication=False)
+
+    def owners(**headers: str | None) -> set[str]:
+        request = house.http.build_request("GET", f"/v1/local/{tenant.name}/compat/models", headers=clean(headers))
+        if headers.get("cf-aig-authorization", "") is None:
+            del request.headers["cf-aig-authorization"]
+        return {model["owned_by"] for model in house.http.send(request).json()["data"]}
+
+    assert house.until(lambda: owners() or None, "prices") == {"anthropic", "openai"}
+    assert owners(**{"cf-aig-no-wholesale": "true"}) == {"anthropic"}
+    assert owners(**{"cf-aig-authorization": None}) == set()
+    tenant.change(byok_only=True)
+    assert owners() == {"anthropic"}
+
+
 def clean(headers: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value is not None}
 

@@ -37,6 +37,8 @@ class Row(NamedTuple):
     more: Mapping[str, Any] = ASKED
     key: tuple[str, str] = BEARER
     headers: Mapping[str, str] = MappingProxyType({})
+    tokens: tuple[int | None, int | None] = TOKENS
+    model: str = "m"
 
 
 SHAPED = ("openai", "groq", "mistral", "perplexity-ai", "grok", "deepseek", "openrouter", "cerebras", "fireworks")
@@ -48,7 +50,7 @@ ROWS = [
         headers={"anthropic-version": "2023-06-01"}),
     Row("google-ai-studio/v1beta/models/m:generateContent", GEMINI,
         "google-ai-studio/v1beta/models/m:streamGenerateContent?alt=sse", {}, ("x-goog-api-key", "the-key")),
-    Row("workers-ai/@cf/meta/m", {"prompt": "hello"}, more=STREAM),
+    Row("workers-ai/@cf/meta/m", {"prompt": "hello"}, more=STREAM, model="@cf/meta/m"),
     Row("workers-ai/v1/chat/completions", CHAT),
     Row("cohere/v2/chat", CHAT, more=STREAM),
     Row("cohere/compatibility/v1/chat/completions", CHAT),
@@ -61,18 +63,26 @@ ROWS = [
     Row(f"{BEDROCK}/m/invoke", ANTHROPIC, f"{BEDROCK}/m/invoke-with-response-stream", {}),
     Row("aws-bedrock/bedrock-runtime/us-east-1/openai/v1/chat/completions", CHAT),
     Row("aws-bedrock/bedrock-mantle/us-east-1/v1/chat/completions", CHAT, key=("x-api-key", "the-key")),
-    Row("replicate/v1/predictions", {"version": "m", "input": {"prompt": "hello"}}, None, headers={"prefer": "wait"}),
+    Row("replicate/v1/predictions", {"version": "m", "input": {"prompt": "hello"}}, None, headers={"prefer": "wait"},
+        tokens=(1, 37)),  # whose prompt is no message; a stream of it is read at another address
+    Row("huggingface/owner/m", {"inputs": "hello", "parameters": {"details": True}}, more=STREAM, tokens=(None, 37),
+        model="owner/m"),  # which counts what it wrote alone
 ]  # fmt: skip
 UNCOUNTED = [
     Row("huggingface/owner/m", {"inputs": "hello"}),
+    Row("baseten/model/abc123", {"prompt": "hello"}),
+    Row("parallel/v1/tasks/runs", {"input": "hello", "processor": "base"}, key=("x-api-key", "the-key")),
     Row("fal/fal-ai/flux/dev", {"prompt": "hello"}, key=("Authorization", "Key the-key")),
     Row("fal/queue.fal.run/fal-ai/flux/dev", {"prompt": "hello"}, key=("Authorization", "Key the-key")),
     Row("ideogram/generate", {"image_request": {"prompt": "hello"}}, key=("Api-Key", "the-key")),
     Row("adobe-firefly/v3/images/generate", {"prompt": "hello"}, headers={"x-api-key": "the-client"}),
     Row("cartesia/tts/bytes", {"transcript": "hello"}, key=("X-API-Key", "the-key")),
     Row("elevenlabs/v1/text-to-speech/v", {"text": "hello"}, key=("xi-api-key", "the-key")),
+    Row("elevenlabs/v1/text-to-speech/v/stream", {"text": "hello"}, key=("xi-api-key", "the-key")),
     Row("deepgram/v1/speak", {"text": "hello"}, key=("Authorization", "Token the-key")),
+    Row("deepgram/v1/listen", {"url": "https://example.com/a.wav"}, key=("Authorization", "Token the-key")),
 ]
+STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
 SENT_AS = {"aws-bedrock/bedrock-mantle": {"Authorization": "Bearer the-key"}}
 """Where a client sends its key otherwise than the vendor gets it."""
 
@@ -88,23 +98,26 @@ async def received(provider: Any, marker: str) -> tuple[Any, dict[str, str], byt
     return entry, {name.lower(): value for name, value in entry["headers"]}, base64.b64decode(entry["body"])
 
 
-def judge_log(gateway: Any, reply: Any, provider: str) -> dict[str, Any]:
-    tokens_in, tokens_out = (1, 37) if provider == "replicate" else (8, 37)  # whose prompt is no message
+def judge_log(
+    gateway: Any, reply: Any, provider: str, tokens: tuple[int | None, int | None] = TOKENS
+) -> dict[str, Any]:
+    tokens_in, tokens_out = tokens
     log: dict[str, Any] = gateway.log(reply.headers["cf-aig-log-id"])
     assert (log["provider"], log["success"], log["ending"]) == (provider, True, "complete")
     assert (log["tokens_in"], log["tokens_out"]) == (tokens_in, tokens_out)
-    assert log["cost"] == pytest.approx(tokens_in * 0.001 + tokens_out * 0.002, abs=1e-9)
+    assert log["cost"] == pytest.approx((tokens_in or 0) * 0.001 + (tokens_out or 0) * 0.002, abs=1e-9)
     return log
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.path)
+WAYS = [(row, streams) for row in ROWS for streams in (False, True) if not streams or row.streamed is not None]
+
+
+@pytest.mark.parametrize(
+    ("row", "streams"), WAYS, ids=[f"{row.path} {'streamed' if streams else 'whole'}" for row, streams in WAYS]
+)
 async def test_text_is_sent_as_it_came_and_its_tokens_are_counted(
     gateway: Any, provider: Any, marker: str, row: Row, streams: bool
 ):
-    if streams and row.streamed is None:
-        assert row.path.startswith("replicate/")  # which streams by another address
-        return
     path = (row.streamed or row.path) if streams else row.path
     body = json.dumps({**row.body, **(row.more if streams else {})}).encode()
     name, value = row.key
@@ -114,21 +127,27 @@ async def test_text_is_sent_as_it_came_and_its_tokens_are_counted(
     entry, headers, got = await received(provider, marker)
     assert (entry["method"], got, headers[name.lower()]) == ("POST", body, value)
     assert [key.lower() for key in entry["key_headers"]] == [name.lower()]
-    log = judge_log(gateway, reply, path.partition("/")[0])
+    log = judge_log(gateway, reply, path.partition("/")[0], row.tokens)
     assert entry["target"].partition("?")[0] == f"/{log['provider']}/{log['path']}"
-    assert log["model"] in ("m", "@cf/meta/m")
+    assert log["model"] == row.model
+    assert (reply.headers["content-type"].partition(";")[0] in STREAM_TYPES) == streams
 
 
 @pytest.mark.parametrize("row", UNCOUNTED, ids=lambda row: row.path)
-async def test_what_is_not_counted_is_sent_as_it_came_too(gateway: Any, provider: Any, marker: str, row: Row):
+async def test_what_is_not_counted_is_sent_as_it_came_too_and_costs_what_the_client_says_of_the_call(
+    gateway: Any, provider: Any, marker: str, row: Row
+):
     body = json.dumps(row.body).encode()
     name, value = row.key
-    reply = ask(gateway, row.path, body, marker, **{name: value}, **row.headers)
-    assert reply.status_code == 200, reply.text
-    entry, headers, got = await received(provider, marker)
-    assert (entry["target"], got, headers[name.lower()]) == (f"/{row.path}", body, value)
-    log = gateway.log(reply.headers["cf-aig-log-id"])
-    assert (log["success"], log["tokens_in"], log["tokens_out"], log["cost"]) == (True, None, None, None)
+    costs = ((PRICED["cf-aig-custom-cost"], None), ('{"total_cost": 0.25}', 0.25))
+    for number, (told, cost) in enumerate(costs):
+        sent = {name: value, **row.headers, "cf-aig-custom-cost": told}
+        reply = ask(gateway, row.path, body, f"{marker}-{number}", **sent)
+        assert reply.status_code in (200, 202), reply.text
+        entry, headers, got = await received(provider, f"{marker}-{number}")
+        assert (entry["target"], got, headers[name.lower()]) == (f"/{row.path}", body, value)
+        log = gateway.log(reply.headers["cf-aig-log-id"])
+        assert (log["success"], log["tokens_in"], log["tokens_out"], log["cost"]) == (True, None, None, cost)
 
 
 def test_every_provider_is_in_a_table():

@@ -27,6 +27,28 @@ CALLS = [
         "res/openai/deployments/dep/chat/completions",
     ),
     ("Azure/res/dep/embeddings", "azure-openai/res/openai/deployments/dep/embeddings", ""),
+    (
+        "azure-openai/res/openai/v1/responses",
+        "azure-openai/res/openai/v1/responses",
+        "res/openai/v1/responses",
+    ),
+    ("openai/v1/v1/chat/completions", f"openai/{CHAT}", CHAT),
+    ("groq/v1/chat/completions", "groq/chat/completions", "chat/completions"),
+    (f"mistral/{CHAT}", f"mistral/{CHAT}", CHAT),
+    ("cohere/chat", "cohere/v1/chat", "v1/chat"),
+    (f"cohere/compatibility/{CHAT}", f"cohere/compatibility/{CHAT}", f"compatibility/{CHAT}"),
+    (f"deepseek/{CHAT}", f"deepseek/{CHAT}", CHAT),
+    ("openrouter/chat/completions", f"openrouter/{CHAT}", CHAT),
+    (f"cerebras/{CHAT}", f"cerebras/{CHAT}", CHAT),
+    ("fireworks/chat/completions", "fireworks/chat/completions", "chat/completions"),
+    ("fireworks/inference/v1/chat/completions", "fireworks/chat/completions", "chat/completions"),
+    (f"baseten/{CHAT}", f"baseten/{CHAT}", CHAT),
+    ("replicate/v1/predictions", "replicate/v1/predictions", "v1/predictions"),
+    ("parallel/v1beta/search", "parallel/v1beta/search", "v1beta/search"),
+    ("fal", "fal/", ""),
+    ("OpenAI/chat/completions", f"openai/{CHAT}", CHAT),
+    ("bedrock/bedrock-mantle/eu-west-1/v1/chat/completions",
+     "aws-bedrock/bedrock-mantle/eu-west-1/v1/chat/completions", ""),
     ("groq/openai/v1/chat/completions", "groq/chat/completions", "chat/completions"),
     ("groq/chat/completions", "groq/chat/completions", "chat/completions"),
     ("mistral/chat/completions", f"mistral/{CHAT}", CHAT),
@@ -119,10 +141,15 @@ def test_a_path_that_leads_elsewhere_is_refused_and_logged(gateway: Any, path: s
     assert (log["error_code"], log["ending"], log["attempts"]) == (2004, "refused", 0)
 
 
-@pytest.mark.parametrize("path", ["custom-mine/x", "nobody/x"])
-def test_a_provider_that_is_unknown_is_refused(gateway: Any, path: str, error_body: Any):
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("custom-mine/x", "This account has no custom provider 'custom-mine' that is enabled"),
+        ("nobody/x", "This version of Sluice has no provider 'nobody'"),
+    ],
+)
+def test_a_provider_that_is_unknown_is_refused(gateway: Any, path: str, told: str, error_body: Any):
     reply = call(gateway, path)
-    told = f"This version of Sluice has no provider '{path.partition('/')[0]}'"
     assert (reply.status_code, reply.json()) == (400, error_body(400, 2008, "Invalid provider", told))
 
 

@@ -24,6 +24,8 @@ def test_logs_of_a_price_that_has_changed_cost_what_they_cost_today(start_gatewa
     )
     ids = [reply.headers["cf-aig-log-id"] for reply in replies]
     costs = [first.log(log_id)["cost"] for log_id in ids]
+    unknown = first.log(first.chat(model="a-model").headers["cf-aig-log-id"])
+    assert unknown["tokens_in"] > 0
     first.log(own_price.headers["cf-aig-log-id"])
     first.terminate()
     with sqlite3.connect(first.data / "control.db") as control:
@@ -32,15 +34,22 @@ def test_logs_of_a_price_that_has_changed_cost_what_they_cost_today(start_gatewa
         (edition,) = control.execute("SELECT edition FROM editions WHERE what = 'prices'").fetchone()
     second = start_gateway("--simulate")
     second.token = first.token
-    assert second.cli(*words_of(SINCE - timedelta(days=1), SINCE)) == {"count": 0}
-    assert second.cli(*words_of(SINCE, UNTIL)) == {"count": 4}
+    assert second.cli(*words_of(SINCE - timedelta(days=1), SINCE)) == {"count": 0, "unpriced": 0}
+    assert second.cli(*words_of(SINCE, UNTIL)) == {"count": 5, "unpriced": 1}
+    told = second.run_cli(*words_of(SINCE, UNTIL)).stderr
+    assert told == "5 logs gone through; 1 of them stay as they are, for no price of their model is known.\n"
+    assert second.log(unknown["id"])["cost"] is None
     for log_id, cost in zip(ids, costs, strict=True):
         log = management(second, f"/gateways/default/logs/{log_id}")
         assert log["cost"] == pytest.approx((log["tokens_in"] + log["tokens_out"]) / 10**6)
         assert log["cost"] != cost
         assert log["pricing"] == {"edition": edition, "input": 10**9, "output": 10**9}
     total = management(second, f"/gateways/default/analytics?from={SINCE:%Y-%m-%dT%H:00:00Z}")["groups"][0]["cost"]
-    again = sum((log["tokens_in"] + log["tokens_out"]) / 10**6 for log in second.logs(4) if not log["custom_cost"])
+    again = sum(
+        (log["tokens_in"] + log["tokens_out"]) / 10**6
+        for log in second.logs(5)
+        if log["model"] == "gpt-4o-mini" and not log["custom_cost"]
+    )
     assert total == pytest.approx(1 + again)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sluice.formats.metadata import parse_metadata
 from sluice.keeper.metering import MAX_EVENTS, MAX_USAGE_EVENTS, Meter
 from sluice.values.exchange import Exchange
-from sluice.values.log import MAX_METADATA_BYTES, LogEntry, SideFile, Usage
+from sluice.values.log import MAX_METADATA_BYTES, LogEntry, Priced, SideFile, Usage
 from sluice.values.rates import Rates
 
 MINI = Rates(150_000_000, 600_000_000, 75_000_000)
@@ -115,7 +115,14 @@ def test_a_plain_call_is_logged_in_full():
         payload=True,
         request_bytes=len(ASKED),
         response_bytes=len(ANSWER),
+        priced='{"input":150000000,"output":600000000,"cached_input":75000000}',
     )
+
+
+def test_a_price_that_is_known_no_more_leaves_a_stored_cost_as_it_is():
+    entry = meter(ASKED, ANSWER)
+    assert Meter(lambda provider, model: Rates(None, None)).price("local", entry) is None
+    assert Meter(lambda provider, model: MINI).price("local", entry) == Priced(COST, entry.priced)
 
 
 def test_a_stream_is_metered_by_its_last_usage():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.formats.eventstream import encode
+from sluice.formats.eventstream import MEDIA_TYPE, encode
 from sluice.keeper.metering import Meter
 from sluice.providers.registry import PROVIDERS
 from sluice.values.exchange import Exchange
@@ -483,6 +483,43 @@ SOLD_OTHERWISE: dict[str, tuple[dict[str, Any], bytes, bytes, Rates, Usage, int]
         RATES,
         Usage(100, 10),
         CHAT_COST,
+    ),
+    "bedrock's head, where the body tells one side": (
+        {"provider": "aws-bedrock", "path": "model/m/invoke", "head_tokens": (100, 10)},
+        b'{"prompt":"hi"}',
+        b'{"usage":{"input_tokens":100}}',
+        RATES,
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "bedrock's head, against which the body is right": (
+        {"provider": "aws-bedrock", "path": "model/claude-x/invoke", "head_tokens": (7, 7)},
+        b'{"prompt":"hi"}',
+        b'{"usage":{"input_tokens":100,"output_tokens":10}}',
+        RATES,
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "bedrock's head beside a stream that tells one side": (
+        {
+            "provider": "aws-bedrock",
+            "path": "model/m/invoke-with-response-stream",
+            "response_content_type": MEDIA_TYPE.encode(),
+            "head_tokens": (100, None),
+        },
+        b'{"prompt":"hi"}',
+        encode({":event-type": "chunk"}, dumped({"bytes": b64encode(b'{"usage":{"output_tokens":10}}').decode()})),
+        RATES,
+        Usage(100, 10),
+        CHAT_COST,
+    ),
+    "bedrock's embeddings, which have no tokens out": (
+        {"provider": "aws-bedrock", "path": "model/amazon.titan-embed-text-v2/invoke", "head_tokens": (100, None)},
+        b'{"inputText":"hi"}',
+        b'{"embedding":[0.5],"inputTextTokenCount":100}',
+        RATES,
+        Usage(100),
+        100 * 3_000,
     ),
     "anthropic's cache, kept for an hour": (
         {"provider": "anthropic", "path": "v1/messages"},

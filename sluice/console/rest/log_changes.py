@@ -1,6 +1,7 @@
 """Changes to stored logs: feedback, score and metadata of one, and deletes of many (contract 7.6, 9.4)."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Literal, cast
 
 import msgspec
@@ -8,17 +9,21 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
 from sluice.console.call import Call
-from sluice.console.desk import SEARCH_S
+from sluice.console.desk import SEARCH_S, Desk
 from sluice.console.envelope import invalid, json_response, not_found, reply, unix_ms
 from sluice.console.filters import is_of_filters, parse_filters
 from sluice.console.parsing import parse_body, parse_query
 from sluice.console.rest.analytics import Time
 from sluice.console.rest.logs import Direction, shard_of
+from sluice.providers.custom_pricing import fitting, rates_of
+from sluice.providers.pricing import is_priced_by_model, list_cost
 from sluice.storage.ports import LogQuery, OrderBy
 from sluice.values.command import Change
+from sluice.values.custom_provider import is_custom
 from sluice.values.ids import number_of, text_of
-from sluice.values.log import MAX_METADATA_BYTES, Scalar, ShardKey, kept_metadata
+from sluice.values.log import MAX_METADATA_BYTES, LogEntry, Scalar, ShardKey, kept_metadata
 from sluice.values.log_filter import Filter, FilterValue
+from sluice.values.rates import Rates
 
 MOST_DELETED = 10_000
 REPRICED_AT_ONCE = 500
@@ -65,6 +70,8 @@ class Repriced(msgspec.Struct, frozen=True):
     """How many logs were gone through, and where the next call goes on; null at the end."""
 
     count: int
+    unpriced: int
+    """Those among them that stay as they are because no price of their model is known."""
     next_cursor: str | None
 
 
@@ -79,9 +86,24 @@ async def reprice(call: Call) -> Response:
     filters = (Filter("created_at", "gt", (since - 1,)), Filter("created_at", "lt", (until,)))
     query = LogQuery(1, REPRICED_AT_ONCE, "created_at", False, filters, "", cursor, count=False)
     page = await call.desk.search(call.desk.logs.page, shard, query)
+    unpriced = 0
     if page.entries:
+        unpriced = await call.desk.ask(_unpriced, call.desk, shard.account, page.entries)
         await call.desk.commands.give(shard, [entry.id for entry in page.entries], Change(reprice=True))
-    return reply(Repriced(len(page.entries), None if page.cursor is None else str(page.cursor)))
+    return reply(Repriced(len(page.entries), unpriced, None if page.cursor is None else str(page.cursor)))
+
+
+def _unpriced(desk: Desk, account: str, entries: Sequence[LogEntry]) -> int:
+    rates = cache(lambda provider, model: _rates(desk, account, provider, model))
+    asked = ((entry, rates(entry.provider, entry.model)) for entry in entries if is_priced_by_model(entry))
+    return sum(found is None or list_cost(entry.usage, found) is None for entry, found in asked)
+
+
+def _rates(desk: Desk, account: str, provider: str, model: str) -> Rates | None:
+    if not is_custom(provider):
+        return desk.control.rates(provider, model)
+    price = fitting(desk.customs.prices(account, provider), model)
+    return None if price is None else rates_of(price)
 
 
 def _cursor(text: str) -> int:

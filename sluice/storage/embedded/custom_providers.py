@@ -59,6 +59,19 @@ class EmbeddedCustomProviderReader:
             )
         return [cost for (config,) in rows if (cost := _decode_cost(config)).enable]
 
+    def exact_models(self, account: str) -> list[tuple[str, str]]:
+        with control_faults():
+            rows: list[tuple[str, bytes]] = list(
+                self._db.execute(
+                    "SELECT lower(slug), costs.config FROM custom_costs AS costs JOIN custom_providers AS providers"
+                    " ON providers.id = costs.provider"
+                    " WHERE providers.account = ? AND json_extract(CAST(providers.config AS TEXT), '$.enable')",
+                    (account,),
+                )
+            )
+        costs = [(PREFIX + slug, _decode_cost(config)) for slug, config in rows]
+        return sorted({(name, cost.model) for name, cost in costs if cost.enable and cost.model_rule == "equals"})
+
 
 class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
     """CustomProviderStore beside the control store, and on its thread."""
