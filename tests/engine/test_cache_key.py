@@ -72,6 +72,23 @@ def test_a_named_key_stands_for_all_but_gateway_provider_and_credential():
         assert other != plain
 
 
+@pytest.mark.parametrize(
+    "query", [b"k%65y=AI", b"KEY=AI", b"fal_jwt_token=j", b"X-Amz-Credential=c&X-Amz-Signature=s", b"api%2Dkey=k"]
+)
+def test_a_credential_in_the_query_is_one_however_it_is_written(query: bytes):
+    named = {"options": Options(cache_key=b"k")}
+    assert len({key(step(query=query + end, **named)) for end in (b"", b"1")} | {key(step(**named))}) == 3
+
+
+@pytest.mark.parametrize("name", ["x-access-token", "x-own-key", "x-auth-user", "client-secret", "x-signature"])
+def test_what_looks_like_a_credential_is_never_shared(name: str):
+    named = {"options": Options(cache_key=b"k")}
+    assert len({key(step(headers={name: value}, **named)) for value in "ab"} | {key(step(**named))}) == 3
+    kept = structs.replace(step(headers={name: "a"}, **named), credential=Credential("openai", "id", Secret("s")))
+    other = structs.replace(kept, headers=step(headers={name: "b"}).headers)
+    assert key(kept) != key(other)
+
+
 def test_a_stored_key_is_known_by_its_id_whatever_its_text():
     def signed(key_id: str, text: str) -> Step:
         one = step(headers={"authorization": f"Bearer {text}"})
