@@ -13,6 +13,7 @@ from sluice.metrics import Metrics
 from sluice.storage.reply_cache import ReplyCache
 from sluice.values.caching import KeptReply, Place
 from sluice.values.errors import GatewayError, InternalFault, UpstreamFailure
+from sluice.values.limits import Reservation
 from sluice.values.reply import Reply, ReplyBody
 from sluice.values.request import Step
 
@@ -71,9 +72,12 @@ class Seat:
         self.future.set_result(outcome)
         return True
 
-    def fail(self, error: GatewayError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+    def fail(self, error: GatewayError) -> bool:
+        """The same."""
+        if self.future.done():
+            return False
+        self.future.set_exception(error)
+        return True
 
 
 class Flights:
@@ -147,6 +151,8 @@ class Flight:
         """Who waits beside the leader, in the order in which they came."""
         self._deserted = False
         """The leader has left: what its call gets is for the others."""
+        self._owed: Reservation | None = None
+        """What was set aside for the cost of a call whose leader has left."""
         self._over = False
         self._failures = 0
         self._body: Collected | None = None
@@ -160,6 +166,7 @@ class Flight:
             del self.seats[seat]
             self._flights.count(-1)
             if self._deserted and not self.seats:
+                self._owe(seat)
                 self._cancel()
 
     async def run(self) -> None:
@@ -167,9 +174,10 @@ class Flight:
         try:
             if await self._found():
                 return
-            while not await self._led():
+            while self._deserted or not await self._led():
                 if not self._elect():
                     return
+                await asyncio.sleep(0)  # a thousand may be refused by a limit, one after another
         except asyncio.CancelledError:
             raise
         except Exception:  # a last resort: who waits must be answered
@@ -218,6 +226,7 @@ class Flight:
         del self.seats[leader]
         self._flights.count(-1)
         self.leader, self._deserted = leader, False
+        self._owe(leader)
         return True
 
     def _part(self, reply: Reply) -> None:
@@ -271,7 +280,7 @@ class Flight:
             del self.seats[seat]
             self._flights.count(-1)
             if seat.settle(Given(whole, False)):
-                return
+                return self._owe(seat)
 
     def _overflow(self, source: ReplyBody, body: Collected) -> None:
         """It is too long to be kept."""
@@ -288,11 +297,13 @@ class Flight:
         if isinstance(outcome, Given):
             self.leader.settle(outcome)
         for seat in self.seats:
-            seat.settle(outcome)
+            if seat.settle(outcome):
+                self._owe(seat)
 
     def _fail_all(self, error: GatewayError) -> None:
         for seat in self.seats:
-            seat.fail(error)
+            if seat.fail(error):
+                self._owe(seat)
 
     def _read_out(self, leader: Seat, body: Collected) -> None:
         """A leader's client has read all, or left."""
@@ -303,8 +314,17 @@ class Flight:
 
     def _desert(self) -> None:
         self._deserted = True
-        if not self.seats and not self._over:
+        if self.seats:
+            record = self.leader.asking.record
+            self._owed, record.reservation = record.reservation or self._owed, None
+        elif not self._over:
             self._cancel()
+
+    def _owe(self, seat: Seat) -> None:
+        """What was set aside for a call is settled with the log of whoever has it after its leader."""
+        record = seat.asking.record
+        if record.reservation is None:
+            record.reservation, self._owed = self._owed, None
 
     def _cancel(self) -> None:
         self._end()

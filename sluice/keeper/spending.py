@@ -101,4 +101,4 @@ def _spent(exchange: Exchange, log: NewLog) -> list[Spent]:
 
 def _was_made(exchange: Exchange) -> bool:
     """Whether a provider has, or may have, done what was asked."""
-    return exchange.ending != "refused" and exchange.status < 400
+    return exchange.ending != "refused" and exchange.status < 400 and not exchange.cached
