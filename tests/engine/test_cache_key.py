@@ -187,7 +187,24 @@ def test_who_may_be_given_a_kept_reply():
     made = ("v1/files", "v1/batches/b/cancel", "v1/threads/t/runs", "v1/predictions", "v1/fine_tuning/jobs")
     for path in (*made, "v1beta/models/m:batchGenerateContent"):
         assert not may_ask(step(), path)
-    for path in ("v1/embeddings", "v1/images/generations", "run/@cf/a/b", "v1beta/models/g:generateContent", "owner/m"):
+    granted = (
+        "v1/realtime/client_secrets",
+        "v1/realtime/sessions",
+        "v1/auth/grant",
+        "v1/single-use-token/realtime_scribe",
+    )
+    jobs = ("queue.fal.run/fal-ai/flux", "rest.alpha.fal.ai/storage/upload/initiate", "v3/images/generate-async")
+    polled = ("v1/projects/p/locations/l/publishers/google/models/veo:fetchPredictOperation", "async-invoke")
+    for path in (*granted, *jobs, *polled):
+        assert not may_ask(step(), path), path
+    for path in (
+        "v1/embeddings",
+        "v1/images/generations",
+        "run/@cf/a/b",
+        "v1beta/models/g:generateContent",
+        "owner/m",
+        "fal-ai/flux",
+    ):
         assert may_ask(step(), path)
 
 
