@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from sluice.engine.cache_rules import LARGEST_BYTES, may_share
 from sluice.engine.collected import Collected
-from sluice.engine.recorder import Record
+from sluice.engine.recorder import NO_FIELDS, Record
 from sluice.engine.target import Target
 from sluice.metrics import Metrics
 from sluice.storage.reply_cache import ReplyCache
@@ -50,6 +50,8 @@ class Given(NamedTuple):
     cached: bool
     kept_before: bool = False
     """Whether it was got before anybody here asked."""
+    fields: Mapping[bytes, bytes] = NO_FIELDS
+    """The head of the provider's reply where that is on its receiver's bill: it may tell what was used."""
 
 
 Outcome = Reply | Given | None
@@ -279,7 +281,7 @@ class Flight:
         for seat in list(self.seats):
             del self.seats[seat]
             self._flights.count(-1)
-            if seat.settle(Given(whole, False)):
+            if seat.settle(Given(whole, False, fields=self.leader.asking.record.reply_fields)):
                 return self._owe(seat)
 
     def _overflow(self, source: ReplyBody, body: Collected) -> None:
