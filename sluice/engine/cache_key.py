@@ -1,8 +1,10 @@
 """What makes two requests the same to the cache (contract 5). Pure."""
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Literal
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -20,11 +22,16 @@ CREDENTIALS: Final = frozenset((b"authorization", b"cookie", b"proxy-authorizati
     *(provider.key_headers for provider in PROVIDERS.values())
 )
 """Header fields that say on whose account a provider is called."""
-CREDENTIAL_PARAMETERS: Final = frozenset((b"key", b"api_key", b"api-key", b"access_token", b"token"))
-"""The same of a query."""
+CREDENTIAL_PARAMETERS: Final = frozenset(
+    (b"key", b"api_key", b"api-key", b"access_token", b"token", b"x-amz-credential")
+).union(*(map(bytes.lower, provider.key_parameters) for provider in PROVIDERS.values()))
+"""The same of a query, in lower case."""
+_LIKE_CREDENTIALS: Final = re.compile(rb"auth|credential|key|passw|secret|signature|token")
+"""In names of fields that may say the same to a provider that nobody here knows."""
 REPRESENTATION: Final = frozenset((b"accept", b"accept-encoding"))
 """What the bytes of a reply depend on, whatever was asked: a key of the client's own does not stand for it."""
-_NOT_SIGNED: Final = REPRESENTATION | {b"cookie"}
+_SIGNED: Final = CREDENTIALS - {b"cookie"}
+"""What a stored key takes the place of."""
 IGNORED: Final = frozenset(
     (
         b"user-agent",
@@ -84,7 +91,9 @@ class Parts(dict[bytes, Part]):
 def _part_of(name: bytes) -> Part:
     if name in CREDENTIALS or name in REPRESENTATION:
         return "credential"
-    return "nothing" if name in IGNORED or name.startswith(IGNORED_PREFIXES) else "everything"
+    if name in IGNORED or name.startswith(IGNORED_PREFIXES):
+        return "nothing"
+    return "credential" if _LIKE_CREDENTIALS.search(name) else "everything"
 
 
 _PARTS: Final = Parts()
@@ -118,9 +127,11 @@ def fingerprint_of(gateway: bytes, epoch: int, step: Step, body: bytes) -> bytes
 def credential_of(step: Step, lines: Sequence[bytes]) -> tuple[bytes, ...]:
     """The credential that goes upstream, as far as a key depends on it; `lines` are the client's own such headers."""
     if step.credential is not None:  # it is in the headers too, and a rotation changes it there
-        kept = [line for line in lines if line.partition(b":")[0] in _NOT_SIGNED]
+        kept = [line for line in lines if line.partition(b":")[0] not in _SIGNED]
         return b"\n".join(kept), b"stored %b" % step.credential.id.encode()
-    secrets = [pair for pair in step.query.split(b"&") if _name_of(pair) in CREDENTIAL_PARAMETERS]
+    secrets = [
+        pair for pair in step.query.split(b"&") if unquote_to_bytes(_name_of(pair)).lower() in CREDENTIAL_PARAMETERS
+    ]
     return b"\n".join(lines), b"&".join(sorted(secrets))
 
 

@@ -25,8 +25,15 @@ _STREAMS: Final = frozenset(
         b"application/vnd.amazon.eventstream",
     )
 )
+_LINES: Final = _STREAMS - {b"text/event-stream", b"application/vnd.amazon.eventstream"}
 _KINDS: Final = (b"text/", b"image/", b"audio/")
-_ERROR_EVENT: Final = re.compile(rb'^(?:event:[ \t]*error[ \t]*\r?$|data:[ \t]*\{[ \t]*"error"[ \t]*:)', re.MULTILINE)
+_ERROR_EVENT: Final = re.compile(
+    rb'^event:[ \t]*(?:error|response\.failed)[ \t]*\r?$|(?<!\\)"error"[ \t]*:[ \t]*(?!null|false|""|[ \t])',
+    re.MULTILINE,
+)
+"""Also one within other fields of an event; in a text that the event tells, its quotes would be escaped."""
+_EXCEPTION: Final = b":exception-type"
+"""The header by which a message of Amazon's event streams is an error."""
 _STREAM_IN_PATH: Final = re.compile(rb"stream", re.IGNORECASE)
 
 
@@ -41,6 +48,7 @@ class _Document(msgspec.Struct, frozen=True):
 
 _asked: Final = msgspec.json.Decoder(_Asked).decode
 _document: Final = msgspec.json.Decoder(_Document).decode
+_documents: Final = msgspec.json.Decoder(list[_Document]).decode
 
 
 def may_ask(step: Step, endpoint: str) -> bool:
@@ -94,6 +102,10 @@ def is_good(content_type: bytes, encoding: bytes, body: bytes, terminal_line: by
     kind = media_type(content_type)
     if encoding and encoding.lower() != b"identity":
         return True
+    if kind == b"application/vnd.amazon.eventstream":
+        return _EXCEPTION not in body
+    if kind in _LINES:
+        return _ERROR_EVENT.search(body) is None
     if kind == b"text/event-stream":
         ended = not terminal_line or body.startswith(terminal_line) or b"\n" + terminal_line in body
         return ended and _ERROR_EVENT.search(body) is None
@@ -103,10 +115,11 @@ def is_good(content_type: bytes, encoding: bytes, body: bytes, terminal_line: by
 
 
 def _tells_no_error(body: bytes) -> bool:
+    """Of an object, or of several, as Google tells streams."""
     try:
-        told = _document(body)
+        told = _documents(body) if body.lstrip()[:1] == b"[" else (_document(body),)
     except msgspec.ValidationError:
-        return True  # no object
+        return True  # no objects
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return not told.error and told.success is not False
+    return not any(one.error or one.success is False for one in told)

@@ -91,7 +91,7 @@ class Caching:
         outcome = await self._flights.join(asking)
         if isinstance(outcome, Given):
             (self._hits if outcome.kept_before else self._shared).add()
-            return given(step, record, target, outcome.reply, outcome.cached)
+            return given(step, record, target, outcome.reply, outcome)
         self._misses.add()
         return await self._make(step, record) if outcome is None else outcome
 
@@ -117,10 +117,12 @@ class Caching:
         return key_of(gateway.id, gateway.cache_epoch, step, target.host_line + target.path, body)
 
 
-def given(step: Step, record: Record, target: Target, kept: KeptReply, cached: bool = True) -> Reply:
-    """A kept reply, as if its provider had given it now."""
-    record.given(target.endpoint, step.body, cached)
+def given(step: Step, record: Record, target: Target, kept: KeptReply, outcome: Given | None = None) -> Reply:
+    """A kept reply, as if its provider had given it now; `outcome` where it was somebody else's."""
+    record.given(target.endpoint, step.body, outcome is None or outcome.cached)
     fields = {b"content-type": kept.content_type}
+    if outcome is not None:
+        fields = {**outcome.fields, **fields}
     if kept.content_encoding:
         fields[b"content-encoding"] = kept.content_encoding
     record.answered(kept.status, fields, target.provider.terminal_line)

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from sluice.engine.cache_rules import LARGEST_BYTES, may_share
 from sluice.engine.collected import Collected
-from sluice.engine.recorder import Record
+from sluice.engine.recorder import NO_FIELDS, Record
 from sluice.engine.target import Target
 from sluice.metrics import Metrics
 from sluice.storage.reply_cache import ReplyCache
 from sluice.values.caching import KeptReply, Place
 from sluice.values.errors import GatewayError, InternalFault, UpstreamFailure
+from sluice.values.limits import Reservation
 from sluice.values.reply import Reply, ReplyBody
 from sluice.values.request import Step
 
@@ -49,6 +50,8 @@ class Given(NamedTuple):
     cached: bool
     kept_before: bool = False
     """Whether it was got before anybody here asked."""
+    fields: Mapping[bytes, bytes] = NO_FIELDS
+    """The head of the provider's reply where that is on its receiver's bill: it may tell what was used."""
 
 
 Outcome = Reply | Given | None
@@ -71,9 +74,12 @@ class Seat:
         self.future.set_result(outcome)
         return True
 
-    def fail(self, error: GatewayError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+    def fail(self, error: GatewayError) -> bool:
+        """The same."""
+        if self.future.done():
+            return False
+        self.future.set_exception(error)
+        return True
 
 
 class Flights:
@@ -147,6 +153,8 @@ class Flight:
         """Who waits beside the leader, in the order in which they came."""
         self._deserted = False
         """The leader has left: what its call gets is for the others."""
+        self._owed: Reservation | None = None
+        """What was set aside for the cost of a call whose leader has left."""
         self._over = False
         self._failures = 0
         self._body: Collected | None = None
@@ -160,6 +168,7 @@ class Flight:
             del self.seats[seat]
             self._flights.count(-1)
             if self._deserted and not self.seats:
+                self._owe(seat)
                 self._cancel()
 
     async def run(self) -> None:
@@ -167,9 +176,10 @@ class Flight:
         try:
             if await self._found():
                 return
-            while not await self._led():
+            while self._deserted or not await self._led():
                 if not self._elect():
                     return
+                await asyncio.sleep(0)  # a thousand may be refused by a limit, one after another
         except asyncio.CancelledError:
             raise
         except Exception:  # a last resort: who waits must be answered
@@ -217,7 +227,10 @@ class Flight:
             return False
         del self.seats[leader]
         self._flights.count(-1)
+        if self._deserted:
+            self._owed = self._owed or self.leader.asking.record.hand_over()
         self.leader, self._deserted = leader, False
+        self._owe(leader)
         return True
 
     def _part(self, reply: Reply) -> None:
@@ -270,9 +283,8 @@ class Flight:
         for seat in list(self.seats):
             del self.seats[seat]
             self._flights.count(-1)
-            if seat.settle(Given(whole, False)):
-                seat.asking.record.reservation = self.leader.asking.record.unsettled
-                return
+            if seat.settle(Given(whole, False, fields=self.leader.asking.record.reply_fields)):
+                return self._owe(seat)
 
     def _overflow(self, source: ReplyBody, body: Collected) -> None:
         """It is too long to be kept."""
@@ -289,11 +301,13 @@ class Flight:
         if isinstance(outcome, Given):
             self.leader.settle(outcome)
         for seat in self.seats:
-            seat.settle(outcome)
+            if seat.settle(outcome):
+                self._owe(seat)
 
     def _fail_all(self, error: GatewayError) -> None:
         for seat in self.seats:
-            seat.fail(error)
+            if seat.fail(error):
+                self._owe(seat)
 
     def _read_out(self, leader: Seat, body: Collected) -> None:
         """A leader's client has read all, or left."""
@@ -304,8 +318,17 @@ class Flight:
 
     def _desert(self) -> None:
         self._deserted = True
-        if not self.seats and not self._over:
+        if self.seats:
+            self._owed = self.leader.asking.record.hand_over() or self._owed
+        elif not self._over:
             self._cancel()
+
+    def _owe(self, seat: Seat) -> None:
+        """What was set aside for a call is settled with the log of whoever has it after its leader."""
+        record, left = seat.asking.record, self.leader.asking.record
+        if record.reservation is None:
+            late = left.hand_over() if self._deserted and left is not record else None
+            record.reservation, self._owed = self._owed or late, None
 
     def _cancel(self) -> None:
         self._end()

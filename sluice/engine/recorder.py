@@ -196,10 +196,12 @@ class Record:
         """Whose gateway was called."""
         return self._admission.gateway.account
 
-    @property
-    def unsettled(self) -> Reservation | None:
-        """What was set aside after the record had ended, so that no frame tells of it: others wait for the reply."""
-        return None if self._told_reservation or not self._ended else self.reservation
+    def hand_over(self) -> Reservation | None:
+        """What was set aside and no frame tells of, for another record that waits for the same reply."""
+        if self._told_reservation:
+            return None
+        held, self.reservation = self.reservation, None
+        return held
 
     @property
     def keyring(self) -> Keyring | None:

@@ -132,4 +132,4 @@ def _may_cost(exchange: Exchange) -> bool:
     else:
         was_made = exchange.ending != "refused" and exchange.status < 400
     billed = is_billed(exchange.method, exchange.path) and not is_free(exchange.path)
-    return was_made and (billed or exchange.request_type == "realtime")
+    return was_made and not exchange.cached and (billed or exchange.request_type == "realtime")

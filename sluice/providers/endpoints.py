@@ -80,9 +80,15 @@ _PICTURES: Final = re.compile(r"ideogram|images/")
 
 _STORED: Final = re.compile(r"(?:chat/completions|responses)/(?!compact$)")
 _MAKES: Final = re.compile(
-    r"(?:^|/)(?:assistants|batches|cachedContents|containers|conversations|files|fine[_-]tuning|operations|predictions"
-    r"|threads|tunedModels|uploads|vector_stores|videos|voices)(?:$|[/:])|:(?:batch\w+|predictLongRunning)$"
+    r"(?:^|/)(?:assistants|async-invoke|auth/grant|authTokens|batches|batchPredictionJobs|cachedContents|client_secrets"
+    r"|containers|conversations|datasets|embed-jobs|evals|files|fileSearchStores|fine[_-]tuning|interactions|issueToken"
+    r"|jobs|keys|operations|predictions|sessions|single-use-token|storage|tasks|threads|trainings|transcription_sessions"
+    r"|tunedModels|uploads|vector_stores|videos|voices)(?:$|[/:?])"
+    r"|[/-]async$|:(?:async\w+|batch\w+|fetchPredictOperation|predictLongRunning|upload)$"
+    r"|^(?:[a-z0-9-]+\.)+fal\.(?:run|ai)/",
+    re.IGNORECASE,
 )
+"""Also what asks how far a job is, or grants a key for a while; of fal all hosts but the one that answers at once."""
 _IN_PATH: Final = re.compile(
     r"(?:^|/)(?:(?:models|deployments)/(?P<replicate>[^/]+/[^/]+)/predictions$|models/(?P<google>[^/]+)$"
     r"|model/(?P<bedrock>[^/]+)|deployments/(?P<azure>[^/]+)/|run/(?P<workers>.+)$)"

@@ -15,6 +15,7 @@ class Shelf:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._replies: OrderedDict[bytes, KeptReply] = OrderedDict()
+        self._put_s: dict[bytes, float] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -30,16 +31,21 @@ class Shelf:
         self._replies.move_to_end(key)
         return reply
 
-    def put(self, key: bytes, reply: KeptReply) -> None:
+    def lies_for_s(self, key: bytes, now_s: float) -> float:
+        """How long ago what is here was put."""
+        return now_s - self._put_s.get(key, now_s)
+
+    def put(self, key: bytes, reply: KeptReply, now_s: float = 0.0) -> None:
         self._remove(key)
         if reply.size > self._most_bytes // LARGEST_PART:
             return
-        self._replies[key] = reply
+        self._replies[key], self._put_s[key] = reply, now_s
         self.bytes += reply.size
         while self.bytes > self._most_bytes:
-            self.bytes -= self._replies.popitem(last=False)[1].size
+            self._remove(next(iter(self._replies)))
 
     def _remove(self, key: bytes) -> None:
         former = self._replies.pop(key, None)
         if former is not None:
             self.bytes -= former.size
+            del self._put_s[key]

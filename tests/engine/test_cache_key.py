@@ -72,6 +72,23 @@ def test_a_named_key_stands_for_all_but_gateway_provider_and_credential():
         assert other != plain
 
 
+@pytest.mark.parametrize(
+    "query", [b"k%65y=AI", b"KEY=AI", b"fal_jwt_token=j", b"X-Amz-Credential=c&X-Amz-Signature=s", b"api%2Dkey=k"]
+)
+def test_a_credential_in_the_query_is_one_however_it_is_written(query: bytes):
+    named = {"options": Options(cache_key=b"k")}
+    assert len({key(step(query=query + end, **named)) for end in (b"", b"1")} | {key(step(**named))}) == 3
+
+
+@pytest.mark.parametrize("name", ["x-access-token", "x-own-key", "x-auth-user", "client-secret", "x-signature"])
+def test_what_looks_like_a_credential_is_never_shared(name: str):
+    named = {"options": Options(cache_key=b"k")}
+    assert len({key(step(headers={name: value}, **named)) for value in "ab"} | {key(step(**named))}) == 3
+    kept = structs.replace(step(headers={name: "a"}, **named), credential=Credential("openai", "id", Secret("s")))
+    other = structs.replace(kept, headers=step(headers={name: "b"}).headers)
+    assert key(kept) != key(other)
+
+
 def test_a_stored_key_is_known_by_its_id_whatever_its_text():
     def signed(key_id: str, text: str) -> Step:
         one = step(headers={"authorization": f"Bearer {text}"})
@@ -170,7 +187,24 @@ def test_who_may_be_given_a_kept_reply():
     made = ("v1/files", "v1/batches/b/cancel", "v1/threads/t/runs", "v1/predictions", "v1/fine_tuning/jobs")
     for path in (*made, "v1beta/models/m:batchGenerateContent"):
         assert not may_ask(step(), path)
-    for path in ("v1/embeddings", "v1/images/generations", "run/@cf/a/b", "v1beta/models/g:generateContent", "owner/m"):
+    granted = (
+        "v1/realtime/client_secrets",
+        "v1/realtime/sessions",
+        "v1/auth/grant",
+        "v1/single-use-token/realtime_scribe",
+    )
+    jobs = ("queue.fal.run/fal-ai/flux", "rest.alpha.fal.ai/storage/upload/initiate", "v3/images/generate-async")
+    polled = ("v1/projects/p/locations/l/publishers/google/models/veo:fetchPredictOperation", "async-invoke")
+    for path in (*granted, *jobs, *polled):
+        assert not may_ask(step(), path), path
+    for path in (
+        "v1/embeddings",
+        "v1/images/generations",
+        "run/@cf/a/b",
+        "v1beta/models/g:generateContent",
+        "owner/m",
+        "fal-ai/flux",
+    ):
         assert may_ask(step(), path)
 
 
@@ -216,10 +250,19 @@ def test_which_replies_may_go_to_several(status: int, fields: dict[str, str], st
     [
         (b"application/json", b'{"id":1}', True),
         (b"application/json", b'{"error":null,"id":1}', True),
+        (b"application/json", b'[{"candidates":[]}]', True),
+        (b"application/json", b'[{"candidates":[]},\n{"error":{"code":503}}]', False),
+        (b"application/json", b"[1]", True),
+        (b"application/x-ndjson", b'{"a":1}\n{"error":"overloaded"}\n', False),
+        (b"application/x-ndjson", b'{"a":"\\"error\\": 1","error":null}\n', True),
+        (b"application/vnd.amazon.eventstream", b"\x0f:exception-type\x07", False),
+        (b"application/vnd.amazon.eventstream", b"\x0b:event-type\x07", True),
+        (b"text/event-stream", b'data: {"id":"a","error":{"code":502}}\n\ndata: [DONE]\n\n', False),
+        (b"text/event-stream", b'data: {"text":"\\"error\\":{","error": null}\n\ndata: [DONE]\n\n', True),
+        (b"text/event-stream", b"event: response.failed\ndata: {}\n\ndata: [DONE]\n\n", False),
         (b"application/json", b'{"error":{"message":"no"}}', False),
         (b"application/json", b'{"success":false,"errors":[]}', False),
         (b"application/json", b'{"id":1', False),
-        (b"application/json", b"[1]", True),
         (b"text/plain", b'{"error":1}', True),
         (b"text/event-stream", b'data: {"a":1}\n\ndata: [DONE]\n\n', True),
         (b"text/event-stream", b'data: {"a":"data: [DONE]"}\n\n', False),

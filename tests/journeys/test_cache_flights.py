@@ -17,10 +17,22 @@ def pair(start_shared_gateway: Any) -> Any:
     return start_shared_gateway("--simulate", "--workers", "2")
 
 
-def request(compose: Any, gateway: Any, marker: str, model: str, **headers: str) -> bytes:
+def limited(gateway: Any, name: str, spend_usd: float = 0, per_hour: int = 0) -> None:
+    """Makes a gateway with a limit of money, or of requests."""
+    fields = {"id": name, "cache_ttl": 0, "cache_invalidate_on_update": False, "collect_logs": True}
+    fields |= {"rate_limiting_limit": per_hour, "rate_limiting_interval": 3600, "rate_limiting_technique": "fixed"}
+    if spend_usd:
+        rule = {"limit": spend_usd, "limitType": "cost", "window": 86_400}
+        fields |= {"spend_limits": {"enabled": True, "rules": [rule]}}
+    answer = gateway.manage("POST", "/gateways", json=fields)
+    assert answer.status_code == 200, answer.text
+
+
+def request(compose: Any, gateway: Any, marker: str, model: str, name: str = "default", **headers: str) -> bytes:
     body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
     fields = {"authorization": "Bearer sk-theirs", "content-type": "application/json", "x-sluice-marker": marker}
-    data: bytes = compose(gateway, body=body, **({"cf-aig-cache-ttl": "60"} | fields | headers))
+    path = f"/v1/local/{name}/openai/v1/chat/completions"
+    data: bytes = compose(gateway, path=path, body=body, **({"cf_aig_cache_ttl": "60"} | fields | headers))
     return data
 
 
@@ -119,6 +131,44 @@ async def test_a_call_goes_on_when_its_leader_leaves_and_the_next_one_pays(
     log = single.log(payer.header("cf-aig-log-id"))
     assert (log["cached"], log["cost"] > 0, log["tokens_in"] > 0) == (False, True, True)
     assert {row["status_code"] for row in single.logs() if row["path"] == "v1/chat/completions"} >= {200, 499}
+
+
+async def test_what_a_call_costs_counts_at_the_spend_limit_though_its_leader_left(
+    single: Any, wire: Any, compose: Any, marker: str, provider_of: Any
+):
+    provider, name = provider_of(single), f"g{marker[:12]}"
+    limited(single, name, spend_usd=1e-6)
+    data = request(compose, single, marker, "gpt-4o-mini", name, x_sluice_fault="slow-head=1000")
+    async with wire(single) as leader:
+        await leader.send(data)
+        await provider.arrived(marker)
+        others = asyncio.create_task(all_at_once(single, wire, data, 3))
+        await waiting(single, 3)
+        leader.reset()
+        replies = await others
+    assert said(replies) == {(200, "MISS"): 1, (200, "HIT"): 2}
+    [payer] = [reply for reply in replies if reply.header("cf-aig-cache-status") == "MISS"]
+    assert single.log(payer.header("cf-aig-log-id"), name)["cost"] > 1e-6
+    another = request(compose, single, marker, "gpt-4o-mini", name, cf_aig_cache_ttl="0")
+    async with wire(single) as line:
+        assert (await line.ask(another, "POST")).status == 429
+    assert said(await all_at_once(single, wire, data, 2)) == {(200, "HIT"): 2}
+
+
+async def test_a_limit_refuses_each_for_itself_and_makes_no_call(
+    pair: Any, wire: Any, compose: Any, marker: str, provider_of: Any
+):
+    name = f"g{marker[:12]}"
+    limited(pair, name, per_hour=1)
+    data = request(compose, pair, marker, "gpt-4o-mini~slow-head-1000", name)
+    replies = await all_at_once(pair, wire, data)
+    told = said(replies)
+    assert told[200, "MISS"] == 1
+    assert told[200, "HIT"] > 0
+    assert set(told) <= {(200, "MISS"), (200, "HIT"), (429, "MISS")}
+    assert {reply.json()["error"][0]["code"] for reply in replies if reply.status == 429} <= {2003}
+    assert len(await provider_of(pair).entries(marker)) == 1
+    assert said(await all_at_once(pair, wire, data, 20)) == {(200, "HIT"): 20}
 
 
 async def test_a_call_is_cancelled_when_the_last_one_leaves(

@@ -131,6 +131,7 @@ def test_a_call_without_a_log_costs_what_was_set_aside_if_it_was_made(till: Till
     till.call(6, unlogged=True, ending="refused", status=400)
     till.call(7, unlogged=True, status=500)
     till.call(8, unlogged=True, ending="abandoned")
+    till.call(9, unlogged=True, cached=True)
     till.keep()
     assert till.house.logs() == []
     assert till.holds(5 + 8)

@@ -25,6 +25,8 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 GATHER_S: Final = 0.05
 """How long a reply that is to be written waits for others: a thread that writes often holds the event loop up."""
 COMPLAIN_S: Final = 60.0
+CHECKED_S: Final = 5.0
+"""What lies in memory for so long is looked for in the file again: another worker may have kept a newer reply."""
 
 
 class EmbeddedReplyCache:
@@ -47,18 +49,21 @@ class EmbeddedReplyCache:
             self._writer.start()
 
     def at_hand(self, key: bytes) -> KeptReply | None:
-        return self._shelf.get(key, self._clock_s())
+        now_s = self._clock_s()
+        found = self._shelf.get(key, now_s)
+        return found if found is not None and self._is_of_now(key, now_s) else None
 
     async def find(self, key: bytes) -> KeptReply | None:
         now_s = self._clock_s()
         found = self._shelf.get(key, now_s)
-        if found is not None or not self._disk:
+        if not self._disk or (found is not None and self._is_of_now(key, now_s)):
             return found
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._reader, self._reading.get, key, now_s)
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._reader, self._reading.get, key, now_s) or found
         except CacheFault as fault:
             self._failed(fault)
-        if found is not None:
+        if found is not None and (not self._shelf.get(key, now_s) or not self._is_of_now(key, now_s)):
             self._put(key, found)
         return found
 
@@ -74,8 +79,12 @@ class EmbeddedReplyCache:
         self._reader.shutdown()
         self._reading.close()
 
+    def _is_of_now(self, key: bytes, now_s: float) -> bool:
+        """Whether what is in memory need not be looked for in the file."""
+        return not self._disk or self._shelf.lies_for_s(key, now_s) < CHECKED_S
+
     def _put(self, key: bytes, reply: KeptReply) -> None:
-        self._shelf.put(key, reply)
+        self._shelf.put(key, reply, self._clock_s())
         self._memory_bytes.set(self._shelf.bytes)
 
     def _failed(self, fault: CacheFault) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from sluice.metrics import Metrics
 from sluice.storage.embedded.cache_file import CacheFault, CacheFile
-from sluice.storage.embedded.reply_cache import EmbeddedReplyCache
+from sluice.storage.embedded.reply_cache import CHECKED_S, EmbeddedReplyCache
 from sluice.values.caching import KeptReply, Place
 from sluice.values.settings import MB, CacheSettings
 
@@ -144,6 +144,39 @@ async def test_a_worker_finds_what_another_has_written(path: Path):
         assert other.at_hand(place(b"a").key) is None
         assert await other.find(place(b"a").key) == reply()
         assert other.at_hand(place(b"a").key) == reply()
+
+
+async def test_a_reply_that_another_worker_has_renewed_is_given_soon(path: Path):
+    now_s = 0.0
+
+    def open_one() -> EmbeddedReplyCache:
+        return EmbeddedReplyCache(path, CacheSettings(), Metrics.unseen(), lambda *_: True, lambda: now_s)
+
+    key = place(b"a").key
+    with closing(open_one()) as one:
+        with closing(open_one()) as other:
+            other.keep(place(b"a"), reply(b"old"))
+        assert await one.find(key) == reply(b"old")
+        with closing(open_one()) as other:
+            other.keep(place(b"a"), reply(b"new"))
+        now_s = CHECKED_S - 1
+        assert one.at_hand(key) == reply(b"old")
+        now_s = CHECKED_S
+        assert one.at_hand(key) is None
+        assert await one.find(key) == reply(b"new")
+        assert one.at_hand(key) == reply(b"new")
+
+
+async def test_what_the_file_has_lost_is_still_given_from_memory(path: Path):
+    now_s = 0.0
+    with closing(EmbeddedReplyCache(path, CacheSettings(), Metrics.unseen(), lambda *_: True, lambda: now_s)) as one:
+        one.keep(place(b"a"), reply())
+        for later_s in (CHECKED_S, CHECKED_S + 1):
+            now_s = later_s
+            for file in path.parent.glob("cache.db*"):
+                file.unlink()
+            assert await one.find(place(b"a").key) == reply()
+            assert one.at_hand(place(b"a").key) == reply()
 
 
 @pytest.mark.parametrize("settings", [CacheSettings(disk_bytes=0), CacheSettings(memory_bytes=0)])
