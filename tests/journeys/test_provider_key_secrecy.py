@@ -1,5 +1,6 @@
 """A key that is stored is written nowhere in clear text, and told to nobody but its provider."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 STORED = "sk-stored-8f4b1c7e2a9d6035-secret"
 ROTATED = "sk-rotated-3e5a9b1d7c2f8046-secret"
 OPERATORS = "sk-operators-6d2c8e4f1a7b9053-secret"
-KEYS = tuple(text.encode() for text in (STORED, ROTATED, OPERATORS))
+HEADERS = "sk-headers-1c9e5b3d7f8a2046-secret"
+KEYS = tuple(text.encode() for text in (STORED, ROTATED, OPERATORS, HEADERS))
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
 STREAM = CHAT | {"stream": True}
 
@@ -25,6 +27,7 @@ def house(gateway: Any, provider_of: Any, start_shared_gateway: Any) -> Any:
             "anthropic": {"base_url": "http://127.0.0.1:9"},
             "groq": {"base_url": f"{upstream}/groq"},
         },
+        custom_providers={"allow_http": True, "allow_private": True},
         spool={"inline_body_bytes": 0},
     )
 
@@ -79,6 +82,23 @@ def test_no_key_is_in_a_reply_a_log_a_metric_a_process_or_a_file(house: Any):
         shown = (Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes())
         own_start = title == "sluice: supervisor"  # its environment is as whoever started it gave it
         assert not any(key in text for key in KEYS for text in shown[: 1 if own_start else 2]), title
+
+
+def test_headers_of_a_custom_provider_are_as_secret(house: Any, provider_of: Any, gateway: Any):
+    wanted = {
+        "name": "Ours",
+        "slug": "ours",
+        "enable": True,
+        "headers": json.dumps({"Authorization": f"Bearer {HEADERS}"}),
+        "base_url": f"http://{provider_of(gateway).authority}/openai",
+    }
+    made = house.manage("POST", "/custom-providers", json=wanted)
+    assert house.manage("PATCH", f"/custom-providers/{made.json()['result']['id']}", json={"name": "O"}).is_success
+    for body in (CHAT, STREAM, CHAT | {"model": "gpt-4o~status-401"}, CHAT | {"model": "gpt-4o~drop"}):
+        reply = house.http.post("/v1/local/default/custom-ours/v1/chat/completions", json=body)
+        assert HEADERS not in str(reply.headers) + reply.text + str(house.log(reply.headers["cf-aig-log-id"]))
+    assert found_in(house.data) == []
+    assert HEADERS not in house.said() + house.http.get("/metrics").text
 
 
 def test_a_worker_that_crashes_leaves_no_key_behind(house: Any):
