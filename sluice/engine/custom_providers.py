@@ -9,11 +9,14 @@ from sluice.providers.custom import unified_path
 from sluice.storage.custom_ports import CustomProviderReader
 from sluice.storage.ports import Generations
 from sluice.values.custom_provider import CustomProvider, is_custom
-from sluice.values.errors import InvalidProvider
+from sluice.values.errors import GoesInCircles, InvalidProvider
 from sluice.values.request import Step
 
 MOST_ENTRIES: Final = 4096
 """Each may have 16 KB of headers."""
+HOPS: Final = b"cf-aig-hops"
+MOST_HOPS: Final = 4
+"""A custom provider may be a gateway, and that gateway's provider another; one that leads back here never ends."""
 Find = Callable[[str, str], CustomProvider | None]
 """An account's provider by its name, `custom-` and the slug; None where none of it is enabled. Raises StoreFault."""
 
@@ -44,13 +47,16 @@ def nobody(account: str, name: str) -> CustomProvider | None:
 
 
 def customised(step: Step, account: str, find: Find) -> Step:
-    """A step whose provider is not one of ours as it can be sent. Raises InvalidProvider."""
+    """A step whose provider is not one of ours as it can be sent. Raises InvalidProvider and GoesInCircles."""
     custom = find(account, step.provider) if is_custom(step.provider) else None
     if custom is None:
         raise InvalidProvider(step.provider)
+    hops = step.options.hops
+    if hops >= MOST_HOPS:
+        raise GoesInCircles
     return msgspec.structs.replace(
         step,
         custom=custom,
-        headers=custom.completed(step.headers) if custom.headers else step.headers,
+        headers=[*custom.completed(step.headers), (HOPS, HOPS, b"%d" % (hops + 1))],
         endpoint=unified_path(step.endpoint, custom.base_url) if step.compat else step.endpoint,
     )

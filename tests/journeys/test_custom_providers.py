@@ -125,6 +125,26 @@ async def test_a_websocket_is_relayed_to_one(house: Any, bring: Bring):
     assert (log["provider"], log["request_type"]) == (f"custom-{made['slug']}", "realtime")
 
 
+@pytest.mark.parametrize("way", ["native", "universal", "compat"])
+def test_one_that_leads_back_to_its_gateway_ends(house: Any, bring: Bring, way: str):
+    slug = f"circle-{uuid4().hex[:8]}"
+    gateway = f"http://127.0.0.1:{house.port}/v1/local/default"
+    made = bring(
+        slug=slug,
+        base_url=f"{gateway}/compat" if way == "compat" else f"{gateway}/custom-{slug}",
+        headers=json.dumps({"Authorization": f"Bearer {house.token}"}),
+    )
+    if way == "native":
+        reply = post(house, made)
+    elif way == "universal":
+        reply = house.universal([step(made)])
+    else:
+        asked = {**CHAT, "model": f"custom-{slug}/" * 8 + "m"}
+        reply = house.http.post("/v1/local/default/compat/chat/completions", json=asked)
+    assert (reply.status_code, reply.json()["internalCode"]) == (508, 2005)
+    assert "too many gateways" in reply.json()["description"]
+
+
 @pytest.mark.parametrize("brought", [True, False])
 def test_one_that_is_not_enabled_is_no_provider(house: Any, bring: Bring, brought: bool):
     made = bring(enable=False) if brought else {"slug": "nobody-has-it"}
