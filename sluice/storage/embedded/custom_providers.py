@@ -26,6 +26,10 @@ from sluice.values.custom_provider import PREFIX, CustomProvider, parse_headers
 from sluice.values.ids import wall_ms
 
 _FIELDS: Final = "id, config, created_ms, modified_ms"
+_DELETE_KEYS: Final = (
+    "DELETE FROM provider_configs WHERE provider = ? AND gateway_id IN (SELECT id FROM gateways WHERE account = ?)"
+)
+"""Whoever takes the slug next is somebody else."""
 Row = tuple[str, bytes, int, int]
 _decode_cost: Final = msgspec.json.Decoder(CustomCostConfig).decode
 
@@ -124,6 +128,7 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
         with self._control.changing(account):
             found = self._shown(account, self._require("custom_providers", account, provider_id))
             self._db.execute("DELETE FROM custom_providers WHERE id = ?", (provider_id,))
+            self._db.execute(_DELETE_KEYS, (PREFIX + found.config.slug.lower(), account))
             self._clear_caches(account)
         return found
 

@@ -12,9 +12,12 @@ from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader, EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.ports import StoreFault
+from sluice.storage.ports import Slice, StoreFault
+from sluice.storage.provider_keys import NewProviderKey
 from sluice.storage.sealing import MASTER_KEY, Vault, write_master_key
 from sluice.values.custom_config import CustomCostConfig, CustomProviderConfig
+from sluice.values.gateway import GatewayConfig
+from sluice.values.secret import Secret
 from tests.storage.embedded.older import make_older
 
 OURS = CustomProviderConfig(name="Ours", slug="Ours", base_url="https://a.example", enable=True, headers='{"X-A": "b"}')
@@ -49,6 +52,20 @@ def test_readers_see_what_is_enabled(store: EmbeddedCustomProviderStore, tmp_pat
         assert (found.id, found.name, found.headers) == (made.id, "custom-ours", ((b"x-a", b"X-A", b"b"),))
         assert reader.enabled("other", "custom-ours") is None
         assert [price.model for price in reader.prices("local", "custom-ours")] == ["a"]
+
+
+def test_their_keys_go_with_them(control: EmbeddedControlStore, store: EmbeddedCustomProviderStore, tmp_path: Path):
+    made = store.create_provider("local", OURS)
+    keys = control.provider_keys(lambda: Vault.of(tmp_path))
+    control.create_account("acme", "free")
+    control.create_gateway("acme", "default", GatewayConfig())
+    for account, provider in (("local", "custom-ours"), ("local", "openai"), ("acme", "custom-ours")):
+        keys.create(account, "default", NewProviderKey(provider, "a", True, Secret("sk-0123456789")))
+    store.delete_provider("local", made.id)
+    assert [key.provider for key in keys.listed("local", "default", Slice(0, 9))[0]] == ["openai"]
+    assert [key.provider for key in keys.listed("acme", "default", Slice(0, 9))[0]] == ["custom-ours"]
+    control.delete_account("acme")
+    assert control.db.execute("SELECT count(*) FROM provider_configs").get == 1
 
 
 def test_they_go_with_their_account(control: EmbeddedControlStore, store: EmbeddedCustomProviderStore):
