@@ -133,10 +133,13 @@ def delete(key_id: str, account: str, gateway: str, data: Path | None, as_json: 
     _print(result, as_json, "Deleted")
 
 
-@command.command(short_help="Seal all keys under a new master key.")
+@command.command(short_help="Seal everything under a new master key.")
 @common
 def reseal(data: Path | None, as_json: bool) -> None:
-    """Seal the keys of all gateways under a new master key, with the server stopped. The old one opens nothing then."""
+    """Seal the keys of all gateways, and headers of custom providers, under a new master key.
+
+    With the server stopped. The old one opens nothing then.
+    """
     settings = folder_settings(data)
     Operator(settings)  # ends the command where there is no data folder
     try:
@@ -147,9 +150,7 @@ def reseal(data: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"resealed": count})
     else:
-        click.echo(
-            f"{count} provider keys are sealed under a new master key: keep a copy of master.key somewhere safe."
-        )
+        click.echo(f"{count} secrets are sealed under a new master key: keep a copy of master.key somewhere safe.")
 
 
 def read_key(file: Path | None) -> str:

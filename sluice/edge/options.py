@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from sluice.engine.custom_providers import HOPS
 from sluice.engine.retry import LONGEST_DELAY_MS
 from sluice.values.caching import clamped_ttl_s
 from sluice.values.request import DEFAULT_OPTIONS, Backoff, Options
@@ -44,6 +45,12 @@ def parse_delay_ms(value: bytes) -> int | None:
     """Milliseconds up to a minute; more is a minute."""
     text = value.strip()
     return min(int(text), LONGEST_DELAY_MS) if text.isdigit() and len(text) < 10 else None
+
+
+def parse_hops(value: bytes) -> int | None:
+    """What a gateway says to the next one (engine/custom_providers.py)."""
+    text = value.strip()
+    return int(text) if text.isdigit() and len(text) < 10 else None
 
 
 def parse_backoff(value: bytes) -> Backoff | None:
@@ -86,6 +93,7 @@ OPTION_HEADERS: Final[dict[bytes, tuple[str, Callable[[bytes], object]]]] = {
     b"cf-aig-max-attempts": ("max_attempts", parse_attempts),
     b"cf-aig-retry-delay": ("retry_delay_ms", parse_delay_ms),
     b"cf-aig-backoff": ("backoff", parse_backoff),
+    HOPS: ("hops", parse_hops),
 }
 """Of two rows for one option the later one holds: old names come first."""
 

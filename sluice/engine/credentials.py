@@ -70,7 +70,8 @@ class Credentials:
                 return credential
             if not own_only:
                 return self._unified.get(step.provider)
-        if own_only and step.provider != WORKERS_AI.name:
+        is_own = step.custom is not None and bool(step.custom.headers)
+        if own_only and not is_own and step.provider != WORKERS_AI.name:
             raise CredentialRequired(step.provider)
         return None
 

@@ -31,21 +31,21 @@ class CustomTargets:
         self._client = client
         self._roots: dict[str, _Root] = {}
 
-    def find(self, custom: CustomProvider, endpoint: bytes) -> Target:
+    def find(self, custom: CustomProvider, endpoint: bytes, account: str) -> Target:
         """Raises MalformedRequest for a path that leads upwards, Overloaded where no pool can be had."""
         if leads_upwards(endpoint):
             raise MalformedRequest("A provider's path must not lead upwards")
         root = self._roots.get(custom.id)
         if root is None or root.custom is not custom:
-            root = self._remember(custom)
+            root = self._remember(custom, account)
         path = b"%b/%b" % (root.path, endpoint)
         pool = self._client.pool(root.origin)
         return Target(CUSTOM, pool, root.host_line, path, endpoint.decode("ascii", "replace"))
 
-    def _remember(self, custom: CustomProvider) -> _Root:
+    def _remember(self, custom: CustomProvider, account: str) -> _Root:
         if len(self._roots) >= MOST_ROOTS:
             self._roots.clear()
         url = urlsplit(custom.base_url)
-        origin = Origin(url.hostname or "", port_of(url), url.scheme == "https", foreign=True)
+        origin = Origin(url.hostname or "", port_of(url), url.scheme == "https", account=account)
         root = self._roots[custom.id] = _Root(custom, origin, host_line(url), url.path.rstrip("/").encode())
         return root

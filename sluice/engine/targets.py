@@ -39,7 +39,7 @@ class Targets:
     def find(self, step: Step, account: str) -> Target:
         """The target of a step. Raises MalformedRequest for a path that leads nowhere, and Overloaded."""
         if step.custom is not None:
-            return self._customs.find(step.custom, step.endpoint)
+            return self._customs.find(step.custom, step.endpoint, account)
         known = self.known.get((step.provider, step.endpoint))
         return known or self._own.get((step.provider, step.endpoint, account)) or self._find(step, account)
 

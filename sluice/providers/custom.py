@@ -25,7 +25,7 @@ def fault_of(base_url: str, *, allow_http: bool) -> str | None:
         return "The URL must begin with https://" + (" or http://" if allow_http else "")
     if not host or port == 0 or not _is_plain(base_url):
         return "Not a URL"
-    if "@" in url.netloc or "?" in base_url or "#" in base_url:
+    if set(url.netloc) & set("@%") or "?" in base_url or "#" in base_url:
         return "The URL must have no user, query or fragment"
     if any(part in (".", "..") for part in url.path.split("/")):
         return "The URL must not lead upwards"

@@ -28,7 +28,7 @@ class Dialling:
         if origin.unix:
             _, connection = await self._loop.create_unix_connection(protocol, origin.unix)
             return connection
-        if not origin.foreign:
+        if not origin.account:
             return await self._connect(origin, origin.host, protocol)
         failure: Exception = UpstreamUnreachable(f"{origin.host} cannot be reached: it has no address to be dialled")
         for host in await self._hosts(origin):

@@ -1,5 +1,6 @@
 """The way to origins that accounts name: public addresses by TLS alone, unless the operator allows more."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from sluice.metrics import Metrics
@@ -11,6 +12,8 @@ from sluice.values.errors import Overloaded, UpstreamUnreachable
 from sluice.values.settings import CustomProviderSettings
 
 MOST_POOLS: Final = 256
+MOST_OF_ACCOUNT: Final = 128
+"""More than it may have providers: those that it had before are idle soon."""
 
 
 class Foreign:
@@ -34,7 +37,7 @@ class Foreign:
         if not (origin.tls or self._rule.allow_http):
             self._refused.add()
             raise UpstreamUnreachable("Custom providers must be at https addresses")
-        found = await self._names.addresses(origin.host, origin.port)
+        found = await self._names.addresses(origin.host, origin.port, origin.account)
         if self._rule.allow_private:
             return found
         public = [address for address in found if is_public(address)]
@@ -51,15 +54,21 @@ class Foreign:
 
     def keep(self, pool: Pool) -> Pool:
         """Keeps a new pool, in the place of the one that has been idle longest. Raises Overloaded where none is."""
-        if len(self._pools) >= MOST_POOLS:
-            idle = next((other for other in self._pools.values() if other.is_idle), None)
-            if idle is None:
-                raise Overloaded
-            del self._pools[idle.origin]
-            idle.close()
+        own = [other for other in self._pools.values() if other.origin.account == pool.origin.account]
+        if len(own) >= MOST_OF_ACCOUNT:
+            self._make_room(own)
+        elif len(self._pools) >= MOST_POOLS:
+            self._make_room(self._pools.values())
         self._pools[pool.origin] = pool
         self._count.set(len(self._pools))
         return pool
+
+    def _make_room(self, among: Iterable[Pool]) -> None:
+        idle = next((pool for pool in among if pool.is_idle), None)
+        if idle is None:
+            raise Overloaded
+        del self._pools[idle.origin]
+        idle.close()
 
     def close(self) -> None:
         for pool in self._pools.values():

@@ -32,7 +32,7 @@ class HttpClient:
 
     def pool(self, origin: Origin) -> Pool:
         """The connections to an origin. Raises Overloaded for one too many that accounts have named."""
-        if origin.foreign and self._foreign is not None:
+        if origin.account and self._foreign is not None:
             return self._foreign.pool(origin) or self._foreign.keep(self._made(origin))
         pool = self._pools.get(origin)
         if pool is None:

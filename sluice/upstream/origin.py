@@ -10,5 +10,5 @@ class Origin(msgspec.Struct, frozen=True):
     port: int
     tls: bool
     unix: str = ""
-    foreign: bool = False
-    """Named by an account and not by the operator: only what foreign.py allows is dialled."""
+    account: str = ""
+    """Whoever named it, where that was not the operator: only what foreign.py allows is dialled."""

@@ -14,7 +14,8 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
 _CONNECTION: Final = ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 _OURS: Final = frozenset((*_CONNECTION, "content-length", "expect", "host"))
-"""Fields by which a request is framed and routed."""
+_OUR_PREFIXES: Final = ("cf-aig-", "sec-websocket-")
+"""Fields by which a request is framed and routed, and a WebSocket opened."""
 _decode: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 FieldLine = tuple[bytes, bytes, bytes]
@@ -58,7 +59,7 @@ def parse_headers(text: str) -> tuple[FieldLine, ...]:
     for name, value in given.items():
         if not _NAME.fullmatch(name):
             raise ValueError("must have names of header fields")
-        if name.lower() in _OURS or name.lower().startswith("cf-aig-"):
+        if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
             raise ValueError(f"must not have {name}")
         if not _VALUE.fullmatch(value):
             raise ValueError(f"must not have control characters: {name} has")

@@ -230,6 +230,14 @@ class CredentialRefused(UpstreamFailure):
         self.told = detail
 
 
+class GoesInCircles(GatewayError):
+    """A custom provider leads to a gateway, perhaps to the one that it is called by."""
+
+    code, status = 2005, 508
+    message = "Failed to get response from provider"
+    told = "The call has been through too many gateways: a custom provider seems to lead back to the one that calls it"
+
+
 class Overloaded(GatewayError):
     """A bound of this server is reached: connections, pool waiters, a full spool that must not drop."""
 

@@ -99,6 +99,8 @@ class Options(msgspec.Struct, frozen=True, gc=False):
     """0 is no caching at all."""
     skip_cache: bool = False
     cache_key: bytes = b""
+    hops: int = 0
+    """Through how many gateways it has come, each of which took it for a custom provider of the one before."""
 
 
 DEFAULT_OPTIONS: Final = Options()

@@ -58,7 +58,7 @@ async def run_console(child: Child) -> None:
                 usage,
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
-                customs=EmbeddedCustomProviderStore(control),
+                customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
                 settings=settings,
                 providers=SLUGS,
             )

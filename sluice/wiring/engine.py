@@ -56,7 +56,9 @@ def build_engine(
     control, generations, client, metrics = state
     data = settings.data
     base_urls = {name: provider.base_url for name, provider in settings.providers.items() if provider.base_url}
-    custom_reader = EmbeddedCustomProviderReader(control.db)
+    vault = Vault.of(data)
+    custom_reader = EmbeddedCustomProviderReader(control.db, lambda: vault)
+    custom_reader.warm_up()
     customs = CustomProviders(custom_reader, generations)
     places = TokenPlaces(base_urls.get(GOOGLE_VERTEX_AI.name, ""), settings.simulate)
     authorizing = Authorizing(GoogleTokens(client, places, metrics))
@@ -69,7 +71,7 @@ def build_engine(
     caching = Caching(limits.make, attempts.target, cache, settings.cache.record_streams, metrics)
     stack.push_async_callback(caching.close)
     api_keys = {name: provider.api_key for name, provider in settings.providers.items()}
-    stored_keys = OpenedKeys(control, Vault.of(data), metrics)
+    stored_keys = OpenedKeys(control, vault, metrics)
     credentials = Credentials(stored_keys, api_keys, settings.server.keys_require_auth, caching.make)
     access = Access(credentials, limits.admit, authorizing.authorize)
     dialler = Dialler(base_urls, client, access, settings.realtime.handshake_timeout_s)

@@ -48,7 +48,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
                 usage,
                 NoKeeper(),
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
-                customs=EmbeddedCustomProviderStore(control),
+                customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
                 settings=settings,
                 providers=SLUGS,
             )

@@ -117,7 +117,7 @@ def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCom
                 usage,
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
-                customs=EmbeddedCustomProviderStore(control),
+                customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
                 settings=settings,
                 providers=SLUGS,
             )

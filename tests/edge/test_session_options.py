@@ -47,6 +47,7 @@ ROWS: dict[str, Row] = {
     "cf-skip-cache": Row("true", False, ("skipCache", True), (True, False, True)),
     "cf-aig-cache-key": Row("session", "own", ("cacheKey", "configured"), (b"session", b"own", b"configured")),
     "cf-aig-backoff": Row("linear", "exponential", ("backoff", "constant"), ("linear", "exponential", "constant")),
+    "cf-aig-hops": Row("1", 2, None, (1, 2, None)),
 }
 CASES = [
     (header, *said)

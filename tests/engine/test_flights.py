@@ -16,10 +16,16 @@ FIELDS = {b"content-type": b"application/json", b"content-length": b"2", HEAD_TO
 PLACE = Place(b"k" * 32, b"g", 0)
 
 
+class Billed(SimpleNamespace):
+    """As much of a record as a flight looks at."""
+
+    def hand_over(self) -> Reservation | None:
+        held, self.reservation = self.reservation, None
+        return held
+
+
 def asking() -> Asking:
-    record: Any = SimpleNamespace(
-        reply_fields=FIELDS, reply_type=FIELDS[b"content-type"], reply_encoding=b"", reservation=None
-    )
+    record: Any = Billed(reply_fields=FIELDS, reply_type=FIELDS[b"content-type"], reply_encoding=b"", reservation=None)
     target: Any = SimpleNamespace(endpoint="v1/x", provider=SimpleNamespace(terminal_line=b""))
     step: Any = SimpleNamespace(body=None)
     return Asking(step, record, target, PLACE, 60, False)

@@ -63,6 +63,21 @@ def test_its_headers_take_the_place_of_the_clients(house: Any, bring: Bring):
     assert ("x-other", "kept") in seen
 
 
+def test_headers_of_its_own_will_do_where_the_account_must_bring_the_key(house: Any, bring: Bring):
+    keyed, keyless = bring(headers='{"X-Team-Key": "theirs"}'), bring()
+    only_own = {"cf-aig-no-wholesale": "true"}
+    reply = post(house, keyed, **ECHO, **only_own)
+    assert ["X-Team-Key", "theirs"] in reply.json()["headers"]
+    assert post(house, keyless, **only_own).json()["internalCode"] == 2043
+    wanted = {"alias": "a", "default_config": True, "provider_slug": f"custom-{keyless['slug']}", "secret": "sk-stored"}
+    assert house.manage("POST", "/gateways/default/provider_configs", json=wanted).status_code == 200
+    reply = post(house, keyless, **ECHO, **only_own)
+    assert ["Authorization", "Bearer sk-stored"] in reply.json()["headers"]
+    house.manage("DELETE", f"/custom-providers/{keyless['id']}")
+    bring(slug=keyless["slug"])
+    assert post(house, keyless, **only_own).json()["internalCode"] == 2043
+
+
 def test_a_slug_that_begins_with_the_prefix_has_it_twice(house: Any, bring: Bring):
     made = bring(slug=f"Custom-{uuid4().hex[:8]}")
     reply = house.http.post(f"/v1/local/default/CUSTOM-{made['slug']}/v1/chat/completions", json=CHAT)
@@ -159,6 +174,26 @@ async def test_a_websocket_is_relayed_to_one(house: Any, bring: Bring):
         log_id = connection.response.headers["cf-aig-log-id"]
     log = await asyncio.to_thread(house.log, log_id)
     assert (log["provider"], log["request_type"]) == (f"custom-{made['slug']}", "realtime")
+
+
+@pytest.mark.parametrize("way", ["native", "universal", "compat"])
+def test_one_that_leads_back_to_its_gateway_ends(house: Any, bring: Bring, way: str):
+    slug = f"circle-{uuid4().hex[:8]}"
+    gateway = f"http://127.0.0.1:{house.port}/v1/local/default"
+    made = bring(
+        slug=slug,
+        base_url=f"{gateway}/compat" if way == "compat" else f"{gateway}/custom-{slug}",
+        headers=json.dumps({"Authorization": f"Bearer {house.token}"}),
+    )
+    if way == "native":
+        reply = post(house, made)
+    elif way == "universal":
+        reply = house.universal([step(made)])
+    else:
+        asked = {**CHAT, "model": f"custom-{slug}/" * 8 + "m"}
+        reply = house.http.post("/v1/local/default/compat/chat/completions", json=asked)
+    assert (reply.status_code, reply.json()["internalCode"]) == (508, 2005)
+    assert "too many gateways" in reply.json()["description"]
 
 
 @pytest.mark.parametrize("brought", [True, False])

@@ -1,16 +1,21 @@
 """A key that is stored is written nowhere in clear text, and told to nobody but its provider."""
 
+import asyncio
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 STORED = "sk-stored-8f4b1c7e2a9d6035-secret"
 ROTATED = "sk-rotated-3e5a9b1d7c2f8046-secret"
 OPERATORS = "sk-operators-6d2c8e4f1a7b9053-secret"
-KEYS = tuple(text.encode() for text in (STORED, ROTATED, OPERATORS))
+CLIENTS = "sk-clients-5a7e1d9c3b8f4206-secret"
+HEADERS = "sk-headers-1c9e5b3d7f8a2046-secret"
+KEYS = tuple(text.encode() for text in (STORED, ROTATED, OPERATORS, HEADERS, CLIENTS))
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
 STREAM = CHAT | {"stream": True}
 
@@ -24,7 +29,9 @@ def house(gateway: Any, provider_of: Any, start_shared_gateway: Any) -> Any:
             "openai": {"base_url": f"{upstream}/openai", "api_key": OPERATORS},
             "anthropic": {"base_url": "http://127.0.0.1:9"},
             "groq": {"base_url": f"{upstream}/groq"},
+            "google-ai-studio": {"base_url": f"{upstream}/google-ai-studio"},
         },
+        custom_providers={"allow_http": True, "allow_private": True},
         spool={"inline_body_bytes": 0},
     )
 
@@ -79,6 +86,58 @@ def test_no_key_is_in_a_reply_a_log_a_metric_a_process_or_a_file(house: Any):
         shown = (Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes())
         own_start = title == "sluice: supervisor"  # its environment is as whoever started it gave it
         assert not any(key in text for key in KEYS for text in shown[: 1 if own_start else 2]), title
+
+
+def test_headers_of_a_custom_provider_are_as_secret(house: Any, provider_of: Any, gateway: Any):
+    wanted = {
+        "name": "Ours",
+        "slug": "ours",
+        "enable": True,
+        "headers": json.dumps({"Authorization": f"Bearer {HEADERS}"}),
+        "base_url": f"http://{provider_of(gateway).authority}/openai",
+    }
+    made = house.manage("POST", "/custom-providers", json=wanted)
+    assert house.manage("PATCH", f"/custom-providers/{made.json()['result']['id']}", json={"name": "O"}).is_success
+    for body in (CHAT, STREAM, CHAT | {"model": "gpt-4o~status-401"}, CHAT | {"model": "gpt-4o~drop"}):
+        reply = house.http.post("/v1/local/default/custom-ours/v1/chat/completions", json=body)
+        assert HEADERS not in str(reply.headers) + reply.text + str(house.log(reply.headers["cf-aig-log-id"]))
+    assert found_in(house.data) == []
+    assert HEADERS not in house.said() + house.http.get("/metrics").text
+
+
+async def test_neither_a_clients_own_key_nor_its_token_is_written_down(house: Any):
+    def ask(path: str, status: int, **headers: str) -> None:
+        reply = house.http.post(f"/v1/local/default/{path}", json=CHAT, headers=headers)
+        assert reply.status_code == status, reply.text
+        if status < 500:
+            log = house.log(reply.headers["cf-aig-log-id"])
+            assert CLIENTS not in str(reply.headers) + reply.text + str(log)
+
+    def use() -> None:
+        google = "google-ai-studio/v1beta/models/gemini-2.0-flash:generateContent"
+        ask(f"{google}?key={CLIENTS}", 400)
+        ask(f"anthropic/v1/messages?api_key={CLIENTS}", 400, **{"x-api-key": CLIENTS})
+        ask("openai/v1/chat/completions", 200, authorization=f"Bearer {CLIENTS}", cookie=f"key={CLIENTS}")
+        ask("openai/v1/chat/completions", 200, authorization=f"Bearer {house.token}")
+        ask("openai/v1/chat/completions", 200, **{"proxy-authorization": f"Basic {CLIENTS}"})
+        body = [
+            {"provider": "groq", "endpoint": "chat/completions", "query": CHAT, "authorization": f"Bearer {CLIENTS}"}
+        ]
+        assert house.universal(body).status_code == 200
+
+    await asyncio.to_thread(use)
+    url = f"ws://127.0.0.1:{house.port}/v1/local/default/openai/realtime?model=gpt-realtime"
+    offered = ["realtime", f"openai-insecure-api-key.{CLIENTS}", f"cf-aig-authorization.{house.token}"]
+    async with asyncio.timeout(20), connect(url, subprotocols=offered, proxy=None) as socket:  # type: ignore[arg-type]
+        await socket.recv()
+        assert socket.response is not None
+        log_id = socket.response.headers["cf-aig-log-id"]
+    assert CLIENTS not in str(await asyncio.to_thread(house.log, log_id))
+    assert found_in(house.data) == []
+    assert [
+        path for path in house.data.rglob("*") if path.is_file() and house.token.encode() in path.read_bytes()
+    ] == []
+    assert not any(text in house.said() for text in (CLIENTS, house.token))
 
 
 def test_a_worker_that_crashes_leaves_no_key_behind(house: Any):

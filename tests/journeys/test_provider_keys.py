@@ -203,6 +203,39 @@ def test_without_a_valid_token_no_key_of_ours_is_used(tenant: Tenant, house: Any
     assert code_of(tenant.ask(cf_aig_authorization=None)) == (400, 2043)
 
 
+def test_a_token_of_another_gateway_or_account_or_kind_uses_no_key(tenant: Tenant, house: Any):
+    tenant.store("openai", default=True)
+    other = "other-" + uuid4().hex[:8]
+    house.manage("POST", "/gateways", json={"id": other, "authentication": True, **PLAIN})
+    account = "acme-" + uuid4().hex[:8]
+    house.cli("account", "create", account)
+    tokens = [
+        house.cli("token", "create", "--account", "local", "--gateway", other, "--permissions", "run")["token"],
+        house.cli("token", "create", "--account", account, "--permissions", "run,edit")["token"],
+        house.cli("token", "create", "--account", "local", "--permissions", "read,edit")["token"],
+    ]
+    for token in tokens:
+        assert code_of(tenant.ask(cf_aig_authorization=f"Bearer {token}")) == (401, 2009)
+    tenant.change(authentication=False)
+    for token in tokens:
+        assert keys_seen(tenant.ask(cf_aig_authorization=f"Bearer {token}")) == []
+        assert keys_seen(tenant.ask(cf_aig_authorization=None, Authorization=f"Bearer {token}")) == []
+    configs = f"/client/v4/accounts/local/ai-gateway/gateways/{tenant.name}/provider_configs"
+    for token in tokens[:2]:
+        headers = {"authorization": f"Bearer {token}"}
+        assert house.http.get(configs, headers=headers).status_code == 403
+        wanted = {"alias": "b", "default_config": False, "provider_slug": "openai", "secret": "sk-b"}
+        assert house.http.post(configs, json=wanted, headers=headers).status_code == 403
+    theirs = Tenant(house, other)
+    assert keys_seen(theirs.ask(cf_aig_authorization=f"Bearer {tokens[0]}")) == [
+        ("Authorization", f"Bearer {OPERATORS}")
+    ]
+    assert code_of(theirs.ask(cf_aig_authorization=f"Bearer {tokens[0]}", cf_aig_byok_alias="default")) == (400, 2040)
+    headers = {"authorization": f"Bearer {tokens[0]}"}  # customs are the account's, not a gateway's
+    assert house.http.get("/client/v4/accounts/local/ai-gateway/custom-providers", headers=headers).status_code == 403
+    house.manage("DELETE", f"/gateways/{other}")
+
+
 def test_a_rotated_key_is_in_force_at_once_and_a_deleted_one_no_more(tenant: Tenant, house: Any):
     config = tenant.store("openai")
     at = f"/gateways/{tenant.name}/provider_configs/{config['id']}"

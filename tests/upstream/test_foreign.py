@@ -11,9 +11,10 @@ from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.upstream.addresses import is_inside, is_public
 from sluice.upstream.dialling import Dialling
+from sluice.upstream.foreign import MOST_OF_ACCOUNT as MOST_POOLS_OF_ACCOUNT
 from sluice.upstream.foreign import MOST_POOLS, Foreign
 from sluice.upstream.http import HttpClient, trust
-from sluice.upstream.names import MOST_AT_ONCE, Names, look_up
+from sluice.upstream.names import MOST_AT_ONCE, MOST_OF_ACCOUNT, Names, look_up
 from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamUnreachable
 from sluice.values.settings import CustomProviderSettings, UpstreamSettings
@@ -30,7 +31,7 @@ OUTSIDE = """
     1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 172.15.255.255 172.32.0.0 192.0.1.0
     198.17.255.255 198.20.0.0 223.255.255.255 168.63.129.17 2606:4700::1111 2a00:1450::1 2003::1
 """
-ORIGIN = Origin("api.example.com", 443, True, foreign=True)
+ORIGIN = Origin("api.example.com", 443, True, account="local")
 
 
 @pytest.mark.parametrize("address", INSIDE.split())
@@ -77,12 +78,13 @@ async def test_each_spelling_of_this_machine_is_resolved_before_it_is_judged():
     for host in ("localhost", "2130706433", "0x7f.1", "127.1"):
         assert set(look_up(host, 1)) <= {"127.0.0.1", "::1"}
         assert (
-            await Foreign(CustomProviderSettings(), Metrics.unseen()).hosts(Origin(host, 1, True, foreign=True)) == []
+            await Foreign(CustomProviderSettings(), Metrics.unseen()).hosts(Origin(host, 1, True, account="local"))
+            == []
         )
 
 
 async def test_plain_http_needs_the_operators_leave():
-    plain = Origin("api.example.com", 80, False, foreign=True)
+    plain = Origin("api.example.com", 80, False, account="local")
     with pytest.raises(UpstreamUnreachable, match="https"):
         await foreign(["8.8.8.8"])[0].hosts(plain)
     assert await foreign(["8.8.8.8"], allow_http=True)[0].hosts(plain) == ["8.8.8.8"]
@@ -107,7 +109,7 @@ async def test_the_address_that_was_judged_is_the_one_that_is_dialled(make_clien
 
     client = make_client()
     client.http._dialling = Dialling(trust(""), hosts)
-    pool = client.http._made(Origin("name.invalid", port, False, foreign=True))
+    pool = client.http._made(Origin("name.invalid", port, False, account="local"))
     assert await client.ask(pool) == b"hi"
     pool.close()
 
@@ -118,29 +120,67 @@ async def test_a_client_that_serves_no_account_dials_none(make_client: Any):
         await client.ask(client.http.pool(ORIGIN))
 
 
-async def test_slow_names_are_bounded_and_hold_up_nothing_else():
+async def test_slow_names_are_bounded_and_those_of_one_account_hold_up_nobody_else():
     go = threading.Event()
 
     def look(host: str, port: int) -> list[str]:
+        if host.startswith("slow"):
+            go.wait(20)
+        return ["8.8.8.8"]
+
+    names = Names(look)
+    waiting = [asyncio.ensure_future(names.addresses(f"slow{n}", 1, "a")) for n in range(MOST_OF_ACCOUNT)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await names.addresses("now", 1, "a")
+    assert await names.addresses("now", 1, "b") == ["8.8.8.8"]
+    for n in range(MOST_OF_ACCOUNT, MOST_AT_ONCE):
+        waiting.append(asyncio.ensure_future(names.addresses("slow", n, f"account {n}")))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await names.addresses("now", 1, "b")
+    waiting.pop().cancel()
+    go.set()
+    assert await asyncio.gather(*waiting) == [["8.8.8.8"]] * len(waiting)
+    assert await names.addresses("now", 1, "a") == ["8.8.8.8"]
+
+
+async def test_many_who_want_one_name_at_once_wait_for_one_look_up():
+    go, asked = threading.Event(), []
+
+    def look(host: str, port: int) -> list[str]:
+        asked.append(host)
         go.wait(20)
         return ["8.8.8.8"]
 
     names = Names(look)
-    waiting = [asyncio.ensure_future(names.addresses("slow", 1)) for _ in range(MOST_AT_ONCE)]
+    waiting = [asyncio.ensure_future(names.addresses("cold", 443, "a")) for _ in range(500)]
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        await names.addresses("slow", 1)
-    waiting.pop().cancel()
+    waiting.pop(0).cancel()  # who asked first leaves first
     go.set()
     assert await asyncio.gather(*waiting) == [["8.8.8.8"]] * len(waiting)
-    assert await names.addresses("now", 1) == ["8.8.8.8"]
+    assert asked == ["cold"]
+
+
+async def test_one_account_leaves_pools_to_others():
+    loop = asyncio.get_running_loop()
+    deadlines, found = Deadlines(loop), foreign([])[0]
+    client = HttpClient(UpstreamSettings(), deadlines, Outbox(loop), found)
+    for number in range(MOST_POOLS_OF_ACCOUNT):
+        client.pool(Origin(f"h{number}.example", 443, True, account="greedy"))._reserved = 1
+    with pytest.raises(Overloaded):
+        client.pool(Origin("another.example", 443, True, account="greedy"))
+    theirs = client.pool(Origin("h0.example", 443, True, account="modest"))
+    assert theirs is not client.pool(Origin("h0.example", 443, True, account="greedy"))
+    client.close()
+    deadlines.close()
 
 
 async def test_pools_are_bounded_and_the_longest_idle_one_goes():
     loop = asyncio.get_running_loop()
     deadlines, found = Deadlines(loop), foreign([])[0]
     client = HttpClient(UpstreamSettings(), deadlines, Outbox(loop), found)
-    origins = [Origin(f"h{number}.example", 443, True, foreign=True) for number in range(MOST_POOLS + 1)]
+    origins = [Origin(f"h{number}.example", 443, True, account=f"a{number % 8}") for number in range(MOST_POOLS + 1)]
     pools = [client.pool(origin) for origin in origins[:-1]]
     assert client.pool(origins[0]) is pools[0]
     pools[1]._reserved = 1  # a connection is being made

@@ -21,7 +21,7 @@ def bootstrap(data: Path) -> Secret | None:
     """Makes what is missing, and at the first start the account `local` and a token, whose text it returns.
 
     For the holder of the folder's lock. Killed anywhere, the next start goes on; one commit makes account and token.
-    Raises StoreFault where the master key is not the one that provider keys were sealed under.
+    Raises StoreFault where the master key is not the one that something was sealed under.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     create_generations(data / "generations.map")
@@ -34,7 +34,7 @@ def bootstrap(data: Path) -> Secret | None:
 
 
 def reseal(data: Path) -> int:
-    """Seals all provider keys under a new master key; returns how many. For the holder of the folder's lock.
+    """Seals everything under a new master key; returns how many seals. For the holder of the folder's lock.
 
     Killed anywhere, the next start goes on with the old key or with the new one, whichever they are sealed under.
     """
@@ -68,10 +68,11 @@ def _settle_master_key(path: Path, control: EmbeddedControlStore) -> None:
         if control.seals.there_are:
             raise StoreFault(
                 f"{path} is missing, under which the stored provider keys were sealed: put it back from where it was"
-                " saved, or delete them with `sluice provider-key delete` and store them anew"
+                " saved, or delete them with `sluice provider-key delete`, and custom providers with headers with"
+                " `sluice custom-provider delete`, and store them anew"
             )
         write_master_key(path)
-    control.seals.confirm(Vault.of(path.parent))
+    control.seals.cover(control.seals.confirm(Vault.of(path.parent)))
 
 
 def _sync(folder: Path) -> None:

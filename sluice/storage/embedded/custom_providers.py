@@ -11,7 +11,9 @@ import msgspec
 from sluice.storage.custom_ports import UnknownProvider
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.control_file import control_faults
-from sluice.storage.ports import AlreadyThere, NotThere, TooMany
+from sluice.storage.embedded.sealed_headers import HAS_SEAL, place_of, read, read_without, written
+from sluice.storage.ports import AlreadyThere, NotThere, StoreFault, TooMany
+from sluice.storage.sealing import Vault
 from sluice.values.custom_config import (
     MOST_COSTS,
     MOST_PROVIDERS,
@@ -24,16 +26,31 @@ from sluice.values.custom_provider import PREFIX, CustomProvider, parse_headers
 from sluice.values.ids import wall_ms
 
 _FIELDS: Final = "id, config, created_ms, modified_ms"
+_DELETE_KEYS: Final = (
+    "DELETE FROM provider_configs WHERE provider = ? AND gateway_id IN (SELECT id FROM gateways WHERE account = ?)"
+)
+"""Whoever takes the slug next is somebody else."""
 Row = tuple[str, bytes, int, int]
-_decode_provider: Final = msgspec.json.Decoder(CustomProviderConfig).decode
 _decode_cost: Final = msgspec.json.Decoder(CustomCostConfig).decode
+
+
+def no_vault() -> Vault:
+    """For those who read prices alone."""
+    raise StoreFault("Headers of custom providers are not read here")
 
 
 class EmbeddedCustomProviderReader:
     """CustomProviderReader over a connection that others use too, on the same thread. A look-up takes about 10 µs."""
 
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
+    def __init__(self, db: apsw.Connection, vault: Callable[[], Vault] = no_vault) -> None:
+        self._db, self._vault = db, vault
+
+    def warm_up(self) -> None:
+        """Has the vault ready where headers are sealed, so that no look-up waits for its library."""
+        with control_faults():
+            row = self._db.execute(f"SELECT 1 FROM custom_providers WHERE {HAS_SEAL} LIMIT 1").fetchone()
+        if row is not None:
+            self._vault().warm_up()
 
     def enabled(self, account: str, name: str) -> CustomProvider | None:
         with control_faults():
@@ -43,9 +60,11 @@ class EmbeddedCustomProviderReader:
             ).fetchone()
         if row is None:
             return None
-        config = _decode_provider(row[1])
+        if not read_without(row[1]).enable:
+            return None
+        config = read(row[1], place_of(row[0], account), self._vault)
         headers = parse_headers(config.headers) if config.headers else ()
-        return CustomProvider(row[0], name, config.base_url, headers) if config.enable else None
+        return CustomProvider(row[0], name, config.base_url, headers)
 
     def prices(self, account: str, name: str) -> Sequence[CustomCostConfig]:
         with control_faults():
@@ -76,16 +95,18 @@ class EmbeddedCustomProviderReader:
 class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
     """CustomProviderStore beside the control store, and on its thread."""
 
-    def __init__(self, control: EmbeddedControlStore, clock_ms: Callable[[], int] = wall_ms) -> None:
-        super().__init__(control.db)
+    def __init__(
+        self, control: EmbeddedControlStore, vault: Callable[[], Vault], clock_ms: Callable[[], int] = wall_ms
+    ) -> None:
+        super().__init__(control.db, lambda: control.seals.confirm(vault()))
         self._control, self._clock_ms = control, clock_ms
 
     def providers(self, account: str) -> list[CustomProviderRecord]:
-        return [_provider(row) for row in self._rows("custom_providers", account)]
+        return [self._shown(account, row) for row in self._rows("custom_providers", account)]
 
     def provider(self, account: str, provider_id: str) -> CustomProviderRecord | None:
         row = self._row("custom_providers", account, provider_id)
-        return None if row is None else _provider(row)
+        return None if row is None else self._shown(account, row)
 
     def create_provider(self, account: str, config: CustomProviderConfig) -> CustomProviderRecord:
         now_ms = self._clock_ms()
@@ -97,7 +118,7 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
             with _unique(config.slug):
                 self._db.execute(
                     "INSERT INTO custom_providers VALUES (?, ?, ?, ?, ?, ?)",
-                    (record.id, account, config.slug, msgspec.json.encode(config), now_ms, now_ms),
+                    (record.id, account, config.slug, self._written(account, record.id, config), now_ms, now_ms),
                 )
         return record
 
@@ -105,20 +126,22 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
         self, account: str, provider_id: str, change: Callable[[CustomProviderConfig], CustomProviderConfig]
     ) -> CustomProviderRecord:
         with self._control.changing(account):
-            found = _provider(self._require("custom_providers", account, provider_id))
+            row = self._require("custom_providers", account, provider_id)
+            found = _provider(row, read(row[1], place_of(provider_id, account), self._vault))
             config, modified_ms = change(found.config), max(self._clock_ms(), found.modified_ms)
             with _unique(config.slug):
                 self._db.execute(
                     "UPDATE custom_providers SET slug = ?, config = ?, modified_ms = ? WHERE id = ?",
-                    (config.slug, msgspec.json.encode(config), modified_ms, provider_id),
+                    (config.slug, self._written(account, provider_id, config), modified_ms, provider_id),
                 )
             self._clear_caches(account)
         return CustomProviderRecord(found.id, config, found.created_ms, modified_ms)
 
     def delete_provider(self, account: str, provider_id: str) -> CustomProviderRecord:
         with self._control.changing(account):
-            found = _provider(self._require("custom_providers", account, provider_id))
+            found = self._shown(account, self._require("custom_providers", account, provider_id))
             self._db.execute("DELETE FROM custom_providers WHERE id = ?", (provider_id,))
+            self._db.execute(_DELETE_KEYS, (PREFIX + found.config.slug.lower(), account))
             self._clear_caches(account)
         return found
 
@@ -160,6 +183,16 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
             self._db.execute("DELETE FROM custom_costs WHERE id = ?", (cost_id,))
         return found
 
+    def _written(self, account: str, provider_id: str, config: CustomProviderConfig) -> bytes:
+        return written(config, place_of(provider_id, account), self._vault)
+
+    def _shown(self, account: str, row: Row) -> CustomProviderRecord:
+        """Without its headers where the master key is lost: it can still be found, and deleted."""
+        try:
+            return _provider(row, read(row[1], place_of(row[0], account), self._vault))
+        except StoreFault:
+            return _provider(row, read_without(row[1]))
+
     def _clear_caches(self, account: str) -> None:
         """No gateway of the account is to give what a provider said before it changed; others' replies go with it."""
         self._db.execute("UPDATE gateways SET cache_epoch = cache_epoch + 1 WHERE account = ?", (account,))
@@ -200,8 +233,8 @@ def _unique(slug: str) -> Iterator[None]:
         raise AlreadyThere(slug) from error
 
 
-def _provider(row: Row) -> CustomProviderRecord:
-    return CustomProviderRecord(row[0], _decode_provider(row[1]), row[2], row[3])
+def _provider(row: Row, config: CustomProviderConfig) -> CustomProviderRecord:
+    return CustomProviderRecord(row[0], config, row[2], row[3])
 
 
 def _cost(row: Row) -> CustomCostRecord:

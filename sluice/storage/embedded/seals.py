@@ -1,4 +1,4 @@
-"""Under which master key the provider keys of `control.db` are sealed."""
+"""Under which master key provider keys and headers of custom providers are sealed in `control.db`."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,14 +8,17 @@ import apsw
 
 from sluice.storage.embedded.control_file import control_faults
 from sluice.storage.embedded.provider_keys import sealed_key
+from sluice.storage.embedded.sealed_headers import HAS_CLEAR, HAS_SEAL, seal_again
 from sluice.storage.ports import StoreFault
 from sluice.storage.sealing import Vault
 
 _WHAT: Final = "master key"
 _WRONG: Final = (
     "master.key is not the key that the stored provider keys were sealed under: put that file back, or delete them with"
-    " `sluice provider-key delete` and store them anew"
+    " `sluice provider-key delete`, and custom providers with headers with `sluice custom-provider delete`, and store"
+    " them anew"
 )
+_ANY: Final = f"SELECT 1 FROM provider_configs UNION ALL SELECT 1 FROM custom_providers WHERE {HAS_SEAL} LIMIT 1"
 
 
 class Seals:
@@ -26,9 +29,9 @@ class Seals:
 
     @property
     def there_are(self) -> bool:
-        """Whether any provider key is stored."""
+        """Whether anything is sealed: a provider key, or headers of a custom provider."""
         with control_faults():
-            return self._db.execute("SELECT 1 FROM provider_configs LIMIT 1").fetchone() is not None
+            return self._db.execute(_ANY).fetchone() is not None
 
     def are_under(self, vault: Vault) -> bool:
         """Whether its master key is the one in use."""
@@ -47,7 +50,7 @@ class Seals:
         return vault
 
     def renew(self, old: Vault, new: Vault) -> int:
-        """Seals all provider keys under another master key, in one transaction; returns how many."""
+        """Seals everything under another master key, in one transaction; returns how many seals there are."""
         self.confirm(old)
         with self._transaction():
             ids: list[tuple[str]] = list(self._db.execute("SELECT id FROM provider_configs"))
@@ -56,10 +59,23 @@ class Seals:
                 assert found is not None
                 sealed = new.seal(old.open(found.sealed, found.place), found.place)
                 self._db.execute("UPDATE provider_configs SET sealed = ? WHERE id = ?", (sealed, key_id))
+            count = len(ids) + seal_again(self._db, f"{HAS_SEAL} OR {HAS_CLEAR}", old, new)
             self._use(new)
+        self._leave_no_page()  # with a seal under the old one
+        return count
+
+    def cover(self, vault: Vault) -> None:
+        """Seals headers of custom providers that an earlier version has left in clear."""
+        with self._transaction():
+            count = seal_again(self._db, HAS_CLEAR, vault, vault)
+        if count:
+            self._leave_no_page()
+
+    def _leave_no_page(self) -> None:
+        """Neither the file nor its log keeps what was overwritten."""
         with control_faults():
-            self._db.execute("VACUUM")  # no page keeps a seal under the old one
-        return len(ids)
+            self._db.execute("VACUUM")
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _use(self, vault: Vault) -> None:
         with control_faults():
