@@ -1,6 +1,7 @@
 """What the path of a vendor's endpoint tells: the kind of model behind it, the model, whether its reply is billed."""
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -155,6 +156,7 @@ def is_free(path: str) -> bool:
     return path.endswith(("countTokens", "count_tokens"))
 
 
+@lru_cache(1024)
 def makes_something(path: str) -> bool:
     """Whether a call makes or changes what stays with the vendor, as a file or a job: another makes another."""
     return _MAKES.search(path) is not None
