@@ -6,11 +6,8 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, Literal
 
-import msgspec
-
 from sluice.engine.compat import model_or_none
 from sluice.engine.estimates import Estimates
-from sluice.engine.peeked import Peeked
 from sluice.engine.recorder import Record
 from sluice.engine.remarks import seconds
 from sluice.formats.metadata import parse_metadata
@@ -29,6 +26,8 @@ from sluice.values.request import Step
 _log = logging.getLogger(__name__)
 
 Broken = Literal["refuse", "allow"]
+WEIGHED_BYTES: Final = 1024 * 1024
+"""So much of a body is waited for, to see which model it asks for; of a longer one only its length counts."""
 REFUSED: Final = "Requests that a limit refused, by its kind."
 UNCOUNTED: Final = "Requests and calls that no limit counted, for the table of windows could not be used."
 EVICTED: Final = "Sums of money that made room for others in the full table of windows."
@@ -83,10 +82,8 @@ class Limits:
     async def _weighed(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> Step:
         """The step, its cost set aside, with a body of which the beginning was looked at."""
         if step.body.whole is None:
-            record.peeked = record.peeked or Peeked(step.body)
-            await record.peeked.fill()
-        if record.peeked is not None:
-            step = msgspec.structs.replace(step, body=record.peeked)
+            record.found(path_of(step))
+            await step.body.take_in(WEIGHED_BYTES)
         if record.reservation is None:
             self._reserve(rules, step, record)
         return step
