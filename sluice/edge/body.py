@@ -24,7 +24,7 @@ class ArrivedBody:
         self._read = True
         return data
 
-    async def gather(self, most_bytes: int, beyond_buffer: bool = False) -> None:
+    async def gather(self, most_bytes: int) -> None:
         return None
 
     async def take_in(self, most_bytes: int) -> None:
@@ -102,13 +102,8 @@ class IncomingBody:
         self._flow()
         return data
 
-    async def gather(self, most_bytes: int, beyond_buffer: bool = False) -> None:
-        if beyond_buffer:
-            if self._read or (self.length or 0) > most_bytes:
-                return
-            self._buffer = max(self._buffer, most_bytes)
-            self._limit = min(self._limit, most_bytes)
-        elif self.length is None or self.length > min(most_bytes, self._buffer):
+    async def gather(self, most_bytes: int) -> None:
+        if self.length is None or self.length > min(most_bytes, self._buffer):
             return
         while not self.ended:
             if self.fault is not None:
@@ -116,7 +111,7 @@ class IncomingBody:
             await self._more()
 
     async def take_in(self, most_bytes: int) -> None:
-        if self.length is not None and self.length > most_bytes:
+        if self._read or (self.length is not None and self.length > most_bytes):
             return
         buffer, self._buffer = self._buffer, max(self._buffer, most_bytes)
         try:

@@ -33,7 +33,7 @@ class Authorizing:
 
     async def _for_aws(self, step: Step, secret: bytes | None) -> Step:
         if bedrock.needs_whole_body(step, secret):
-            await step.body.gather(MOST_SIGNED_BYTES, beyond_buffer=True)
+            await step.body.take_in(MOST_SIGNED_BYTES)
             if step.body.whole is None:
                 raise BodyTooLarge
         return bedrock.authorized(step, secret, datetime.now(UTC))

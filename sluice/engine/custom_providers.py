@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from sluice.engine.remembered import Remembered
 from sluice.providers.custom import unified_path
 from sluice.storage.custom_ports import CustomProviderReader
 from sluice.storage.ports import Generations
@@ -22,23 +23,10 @@ Find = Callable[[str, str], CustomProvider | None]
 
 
 class CustomProviders:
-    """Answers from memory what the control store said, until that account's generation has moved on, as Directory."""
+    """Answers from memory what the control store said."""
 
     def __init__(self, reader: CustomProviderReader, generations: Generations) -> None:
-        self._reader, self._generations = reader, generations
-        self._entries: dict[tuple[str, str], tuple[int, CustomProvider | None]] = {}
-
-    def find(self, account: str, name: str) -> CustomProvider | None:
-        """The same object for as long as nothing of the account has changed."""
-        generation = self._generations.of(account)
-        entry = self._entries.get((account, name))
-        if entry is None or entry[0] != generation:
-            entry = (generation, self._reader.enabled(account, name))
-            self._entries.pop((account, name), None)
-            if len(self._entries) >= MOST_ENTRIES:
-                del self._entries[next(iter(self._entries))]
-            self._entries[account, name] = entry
-        return entry[1]
+        self.find: Find = Remembered(reader.enabled, generations, MOST_ENTRIES).of
 
 
 def nobody(account: str, name: str) -> CustomProvider | None:

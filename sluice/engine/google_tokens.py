@@ -1,6 +1,7 @@
 """Access tokens of Google's for service accounts: minted once, kept until a minute before they end."""
 
 import asyncio
+import importlib
 import re
 import time
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from sluice.metrics import Metrics
-from sluice.providers.vertex import ServiceAccount, grant
+from sluice.providers.vertex import ServiceAccount
 from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
 from sluice.values.errors import CredentialRefused, GatewayError, MalformedRequest, UpstreamBroken, UpstreamTimeout
@@ -24,6 +25,7 @@ EARLY_S: Final = 60.0
 DEADLINE_S: Final = 10.0
 """For a token, from asking to having it, other requests that want the same before this one included."""
 _LONGEST_REPLY: Final = 64 * 1024
+_GRANT: Final = "sluice.providers.google_grant"
 _PASSING: Final = frozenset((408, 425, 429))
 _GOOGLES: Final = re.compile(r"(?:[a-z0-9-]+\.)*googleapis\.com|accounts\.google\.com")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}")
@@ -128,7 +130,7 @@ class GoogleTokens:
 
     async def _mint(self, account: ServiceAccount) -> _Minted:
         url = urlsplit(self._places.url(account))
-        form = await asyncio.to_thread(grant, account, int(time.time()))
+        form = await asyncio.to_thread(_granted, account, int(time.time()))
         tls = url.scheme == "https"
         origin = Origin(url.hostname or "", url.port or (443 if tls else 80), tls)
         head = (
@@ -137,6 +139,12 @@ class GoogleTokens:
         )
         reply = await self._client.send(self._client.pool(origin), b"POST", head.encode(), BytesBody(form))
         return _minted(reply.head.status, await _whole(reply))
+
+
+def _granted(account: ServiceAccount, now_s: int) -> bytes:
+    """The form to ask with. Raises MalformedRequest."""
+    grant: Callable[[ServiceAccount, int], bytes] = importlib.import_module(_GRANT).grant
+    return grant(account, now_s)
 
 
 async def _whole(reply: UpstreamReply) -> bytes:

@@ -6,11 +6,8 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, Literal
 
-import msgspec
-
 from sluice.engine.compat import model_or_none
 from sluice.engine.estimates import Estimates
-from sluice.engine.peeked import Peeked
 from sluice.engine.recorder import Record
 from sluice.engine.remarks import seconds
 from sluice.formats.metadata import parse_metadata
@@ -29,6 +26,8 @@ from sluice.values.request import Step
 _log = logging.getLogger(__name__)
 
 Broken = Literal["refuse", "allow"]
+WEIGHED_BYTES: Final = 1024 * 1024
+"""So much of a body is waited for, to see which model it asks for; of a longer one only its length counts."""
 REFUSED: Final = "Requests that a limit refused, by its kind."
 UNCOUNTED: Final = "Requests and calls that no limit counted, for the table of windows could not be used."
 EVICTED: Final = "Sums of money that made room for others in the full table of windows."
@@ -69,33 +68,26 @@ class Limits:
             self._count_key(step.credential, step, record)
         return self._onward(step, record)
 
-    async def admit(self, step: Step, record: Record) -> Step:
-        """Counts the request and its cost; the step to be made. Raises RateLimited, SpendLimited and Overloaded."""
+    async def admit(self, step: Step, record: Record) -> None:
+        """Counts the request and its cost.
+
+        Raises RateLimited, SpendLimited, Overloaded, and what reading the request body raises.
+        """
         limited = record.gateway.limited
         if limited is not None:
             self._count(limited.rate, step, record)
             if limited.spend:
-                step = await self._weighed(limited.spend, step, record)
+                await self._weigh(limited.spend, step, record)
         if step.credential is not None:  # last, for it may be the key of other gateways too
             self._count_key(step.credential, step, record)
-        return step
 
-    async def _weighed(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> Step:
-        """The step, its cost set aside, with a body of which the beginning was looked at."""
+    async def _weigh(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> None:
+        """Sets the step's cost aside, once its body is there to be looked at."""
         if step.body.whole is None:
-            record.peeked = record.peeked or Peeked(step.body)
-            await record.peeked.fill()
-        if record.peeked is not None:
-            step = msgspec.structs.replace(step, body=record.peeked)
+            record.found(path_of(step))
+            await step.body.take_in(WEIGHED_BYTES)
         if record.reservation is None:
             self._reserve(rules, step, record)
-        return step
-
-    def charge(self, bucket: bytes, rate: RateLimit) -> None:
-        """Counts a request at a limit that is not the gateway's, as that of a stored key. Raises RateLimited."""
-        permit = self._take(bucket, rate)
-        if permit is not None and not permit.allowed:
-            raise self._rate_limited_by(permit)
 
     def _count_key(self, credential: Credential, step: Step, record: Record) -> None:
         """Counts the step at the limit of its stored key, once however often it is tried."""
@@ -104,11 +96,10 @@ class Limits:
             return
         record.counted_key = limit.id
         bucket = blake2b(limit.id.encode(), digest_size=BUCKET_BYTES).digest()
-        try:
-            self.charge(bucket, RateLimit(limit.limit, limit.period_s))
-        except RateLimited:
+        permit = self._take(bucket, RateLimit(limit.limit, limit.period_s))
+        if permit is not None and not permit.allowed:
             record.found(path_of(step))
-            raise
+            raise self._rate_limited_by(permit)
 
     def _count(self, rate: RateLimit | None, step: Step, record: Record) -> None:
         """Counts the request, unless it is."""
@@ -120,7 +111,8 @@ class Limits:
             raise self._rate_limited_by(permit)
 
     async def _make(self, step: Step, record: Record) -> Reply:
-        return await self._onward(await self.admit(step, record), record)
+        await self.admit(step, record)
+        return await self._onward(step, record)
 
     def _take(self, bucket: bytes, rate: RateLimit) -> Permit | None:
         """None where it could not be counted: then it is let through."""

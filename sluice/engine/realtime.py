@@ -21,7 +21,7 @@ from sluice.wire.handshake import Offer
 OVER_WEBSOCKET: Final = {name: provider.over_websocket for name, provider in PROVIDERS.items()}
 NO_BODY: Final = BytesBody(b"")
 
-Admit = Callable[[Step, Record], Awaitable[Step]]
+Admit = Callable[[Step, Record], Awaitable[None]]
 
 
 class Opened:
@@ -67,7 +67,8 @@ class Dialler:
         """
         realtime = row(step.provider).realtime
         subprotocols = offered_on(subprotocols, realtime)
-        step = await self._access.admit(await self._access.credentials.dressed(step, record, subprotocols), record)
+        step = await self._access.credentials.dressed(step, record, subprotocols)
+        await self._access.admit(step, record)
         to = self._targets.find(step, record.account)
         if to.provider.takes_documents:
             record.found(to.endpoint)

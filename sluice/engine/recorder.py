@@ -9,7 +9,6 @@ from typing import Final
 
 from sluice.engine.head_tokens import HEAD_TOKENS_IN, head_tokens
 from sluice.engine.heard import Heard, Repeated
-from sluice.engine.peeked import Peeked
 from sluice.engine.remarks import allowance, origin, refusal
 from sluice.engine.terminal_line import TerminalLine
 from sluice.engine.watch import Watch
@@ -166,8 +165,6 @@ class Record:
     _told_reservation = False
     counted_key: str = ""
     """The stored key at whose limit the step was counted."""
-    peeked: Peeked | None = None
-    """The request's body, where its beginning was looked at to weigh the cost."""
 
     def __init__(self, recorder: Recorder, request: Request, admission: Admission, step: Step) -> None:
         spool, options = recorder.spool, step.options

@@ -2,29 +2,17 @@
 
 import hashlib
 import re
-from base64 import urlsafe_b64encode
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sluice.providers.documents import document_in, key_in, read_document, without
 from sluice.providers.provider import Address, Compat, Provider, bearer, once
 from sluice.values.errors import MalformedRequest
 from sluice.values.request import Step
 
-SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_URI: Final = "https://oauth2.googleapis.com/token"
-_ASSERTION_S: Final = 3600
-"""How long Google may believe an assertion: its own bound."""
-_LARGEST_KEY_BITS: Final = 4096
-_LONGEST_KEY: Final = 8192
 _PLACE: Final = re.compile(rb"(?:^|/)locations/([^/]*)")
 _REGION: Final = re.compile(rb"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
 """One label of a host's name."""
@@ -90,36 +78,6 @@ def placed(step: Step, account: ServiceAccount | None) -> Step:
     project, region = quote(account.project_id, safe=":").encode(), quote(account.region, safe="").encode()
     endpoint = b"%b/projects/%b/locations/%b/%b" % (found[1], project, region, found[2])
     return msgspec.structs.replace(step, endpoint=endpoint)
-
-
-def grant(account: ServiceAccount, now_s: int) -> bytes:
-    """The form that asks for an access token (RFC 7523). Takes about 2 ms. Raises MalformedRequest."""
-    header = {"alg": "RS256", "typ": "JWT"} | ({"kid": account.private_key_id} if account.private_key_id else {})
-    claims = {
-        "iss": account.client_email,
-        "scope": SCOPE,
-        "aud": account.token_uri,
-        "iat": now_s,
-        "exp": now_s + _ASSERTION_S,
-    }
-    said = b".".join(_base64(msgspec.json.encode(part)) for part in (header, claims))
-    signature = _rsa_key(account).sign(said, PKCS1v15(), SHA256())
-    return urlencode({"grant_type": GRANT, "assertion": b"%b.%b" % (said, _base64(signature))}).encode()
-
-
-def _rsa_key(account: ServiceAccount) -> RSAPrivateKey:
-    try:
-        if len(account.private_key) <= _LONGEST_KEY:
-            key = load_pem_private_key(account.private_key.encode(), None)
-            if isinstance(key, RSAPrivateKey) and key.key_size <= _LARGEST_KEY_BITS:
-                return key
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        pass
-    raise MalformedRequest("The private_key of the service account for google-vertex-ai is no RSA key in PEM")
-
-
-def _base64(data: bytes) -> bytes:
-    return urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _locate(endpoint: bytes) -> Address:

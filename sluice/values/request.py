@@ -30,16 +30,19 @@ class Body(Protocol):
 class ClientBody(Body, Protocol):
     """A body that a client may still be sending."""
 
-    async def gather(self, most_bytes: int, beyond_buffer: bool = False) -> None:
-        """Waits until it is whole, if it is known to be no longer than this. Raises as `read` does.
+    async def gather(self, most_bytes: int) -> None:
+        """Waits until it is whole, if it is known to be so short that it waits in memory anyway.
 
-        `beyond_buffer` is for a body that is of no use unless it is whole: it is taken in as far as `most_bytes`, past
-        what otherwise waits in memory, and though its length may not be known.
+        Raises as `read` does.
         """
         ...
 
     async def take_in(self, most_bytes: int) -> None:
-        """Waits until it is whole or proves longer than this, all of it in memory. Raises as `read` does."""
+        """Waits until it is whole or proves longer than this, though its length may not be known.
+
+        For what needs the whole: it may hold `most_bytes` in memory, past what otherwise waits there. Nothing is read,
+        and where something was, nothing is waited for. Raises as `read` does.
+        """
         ...
 
 
@@ -58,7 +61,7 @@ class BytesBody:
         self._read = True
         return data
 
-    async def gather(self, most_bytes: int, beyond_buffer: bool = False) -> None:
+    async def gather(self, most_bytes: int) -> None:
         return None
 
     async def take_in(self, most_bytes: int) -> None:

@@ -26,9 +26,15 @@ class Billed(SimpleNamespace):
 
 def asking() -> Asking:
     record: Any = Billed(reply_fields=FIELDS, reply_type=FIELDS[b"content-type"], reply_encoding=b"", reservation=None)
+    record.hand_over = lambda: handed_over(record)
     target: Any = SimpleNamespace(endpoint="v1/x", provider=SimpleNamespace(terminal_line=b""))
     step: Any = SimpleNamespace(body=None)
     return Asking(step, record, target, PLACE, 60, False)
+
+
+def handed_over(record: Any) -> Reservation | None:
+    held, record.reservation = record.reservation, None
+    return held
 
 
 class Field:

@@ -18,7 +18,8 @@ from sluice.deadlines import Deadlines
 from sluice.engine.google_tokens import MOST_TOKENS, GoogleTokens, TokenPlaces
 from sluice.metrics import Metrics
 from sluice.outbox import Outbox
-from sluice.providers.vertex import SCOPE, ServiceAccount, grant
+from sluice.providers.google_grant import SCOPE, grant
+from sluice.providers.vertex import ServiceAccount
 from sluice.upstream.http import HttpClient
 from sluice.values.errors import CredentialRefused, MalformedRequest, UpstreamFailure
 from sluice.values.settings import UpstreamSettings

@@ -1,5 +1,6 @@
 """Spend limits: what calls may cost in a window, also those that run at once (contract 6.2)."""
 
+import base64
 import json
 import os
 import re
@@ -154,6 +155,22 @@ def test_a_body_that_comes_in_pieces_or_is_large_is_no_way_around_a_rule(payer: 
     assert post().status_code == 429
     assert call(payer, url, 0.01, "gpt-4o").status_code == 429
     assert call(payer, url, 0.01).status_code == 200
+
+
+def test_a_body_that_is_weighed_in_pieces_can_still_be_signed(payer: Any, ruled: Any):
+    keys = {"accessKeyId": "AKIDOWN", "secretAccessKey": "secret", "region": "us-east-1"}
+    authorization = "Bearer " + base64.b64encode(json.dumps(keys).encode()).decode()
+    turns = [{"role": "user", "content": [{"text": "hello " * 20_000}]}]
+
+    def post(pad: int) -> httpx.Response:
+        body = json.dumps({"messages": turns, "pad": "x" * pad}).encode()
+        pieces = (body[start : start + 50_000] for start in range(0, len(body), 50_000))
+        headers = {"authorization": authorization, "cf-aig-custom-cost": '{"total_cost": 0.01}'}
+        path = f"{url}/aws-bedrock/bedrock-runtime/us-east-1/model/m/converse"
+        return payer.http.post(path, content=iter(pieces), headers=headers)
+
+    url = ruled({"limit": 0.02})
+    assert [post(pad).status_code for pad in (0, 2_000_000, 0)] == [200, 200, 429]
 
 
 def test_a_call_that_is_not_logged_costs_what_was_set_aside_and_leaves_nothing_else(payer: Any, ruled: Any):

@@ -20,7 +20,7 @@ _REQUEST: Final = msgspec.json.Decoder(ChatRequest)
 def to_messages(body: bytes, model: str) -> Translated:
     """The body for `/v1/messages`; MalformedRequest names the field that cannot be translated."""
     request = decode_request(body, _REQUEST)
-    _refuse_what_changes_the_answer(request)
+    refuse_what_changes_the_answer(request)
     system, turns = to_turns(request.messages)
     tools, choice = to_tools(request)
     translated = MessagesRequest(
@@ -43,8 +43,11 @@ def to_messages(body: bytes, model: str) -> Translated:
     return Translated(ENCODER.encode(translated), bool(request.stream), bool(options and options.include_usage))
 
 
-def _refuse_what_changes_the_answer(request: ChatRequest) -> None:
-    """Hints that Anthropic does not know are dropped; what would bring another kind of answer is not."""
+def refuse_what_changes_the_answer(request: ChatRequest) -> None:
+    """Hints that a vendor does not know are dropped; what would bring another kind of answer is not.
+
+    Raises MalformedRequest.
+    """
     if request.n not in (None, 1):
         raise refused("n", "this provider gives one answer to a request")
     if request.audio is not None:

@@ -10,6 +10,7 @@ import msgspec
 from sluice.providers.anthropic_chat import messages
 from sluice.providers.anthropic_chat.chat import ChatRequest
 from sluice.providers.anthropic_chat.decoding import ENCODER, Translated, decode_request, refused
+from sluice.providers.anthropic_chat.request import refuse_what_changes_the_answer
 from sluice.providers.anthropic_chat.schema import fitted
 from sluice.providers.anthropic_chat.tools import to_tools
 from sluice.providers.anthropic_chat.turns import to_turns
@@ -23,7 +24,7 @@ _LONGEST_NAME: Final = 100
 def to_converse(body: bytes, model: str) -> Translated:
     """The body for Converse; MalformedRequest names the field that cannot be translated."""
     request = decode_request(body, _REQUEST)
-    _refuse_what_changes_the_answer(request)
+    refuse_what_changes_the_answer(request)
     system, turns = to_turns(request.messages)
     told = _Conversation().told(turns)
     translated = converse.Request(
@@ -41,15 +42,6 @@ def to_converse(body: bytes, model: str) -> Translated:
 def endpoint_of(model: str, stream: bool) -> bytes:
     """Where Converse has this model; the region is the credential's to say."""
     return f"bedrock-runtime/model/{quote(model, safe='')}/converse{'-stream' if stream else ''}".encode()
-
-
-def _refuse_what_changes_the_answer(request: ChatRequest) -> None:
-    if request.n not in (None, 1):
-        raise refused("n", "this provider gives one answer to a request")
-    if request.audio is not None:
-        raise refused("audio", "this provider gives no audio")
-    if request.modalities is not None and request.modalities != ["text"]:
-        raise refused("modalities", "this provider gives text only")
 
 
 class _Conversation:

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 
 from sluice.journal import fields
-from sluice.storage.embedded.open import remove_database, writing
+from sluice.storage.embedded.open import put_database_aside, writing
 from sluice.values.caching import KeptReply, Place
 
 _log = logging.getLogger(__name__)
@@ -152,9 +152,7 @@ class CacheFile:
                 self._put_away(error)
 
     def _put_away(self, error: Exception) -> None:
-        aside = self._path.with_name(f"{self._path.name}.damaged")
-        os.replace(self._path, aside)
-        remove_database(self._path)
+        aside = put_database_aside(self._path)
         _log.warning("damaged cache set aside", extra=fields(file=str(aside), fault=str(error)))
 
     def _found(self) -> int:

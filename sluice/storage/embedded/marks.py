@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Self
 
 import apsw
 
-from sluice.storage.embedded.open import store_faults
+from sluice.storage.embedded.open import put_database_aside, store_faults
 from sluice.values.log import Position
 
 _SCHEMA: Final = (
@@ -41,9 +41,7 @@ class Marks:
             try:
                 return cls(_opened(path))
             except (apsw.NotADBError, apsw.CorruptError):
-                path.replace(path.with_name(f"{path.name}.damaged"))
-                for part in ("-wal", "-shm"):
-                    path.with_name(path.name + part).unlink(missing_ok=True)
+                put_database_aside(path)
                 return cls(_opened(path))
 
     def read(self) -> dict[str, Position]:

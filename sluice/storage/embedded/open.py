@@ -174,6 +174,13 @@ def remove_database(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def put_database_aside(path: Path) -> Path:
+    """Makes room for a new one in the place of a damaged one, which is kept under the name returned."""
+    aside = path.replace(path.with_name(f"{path.name}.damaged"))
+    remove_database(path)
+    return aside
+
+
 def datasync(descriptor: int) -> None:
     """Makes a file's content and length survive a power loss."""
     if sys.platform == "darwin":

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Self
 
 import apsw
 
-from sluice.storage.embedded.open import open_single, store_faults
+from sluice.storage.embedded.open import open_single, put_database_aside, store_faults
 from sluice.values.log import Position
 
 _SCHEMA: Final = (
@@ -52,9 +52,7 @@ class EmbeddedSpendLedger:
             try:
                 return cls(_opened(path))
             except (apsw.NotADBError, apsw.CorruptError):
-                path.replace(path.with_name(f"{path.name}.damaged"))
-                for part in ("-wal", "-shm"):
-                    path.with_name(path.name + part).unlink(missing_ok=True)
+                put_database_aside(path)
                 return cls(_opened(path))
 
     def places(self, gateway_id: bytes) -> dict[str, Position]:
