@@ -1,11 +1,14 @@
 """`sluice gateway`: named configurations of traffic, each with its own logs."""
 
+import json
 from pathlib import Path
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import click
 import msgspec
 
+from sluice.cli.gateway_fields import fields, gateway_options
 from sluice.cli.operator import Operator, decoded
 from sluice.cli.options import (
     account_option,
@@ -16,6 +19,16 @@ from sluice.cli.options import (
     print_json,
     print_table,
 )
+
+_OF_NEW: Final = {
+    "authentication": True,
+    "collect_logs": True,
+    "cache_invalidate_on_update": False,
+    "cache_ttl": None,
+    "rate_limiting_interval": None,
+    "rate_limiting_limit": None,
+}
+"""Of a gateway that is made on the command line, where nothing else is said."""
 
 
 class ShownGateway(msgspec.Struct):
@@ -37,31 +50,17 @@ def missing_gateway(account: str, gateway: str) -> str:
 
 @click.group("gateway")
 def command() -> None:
-    """Make, list, show and delete gateways. `default` is there from the first start."""
+    """Make, list, show, change and delete gateways. `default` is there from the first start."""
 
 
 @command.command()
 @click.argument("name", callback=checked_name)
 @account_option
-@click.option(
-    "--authentication/--open",
-    default=True,
-    show_default=True,
-    help="Whether clients need a token, or whoever reaches the port may call.",
-)
-@click.option("--logs/--no-logs", "collect_logs", default=True, show_default=True, help="Whether calls are logged.")
+@gateway_options
 @common
-def create(name: str, account: str, authentication: bool, collect_logs: bool, data: Path | None, as_json: bool) -> None:
-    """Make the gateway NAME."""
-    wanted = {
-        "id": name,
-        "authentication": authentication,
-        "collect_logs": collect_logs,
-        "cache_invalidate_on_update": False,
-        "cache_ttl": None,
-        "rate_limiting_interval": None,
-        "rate_limiting_limit": None,
-    }
+def create(name: str, account: str, data: Path | None, as_json: bool, **given: Any) -> None:
+    """Make the gateway NAME, which wants a token and logs unless it is told otherwise."""
+    wanted = _OF_NEW | fields(given) | {"id": name}
     result = Operator(folder_settings(data)).result(
         "POST", gateways_path(account), wanted, missing=missing_account(account)
     )
@@ -69,6 +68,29 @@ def create(name: str, account: str, authentication: bool, collect_logs: bool, da
         print_json(decoded(result))
     else:
         click.echo(f"Made gateway {name}: /v1/{account}/{name}/<provider>")
+
+
+@command.command(short_help="Change what is set of the gateway NAME.")
+@click.argument("name")
+@account_option
+@gateway_options
+@common
+def change(name: str, account: str, data: Path | None, as_json: bool, **given: Any) -> None:
+    """Change what is set of the gateway NAME, in force for every request that starts after that.
+
+    What is not named stays as it is. `sluice gateway get NAME` shows all.
+    """
+    wanted = fields(given)
+    if not wanted:
+        raise click.UsageError("Nothing is to be changed: name what, as --cache-ttl 1h; --help shows all.")
+    path, missing = gateways_path(account, name), missing_gateway(account, name)
+    result = decoded(Operator(folder_settings(data)).result("PUT", path, wanted, missing=missing))
+    if as_json:
+        print_json(result)
+        return
+    click.echo(f"Changed gateway {name}:")
+    for field in wanted:
+        click.echo(f"  {field}: {json.dumps(cast(dict[str, object], result)[field])}")
 
 
 @command.command("list")
