@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from sluice.values.settings import Settings
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
+_LONGEST_NAME: Final = 64
 LOG_THREADS: Final = 4
 SEARCH_THREADS: Final = 2
 SEARCH_S: Final = 5.0
@@ -72,6 +74,11 @@ class Desk:
     @property
     def metrics_folder(self) -> Path:
         return self.settings.data / "metrics"
+
+    def no_provider(self, name: str) -> str:
+        """That there is none of this name, with the one that may be meant."""
+        near = get_close_matches(name[:_LONGEST_NAME].lower(), sorted(self.providers), 1)
+        return f"There is no provider {name[:_LONGEST_NAME]}" + (f": is {near[0]} meant?" if near else "")
 
     async def ask(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
         """Runs a call to the control store. One that has begun is finished, whatever becomes of its asker."""

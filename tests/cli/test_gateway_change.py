@@ -1,6 +1,8 @@
 """`sluice gateway change` on a data folder without a server: what is set, and what is refused before it is."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ from click.testing import CliRunner, Result
 
 from sluice.cli.main import main
 from sluice.storage.embedded.bootstrap import bootstrap
+
+PAGES = (Path(__file__).parents[2] / "docs").glob("*.md")
+LINES = [line for page in PAGES for line in re.findall(r"^sluice (gateway change .*)$", page.read_text(), re.MULTILINE)]
 
 
 @pytest.fixture
@@ -65,6 +70,12 @@ def test_a_new_gateway_takes_the_same_options(data: Path):
     words = ["gateway", "create", "mine", "--cache-ttl", "5m", "--no-logs", "--data", str(data), "--json"]
     made = json.loads(CliRunner().invoke(main, words).stdout)
     assert (made["cache_ttl"], made["collect_logs"], made["authentication"]) == (300, False, True)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_examples_of_the_pages_work(data: Path, line: str):
+    done = CliRunner().invoke(main, [*shlex.split(line, comments=True), "--data", str(data)])
+    assert (done.exit_code, done.output.partition(":")[0]) == (0, "Changed gateway default")
 
 
 @pytest.mark.parametrize(
