@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import click
 import msgspec
@@ -19,6 +19,8 @@ from sluice.cli.options import (
     print_json,
     print_table,
 )
+from sluice.cli.printing import dollars, printable
+from sluice.values.log import NANO
 
 _OF_NEW: Final = {
     "authentication": True,
@@ -36,6 +38,15 @@ class ShownGateway(msgspec.Struct):
     authentication: bool
     collect_logs: bool
     created_at: str
+
+
+class ShownRule(msgspec.Struct):
+    id: str
+    limit: float
+    window: int
+    technique: str
+    spent: float | None
+    remaining: float | None
 
 
 def gateways_path(account: str, gateway: str = "") -> str:
@@ -118,6 +129,50 @@ def get(name: str, account: str, data: Path | None, as_json: bool) -> None:
     """Show all that is set of the gateway NAME."""
     path, missing = gateways_path(account, name), missing_gateway(account, name)
     print_json(decoded(Operator(folder_settings(data)).result("GET", path, missing=missing)))
+
+
+@command.command(short_help="Show what is spent and left of the spend limits of the gateway NAME.")
+@click.argument("name")
+@account_option
+@click.option("--provider", help="Whose sums, of rules that part them by provider.")
+@click.option("--model", help="Of which model, likewise.")
+@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Of which calls, likewise.")
+@common
+def spend(
+    name: str,
+    account: str,
+    provider: str | None,
+    model: str | None,
+    metadata: tuple[str, ...],
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what is spent and left of the spend limits of the gateway NAME, as far as its calls have ended.
+
+    A rule that parts its sums has one for each provider, model or value of metadata: name which.
+    """
+    values = dict(text.partition("=")[::2] for text in metadata)
+    asked = {"provider": provider, "model": model, "metadata": json.dumps(values)}
+    query = urlencode({key: value for key, value in asked.items() if value is not None})
+    path, missing = f"{gateways_path(account, name)}/spend?{query}", missing_gateway(account, name)
+    result = Operator(folder_settings(data)).result("GET", path, missing=missing)
+    if as_json:
+        print_json(decoded(result))
+        return
+    print_table(
+        [
+            (dollars(round(rule.limit * NANO)), f"{rule.window}s", rule.technique, _usd(rule.spent),
+             _usd(rule.remaining), printable(rule.id))
+            for rule in msgspec.json.decode(result, type=list[ShownRule])
+        ],
+        ("LIMIT", "WINDOW", "TECHNIQUE", "SPENT", "LEFT", "RULE"),
+        empty=f"No spend limits in gateway {name}: `sluice gateway change {name} --spend-limit 100/30d` sets one.",
+    )  # fmt: skip
+
+
+def _usd(usd: float | None) -> str:
+    """A question mark where the sum is one of many."""
+    return "?" if usd is None else dollars(round(usd * NANO))
 
 
 @command.command()

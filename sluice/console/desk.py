@@ -37,6 +37,14 @@ class Commands(Protocol):
         ...
 
 
+class SpendReader(Protocol):
+    """What was spent under the rules of spend limits."""
+
+    def spent(self, buckets: Sequence[bytes]) -> list[list[tuple[int, int]]]:
+        """For each bucket pairs of a time, in microseconds since the epoch, and nano-USD. Raises StoreFault."""
+        ...
+
+
 class Desk:
     """One thread asks the control store, for a write waits for the disk; a few read logs and files.
 
@@ -53,6 +61,7 @@ class Desk:
         *,
         keys: ProviderKeyStore,
         customs: CustomProviderStore,
+        spend: SpendReader,
         settings: Settings,
         providers: frozenset[str],
     ) -> None:
@@ -64,6 +73,7 @@ class Desk:
         self.commands = commands
         self.keys = keys
         """On the control store's thread, for it is one with it."""
+        self.spend = spend
         self.settings = settings
         self.providers = providers
         self.wanted = WantedPrices()

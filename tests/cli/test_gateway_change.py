@@ -57,6 +57,16 @@ def test_another_limit_of_the_same_window_is_the_same_rule(data: Path):
     assert shown(data)["spend_limits"] == {"enabled": False, "rules": []}
 
 
+def test_what_is_left_of_limits_is_shown(data: Path):
+    words = ["gateway", "spend", "default", "--metadata", "user=ana", "--data", str(data)]
+    assert "`sluice gateway change default --spend-limit 100/30d` sets one" in CliRunner().invoke(main, words).stderr
+    change(data, "--spend-limit", "100/30d")
+    header, row = CliRunner().invoke(main, words).stdout.splitlines()
+    assert header.split() == ["LIMIT", "WINDOW", "TECHNIQUE", "SPENT", "LEFT", "RULE"]
+    assert row.split() == ["$100.000000", "2592000s", "sliding", "$0.000000", "$100.000000", "per-2592000s"]
+    assert json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)[0]["remaining"] == 100
+
+
 def test_rules_come_from_a_file_as_the_api_has_them(data: Path):
     rule = {"limit": 1, "limitType": "cost", "window": 60, "model": {"mode": "filter", "values": ["gpt-4o"]}}
     for text in (json.dumps([rule]), json.dumps({"enabled": True, "rules": [rule]})):

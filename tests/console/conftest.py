@@ -27,6 +27,7 @@ from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.spend import EmbeddedSpendReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
@@ -118,6 +119,7 @@ def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCom
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
                 customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
+                spend=EmbeddedSpendReader(settings.data / "spend.db"),
                 settings=settings,
                 providers=SLUGS,
             )
