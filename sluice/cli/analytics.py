@@ -90,8 +90,12 @@ def command(account: str, gateway: str | None, by: str, since: timedelta, data: 
 _HEADER: Final = ("REQUESTS", "ERRORS", "CACHED", "TOKENS IN", "TOKENS OUT", "COST", "P50", "P95", "P99")
 
 
+def _label(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _row(names: list[str], group: Group) -> tuple[str, ...]:
-    labels = [printable(str(group.dimensions[name])) or "-" for name in names]
+    labels = [printable(_label(group.dimensions[name])) or "-" for name in names]
     counts = (group.requests, group.errors, group.cached, group.tokens_in, group.tokens_out)
     speed = group.duration
     times = ("-", "-", "-") if speed is None else tuple(map(str, (speed.p50, speed.p95, speed.p99)))

@@ -2,21 +2,14 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import click
 import msgspec
 
+from sluice.cli.custom_lookup import ShownProvider, customs_path, provider_of
+from sluice.cli.custom_price import price, prices
 from sluice.cli.operator import Operator, decoded
 from sluice.cli.options import account_option, common, folder_settings, missing_account, print_json, print_table
-
-
-class ShownProvider(msgspec.Struct):
-    id: str
-    slug: str
-    name: str
-    base_url: str
-    enable: bool
 
 
 def _read(ctx: click.Context, parameter: click.Parameter, file: Any) -> str | None:
@@ -59,7 +52,7 @@ def create(
     """Make the custom provider SLUG, whose API is at BASE_URL."""
     wanted = {"slug": slug, "base_url": base_url, "name": name or slug, "enable": enable, "headers": headers}
     operator = Operator(folder_settings(data))
-    result = operator.result("POST", _path(account), wanted, missing=missing_account(account))
+    result = operator.result("POST", customs_path(account), wanted, missing=missing_account(account))
     if as_json:
         print_json(decoded(result))
     else:
@@ -71,7 +64,7 @@ def create(
 @common
 def listing(account: str, data: Path | None, as_json: bool) -> None:
     """List the custom providers of an account."""
-    items = list(Operator(folder_settings(data)).pages(_path(account), missing=missing_account(account)))
+    items = list(Operator(folder_settings(data)).pages(customs_path(account), missing=missing_account(account)))
     if as_json:
         print_json([decoded(item) for item in items])
         return
@@ -128,18 +121,9 @@ def delete(slug: str, account: str, data: Path | None, as_json: bool) -> None:
         click.echo(f"Deleted custom provider {slug}.")
 
 
-def _path(account: str) -> str:
-    return f"/client/v4/accounts/{quote(account, safe='')}/ai-gateway/custom-providers"
-
-
 def _path_of(operator: Operator, account: str, slug: str) -> str:
-    """The path of one by its slug, of which the case does not matter."""
-    found = operator.result(
-        "GET", f"{_path(account)}?{urlencode({'search': slug, 'per_page': 100})}", missing=missing_account(account)
-    )
-    for one in msgspec.json.decode(found, type=list[ShownProvider]):
-        if one.slug.lower() == slug.lower():
-            return f"{_path(account)}/{one.id}"
-    raise click.ClickException(
-        f"There is no custom provider {slug} in account {account}: `sluice custom-provider list` shows all."
-    )
+    return f"{customs_path(account)}/{provider_of(operator, account, slug).id}"
+
+
+for part in (price, prices):
+    command.add_command(part)

@@ -123,7 +123,7 @@ def line_of(entry: LogEntry) -> str:
     status = click.style(str(entry.status_code), fg="green" if entry.success else "red")
     tokens = metered(entry.usage.tokens_in, entry.usage.tokens_out)
     cost = price(entry.cost_nano, tokens)
-    ending = "" if entry.ending == "complete" else f"  {entry.ending}"
+    ending = ("  cached" if entry.cached else "") if entry.ending == "complete" else f"  {entry.ending}"
     reason = f": {printable(entry.detail)}" if ending and entry.detail else ""
     what = printable(f"{entry.provider}/{entry.model or entry.path}")
     return f"{clock}  {status}  {tokens:18}  {cost:12}  {entry.duration_ms:>6} ms  {entry.id}  {what}{ending}{reason}"

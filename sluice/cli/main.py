@@ -13,7 +13,7 @@ COMMANDS: Final = {
     "serve": ("Start the gateway.", "sluice.cli.serve"),
     "simulate": ("Start the provider simulator alone.", "sluice.cli.simulate"),
     "account": ("Make, list and delete accounts.", "sluice.cli.account"),
-    "gateway": ("Make, list, show and delete gateways.", "sluice.cli.gateway"),
+    "gateway": ("Make, list, show, change and delete gateways.", "sluice.cli.gateway"),
     "token": ("Make, list and delete tokens, which let clients in.", "sluice.cli.token"),
     "provider-key": ("Store, list, rotate and delete keys of providers.", "sluice.cli.provider_key"),
     "custom-provider": ("Make, list, change and delete providers of your own.", "sluice.cli.custom_provider"),

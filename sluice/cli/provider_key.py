@@ -9,6 +9,7 @@ import msgspec
 
 from sluice.cli.operator import Operator, decoded
 from sluice.cli.options import account_option, common, folder_settings, gateway_option, print_json, print_table
+from sluice.providers.registry import canonical
 from sluice.storage.embedded.bootstrap import reseal as seal_anew
 from sluice.storage.ports import StoreFault
 from sluice.supervisor import lock
@@ -97,14 +98,14 @@ def listing(account: str, gateway: str, data: Path | None, as_json: bool) -> Non
 
 
 @command.command(short_help="Put another text in a key's place.")
-@click.argument("key_id")
+@click.argument("key")
 @click.option("--default", "is_default", is_flag=True, help="Use it where a request names no alias, from now on.")
 @key_file_option
 @account_option
 @gateway_option
 @common
 def rotate(
-    key_id: str,
+    key: str,
     is_default: bool,
     key_file: Path | None,
     account: str,
@@ -112,24 +113,24 @@ def rotate(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Put another text in the place of the key with this id: in force for every request that starts after that."""
+    """Put another text in the place of KEY, an id, a provider or PROVIDER/ALIAS: in force for every later request."""
     operator = Operator(folder_settings(data))
     wanted = {"secret": read_key(key_file), "default_config": is_default}
-    path = f"{_path(account, gateway)}/{quote(key_id, safe='')}"
-    result = operator.result("PUT", path, wanted, missing=_missing(account, gateway, key_id))
+    path, missing = _path_of(operator, account, gateway, key), _missing(account, gateway, key)
+    result = operator.result("PUT", path, wanted, missing=missing)
     _print(result, as_json, "Rotated")
 
 
-@command.command(short_help="Delete a key by its id.")
-@click.argument("key_id")
+@command.command(short_help="Delete a key.")
+@click.argument("key")
 @account_option
 @gateway_option
 @common
-def delete(key_id: str, account: str, gateway: str, data: Path | None, as_json: bool) -> None:
-    """Delete the key with this id: no request that starts after that is sent with it."""
-    path = f"{_path(account, gateway)}/{quote(key_id, safe='')}"
-    missing = _missing(account, gateway, key_id)
-    result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
+def delete(key: str, account: str, gateway: str, data: Path | None, as_json: bool) -> None:
+    """Delete KEY, an id, a provider or PROVIDER/ALIAS: no request that starts after that is sent with it."""
+    operator = Operator(folder_settings(data))
+    path, missing = _path_of(operator, account, gateway, key), _missing(account, gateway, key)
+    result = operator.result("DELETE", path, missing=missing)
     _print(result, as_json, "Deleted")
 
 
@@ -175,9 +176,22 @@ def _print(result: msgspec.Raw, as_json: bool, done: str) -> None:
         click.echo(f"{done} the key {one.id} for {one.provider_slug}, alias '{one.alias}'.")
 
 
-def _missing(account: str, gateway: str, key_id: str = "") -> str:
-    if key_id:
-        return f"There is no provider key {key_id} in gateway {gateway}: `sluice provider-key list` shows their ids."
+def _path_of(operator: Operator, account: str, gateway: str, key: str) -> str:
+    """The path of a key by its id, or by its provider and, where that has several, `/` and its alias."""
+    path, missing = _path(account, gateway), _missing(account, gateway)
+    keys = [msgspec.json.decode(one, type=ShownKey) for one in operator.pages(path, missing=missing)]
+    provider, slash, alias = key.partition("/")
+    name = canonical(provider.lower())
+    meant = [one for one in keys if one.provider_slug == name and (not slash or one.alias == alias)]
+    if len(meant) > 1:
+        named = ", ".join(f"{name}/{one.alias}" for one in meant)
+        raise click.ClickException(f"{name} has several keys in gateway {gateway}: name one of {named}.")
+    return f"{path}/{quote(meant[0].id if meant else key, safe='')}"
+
+
+def _missing(account: str, gateway: str, key: str = "") -> str:
+    if key:
+        return f"There is no provider key {key} in gateway {gateway}: `sluice provider-key list` shows all."
     return f"There is no gateway {gateway} in account {account}: `sluice gateway list --account {account}` shows all."
 
 

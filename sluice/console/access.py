@@ -38,15 +38,18 @@ class Caller:
         """Raises 403 where the token is of another account or gateway, or lacks the permission."""
         if self._token is None or need == "nothing" or need == "token":
             return
-        if need == "operator" or account != self._token.account or not self.may(need):
+        if need == "operator" or account != self._token.account:
             raise forbidden()
+        if not self.may(need):
+            raise forbidden(f"This needs a token with the permission {need}")
         if self._token.gateway not in (None, gateway):
-            raise forbidden()
+            raise forbidden(f"This token is of the gateway {self._token.gateway} alone")
 
     def require_all(self, permissions: frozenset[Permission]) -> None:
         """Nobody hands on what they do not hold."""
         if self.holds is not None and not permissions <= self.holds:
-            raise forbidden()
+            missing = ", ".join(sorted(permissions - self.holds))
+            raise forbidden(f"A token can give only permissions that it has, and this one lacks {missing}")
 
 
 def offered_tokens(headers: Mapping[str, str]) -> Iterator[str]:

@@ -35,6 +35,7 @@ from sluice.console.rest import (
     logs,
     plain,
     provider_configs,
+    spend,
     tokens,
 )
 from sluice.journal import fields
@@ -82,6 +83,7 @@ PATHS: Final = (
     Path("PATCH", f"{_CUSTOM}/{{provider}}", custom_providers.update, "edit"),
     Path("DELETE", f"{_CUSTOM}/{{provider}}", custom_providers.delete, "edit"),
     Path("GET", f"{_ACCOUNT}/usage", accounts.usage, "read"),
+    Path("GET", f"{_GATEWAY}/spend", spend.spent, "metadata_read"),
     Path("GET", f"{_GATEWAY}/analytics", analytics.of_gateway, "metadata_read"),
     Path("GET", f"{_ACCOUNT}/analytics", analytics.of_account, "metadata_read"),
     Path("POST", "/client/v4/graphql", graphql.query, "token", graphql.refusal),

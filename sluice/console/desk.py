@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from sluice.values.settings import Settings
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
+_LONGEST_NAME: Final = 64
 LOG_THREADS: Final = 4
 SEARCH_THREADS: Final = 2
 SEARCH_S: Final = 5.0
@@ -32,6 +34,14 @@ class Commands(Protocol):
 
     async def give(self, shard: ShardKey, log_ids: Sequence[str], change: Change | None) -> int:
         """Has these logs changed, without a change deleted; returns how many of them there were. Raises ApiError."""
+        ...
+
+
+class SpendReader(Protocol):
+    """What was spent under the rules of spend limits."""
+
+    def spent(self, buckets: Sequence[bytes]) -> list[list[tuple[int, int]]]:
+        """For each bucket pairs of a time, in microseconds since the epoch, and nano-USD. Raises StoreFault."""
         ...
 
 
@@ -51,6 +61,7 @@ class Desk:
         *,
         keys: ProviderKeyStore,
         customs: CustomProviderStore,
+        spend: SpendReader,
         settings: Settings,
         providers: frozenset[str],
     ) -> None:
@@ -62,6 +73,7 @@ class Desk:
         self.commands = commands
         self.keys = keys
         """On the control store's thread, for it is one with it."""
+        self.spend = spend
         self.settings = settings
         self.providers = providers
         self.wanted = WantedPrices()
@@ -72,6 +84,11 @@ class Desk:
     @property
     def metrics_folder(self) -> Path:
         return self.settings.data / "metrics"
+
+    def no_provider(self, name: str) -> str:
+        """That there is none of this name, with the one that may be meant."""
+        near = get_close_matches(name[:_LONGEST_NAME].lower(), sorted(self.providers), 1)
+        return f"There is no provider {name[:_LONGEST_NAME]}" + (f": is {near[0]} meant?" if near else "")
 
     async def ask(self, question: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Answer:
         """Runs a call to the control store. One that has begun is finished, whatever becomes of its asker."""

@@ -49,12 +49,17 @@ class SuccessPage(msgspec.Struct, Generic[Result], frozen=True):
 class Failure(msgspec.Struct, frozen=True):
     errors: tuple[Problem, ...]
     success: bool = False
-    messages: tuple[()] = ()
+    messages: tuple[Problem, ...] = ()
     result: None = None
 
 
 class ApiError(Exception):
-    """A management request that is refused. The message goes to the client: never put a secret into it."""
+    """A management request that is refused. The message goes to the client: never put a secret into it.
+
+    Where the product's words are fixed and say little, the client is `told` more besides.
+    """
+
+    told: str = ""
 
     def __init__(self, status: int, code: int, message: str, path: tuple[PathItem, ...] = ()) -> None:
         super().__init__(message)
@@ -84,8 +89,10 @@ def unauthenticated() -> ApiError:
     return ApiError(401, 10000, "Authentication error")
 
 
-def forbidden() -> ApiError:
-    return ApiError(403, 10000, "Authentication error")
+def forbidden(told: str = "") -> ApiError:
+    error = ApiError(403, 10000, "Authentication error")
+    error.told = told
+    return error
 
 
 def internal_error() -> ApiError:
@@ -106,7 +113,8 @@ def reply_page(result: list[Result], info: PageInfo) -> Response:
 
 
 def refusal(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    return json_response(Failure((error.problem,)), error.status, headers)
+    messages = (Problem(error.problem.code, error.told),) if error.told else ()
+    return json_response(Failure((error.problem,), messages=messages), error.status, headers)
 
 
 def json_response(content: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -14,6 +14,9 @@ def unified_path(path: bytes, base_url: str) -> bytes:
     return path.removeprefix(b"v1/") if base_url.rstrip("/").endswith("/v1") else path
 
 
+_HTTP_HINT: Final = " (the operator can allow http, by custom_providers.allow_http)"
+
+
 def fault_of(base_url: str, *, allow_http: bool) -> str | None:
     """Why a base URL will not do, None where it will. What its host leads to is looked at when it is dialled."""
     try:
@@ -22,7 +25,7 @@ def fault_of(base_url: str, *, allow_http: bool) -> str | None:
     except ValueError:
         return "Not a URL"
     if url.scheme != "https" and not (allow_http and url.scheme == "http"):
-        return "The URL must begin with https://" + (" or http://" if allow_http else "")
+        return "The URL must begin with https://" + (" or http://" if allow_http else _HTTP_HINT)
     if not host or port == 0 or not _is_plain(base_url):
         return "Not a URL"
     if set(url.netloc) & set("@%") or "?" in base_url or "#" in base_url:

@@ -1,5 +1,6 @@
 """A gateway as people configure it (contract 9.2): every field, built already or not."""
 
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -145,7 +146,7 @@ def _spend_limit(rule: SpendRule) -> SpendLimit:
     return SpendLimit(
         id=rule.id or "",
         limit_nano=max(round(min(rule.limit, MOST_USD) * 10**9), 1),
-        said=f"{rule.limit:.15g}",
+        said=format(Decimal(f"{rule.limit:.15g}"), "f"),
         window_s=min(rule.window, MOST_S),
         technique=rule.technique,
         models=models,

@@ -1,6 +1,6 @@
 """What a gateway allows: requests in a window, and money in one (contract 6)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
@@ -59,6 +59,23 @@ class SpendLimit(msgspec.Struct, frozen=True):
                 parts.append(text_of(metadata[key]))
         name = msgspec.json.encode((gateway.hex(), self.id, parts))
         return blake2b(name, digest_size=BUCKET_BYTES).digest()
+
+    def spent_of(self, cells: Iterable[tuple[int, int]], now_us: int) -> int:
+        """Of what was spent, as pairs of a cell's last microsecond and its sum, all that is in the window now."""
+        window_us = self.window_s * 1_000_000
+        begin_us = now_us // window_us * window_us if self.technique == "fixed" else now_us - window_us
+        return sum(nano for last_us, nano in cells if last_us >= begin_us)
+
+    def representative(self, provider: str, model: str, metadata: Metadata) -> tuple[str, str, Metadata] | None:
+        """A call that counts in the sum that such a one does, where what the rule does not part need not be said.
+
+        None where the rule parts by what is not said. What is said and is not under the rule stays so.
+        """
+        parted = {key for key, wanted in self.metadata if wanted is None}
+        if (self.by_provider and not provider) or (self.by_model and not model) or parted - metadata.keys():
+            return None
+        meant = {key: min(wanted) for key, wanted in self.metadata if wanted} | dict(metadata)
+        return provider or min(self.providers or ("",)), model or min(self.models or ("",)), meant
 
 
 class Limited(msgspec.Struct, frozen=True):

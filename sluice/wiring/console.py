@@ -21,6 +21,7 @@ from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.spend import EmbeddedSpendReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.storage.sealing import Vault
 from sluice.values.settings import Settings
@@ -59,6 +60,7 @@ async def run_console(child: Child) -> None:
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
                 customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
+                spend=EmbeddedSpendReader(settings.data / "spend.db"),
                 settings=settings,
                 providers=SLUGS,
             )

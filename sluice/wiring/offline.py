@@ -13,6 +13,7 @@ from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
+from sluice.storage.embedded.spend import EmbeddedSpendReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader
 from sluice.storage.sealing import Vault
 from sluice.values.command import Change
@@ -49,6 +50,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
                 NoKeeper(),
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
                 customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
+                spend=EmbeddedSpendReader(settings.data / "spend.db"),
                 settings=settings,
                 providers=SLUGS,
             )

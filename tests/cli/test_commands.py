@@ -153,6 +153,18 @@ def test_logs_are_searched_and_exported_where_no_server_runs(data: Path, entry_o
     assert "request" not in json.loads(sluice(data, "logs", "export", "--no-bodies").stdout.splitlines()[0])
 
 
+def test_a_hit_of_the_cache_is_marked(data: Path, entry_of: Callable[..., LogEntry]):
+    gateway, mint = told(data, "gateway", "get", "default")["internal_id"], Mint(1)
+    entries = [entry_of(mint.mint(), cached=cached) for cached in (False, True)]
+    with closing(EmbeddedLogWriter.open(data / "shards")) as writer:
+        writer.append(ShardKey("local", UUID(gateway).hex), [NewLog(entry, b"", b"") for entry in entries], {})
+    plain, hit = sluice(data, "logs", "tail", "--no-follow").stdout.splitlines()
+    assert hit.endswith("  cached")
+    assert "cached" not in plain
+    counted = sluice(data, "analytics", "--by", "cached", "--since", "999999d").stdout.splitlines()[1:]
+    assert sorted(line.split()[:2] for line in counted) == [["false", "1"], ["true", "1"]]
+
+
 def test_a_folder_without_logs_has_an_empty_tail(data: Path):
     done = sluice(data, "logs", "tail", "--no-follow")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No logs yet.\n")

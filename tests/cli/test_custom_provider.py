@@ -42,6 +42,23 @@ def test_one_is_made_listed_changed_and_deleted_by_its_slug(data: Path):
     assert [one["slug"] for one in told(data, "list")] == ["ours-2"]
 
 
+def test_a_price_is_set_by_slug_for_a_million_tokens_and_changed_in_its_place(data: Path):
+    provider = told(data, "create", "Ours", URL)["id"]
+    assert "No prices in account local" in sluice(data, "prices").stderr
+    made = told(data, "price", "ours", "our-", "--rule", "starts-with", "--cost-in", "0.3", "--cost-out", "2")
+    assert (made["account_provider_id"], made["model_rule"]) == (provider, "starts-with")
+    assert (made["cost_in"], made["cost_out"]) == (3e-7, 2e-6)
+    changed = told(data, "price", "ours", "our-", "--rule", "starts-with", "--cost-in", "1")
+    assert (changed["id"], changed["cost_in"], changed["cost_out"]) == (made["id"], 1e-6, 2e-6)
+    assert told(data, "price", "ours", "our-", "--cost-out", "0")["id"] != made["id"]
+    rows = [line.split() for line in sluice(data, "prices").stdout.splitlines()[1:]]
+    assert sorted(rows) == [
+        ["custom-Ours", "equals", "-", "$0", "yes", "our-"],
+        ["custom-Ours", "starts-with", "$1", "$2", "yes", "our-"],
+    ]
+    assert sluice(data, "price", "ours", "our-").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

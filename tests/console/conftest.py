@@ -27,6 +27,7 @@ from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.reader import EmbeddedLogReader
+from sluice.storage.embedded.spend import EmbeddedSpendReader
 from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
@@ -118,6 +119,7 @@ def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCom
                 commands,
                 keys=control.provider_keys(lambda: Vault.of(settings.data)),
                 customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
+                spend=EmbeddedSpendReader(settings.data / "spend.db"),
                 settings=settings,
                 providers=SLUGS,
             )
@@ -170,7 +172,7 @@ class Refused(msgspec.Struct, forbid_unknown_fields=True):
 
     success: bool
     errors: list[Problem]
-    messages: list[str]
+    messages: list[Problem]
     result: None
 
 
@@ -181,7 +183,7 @@ def problem():
     def of(response: httpx.Response) -> tuple[int, int, str, list[str | int]]:
         refused = msgspec.json.decode(response.content, type=Refused)
         assert refused.success is False
-        assert refused.messages == []
+        assert not refused.messages or response.status_code == 403
         assert response.headers["content-type"] == "application/json"
         (one,) = refused.errors
         return response.status_code, one.code, one.message, one.path

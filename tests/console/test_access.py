@@ -97,6 +97,22 @@ async def test_a_permission_opens_its_paths_and_no_other(console, problem, permi
             assert problem(response) == (403, *AUTHENTICATION), path
 
 
+async def test_a_token_that_may_not_is_told_what_it_lacks_and_a_foreign_one_nothing(console):
+    await console.operator.post("/gateways", json={"id": "mine", **GATEWAY})
+    console.control.create_account("other", "free")
+    told = {
+        console.token("run", "read"): "This needs a token with the permission edit",
+        console.token("edit", gateway="default"): "This token is of the gateway default alone",
+        console.token("edit", account="other"): None,
+    }
+    for token, words in told.items():
+        refused = await console.relayed(token).put("/gateways/mine", json={"cache_ttl": 60})
+        assert refused.status_code == 403
+        assert [one["message"] for one in refused.json()["messages"]] == ([words] if words else [])
+    handed = await console.relayed(console.token("edit")).post("/tokens", json={"permissions": ["run"]})
+    assert handed.json()["messages"][0]["message"].endswith("this one lacks run")
+
+
 async def test_a_token_is_of_no_use_in_another_account(console, problem):
     console.control.create_account("other", "free")
     foreign = console.relayed(console.token("run", "read", "edit", "metadata_read", account="other"))

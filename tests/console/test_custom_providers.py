@@ -32,12 +32,15 @@ async def test_one_is_made_shown_changed_and_deleted(console):
     assert (await console.operator.get(url)).status_code == 404
 
 
+ALLOW = "(the operator can allow {}, by custom_providers.allow_{})"
+
+
 @pytest.mark.parametrize(
     ("base_url", "message"),
     [
-        ("http://api.example.com", "The URL must begin with https://"),
-        ("ftp://api.example.com", "The URL must begin with https://"),
-        ("api.example.com", "The URL must begin with https://"),
+        ("http://api.example.com", f"The URL must begin with https:// {ALLOW.format('http', 'http')}"),
+        ("ftp://api.example.com", f"The URL must begin with https:// {ALLOW.format('http', 'http')}"),
+        ("api.example.com", f"The URL must begin with https:// {ALLOW.format('http', 'http')}"),
         ("https://", "Not a URL"),
         ("https://a.example:99999", "Not a URL"),
         ("https://a.example/a b", "Not a URL"),
@@ -48,9 +51,9 @@ async def test_one_is_made_shown_changed_and_deleted(console):
         ("https://a.example/#x", "The URL must have no user, query or fragment"),
         ("https://a.example/x/../y", "The URL must not lead upwards"),
         ("https://" + "a" * 70 + "ä.example", "The host is no name"),
-        ("https://10.1.2.3/v1", "The address is not public"),
-        ("https://[::1]", "The address is not public"),
-        ("https://[64:ff9b::7f00:1]", "The address is not public"),
+        ("https://10.1.2.3/v1", f"The address is not public {ALLOW.format('it', 'private')}"),
+        ("https://[::1]", f"The address is not public {ALLOW.format('it', 'private')}"),
+        ("https://[64:ff9b::7f00:1]", f"The address is not public {ALLOW.format('it', 'private')}"),
     ],
 )
 async def test_an_address_that_cannot_be_called_is_refused(console, problem, base_url, message):

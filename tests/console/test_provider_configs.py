@@ -73,6 +73,12 @@ async def test_what_cannot_be_a_config_is_refused_with_the_field(console, proble
     refused = await console.operator.post(PATH, json=wanted(**fields))
     assert problem(refused)[:2] == (400, 7001)
     assert problem(refused)[3] == ["body", *path]
+
+
+async def test_a_name_that_is_nearly_a_providers_is_put_right(console, problem):
+    refused = await console.operator.post(PATH, json=wanted(provider_slug="Antropic"))
+    assert problem(refused)[2] == "There is no provider antropic: is anthropic meant?"
+    assert problem(await console.operator.get("/gateways/default/url/opnai"))[2].endswith("is openai meant?")
     assert "sk-a" not in refused.text
 
 

@@ -125,6 +125,13 @@ def test_limits_of_a_gateway_are_those_that_are_on():
     assert (limited.spend[0].limit_nano, limited.spend[0].window_s) == (10**18, 1 << 40)
 
 
+def test_a_limit_is_told_in_digits_however_small():
+    rule = SpendRule(limit=0.00002, limit_type="cost", window=60, id="r1")
+    limited = limited_by(GatewayConfig(spend_limits=SpendLimits(True, [rule, msgspec.structs.replace(rule, limit=5)])))
+    assert limited is not None
+    assert [one.said for one in limited.spend] == ["0.00002", "5"]
+
+
 def test_sums_are_apart_by_gateway_rule_and_what_the_rule_parts():
     scope = {"team": SpendScope(mode="partition"), "tier": SpendScope(mode="filter", values=["1", "true"])}
     rule = SpendRule(

@@ -110,7 +110,7 @@ def _check_address(base_url: str, rule: CustomProviderSettings) -> None:
     """Refuses an address that no call could be sent to. A name is resolved only when it is called."""
     fault = fault_of(base_url, allow_http=rule.allow_http)
     if fault is None and not rule.allow_private and is_inside(urlsplit(base_url).hostname or ""):
-        fault = "The address is not public"
+        fault = "The address is not public (the operator can allow it, by custom_providers.allow_private)"
     if fault is not None:
         raise ApiError(400, 1002, fault, ("body", "base_url"))
 

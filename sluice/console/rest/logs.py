@@ -108,7 +108,7 @@ async def listing(call: Call) -> Response:
 async def _matching(call: Call, shard: ShardKey, query: LogQuery, text: str) -> Response:
     """Logs with a text in a body: only for whoever may read bodies, since to find is to read."""
     if not call.caller.may("read"):
-        raise forbidden()
+        raise forbidden("To look through bodies needs a token with the permission read")
     found = await call.desk.search(call.desk.logs.matching, shard, query, text, BODY_SEARCH_S)
     count, cursor = len(found.entries), None if found.cursor is None else str(found.cursor)
     ended = found.cursor is None

@@ -57,7 +57,7 @@ async def create(call: Call) -> Response:
     wanted = parse_body(await call.body(), WantedConfig)
     slug = wanted.provider_slug.lower()
     if slug not in call.desk.providers and not await _is_brought(call, slug):
-        raise invalid(f"There is no provider {wanted.provider_slug[:64]}", "body", "provider_slug")
+        raise invalid(call.desk.no_provider(slug), "body", "provider_slug")
     new = NewProviderKey(
         canonical(slug),
         wanted.alias,

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 import apsw
 
-from sluice.storage.embedded.open import open_single, put_database_aside, store_faults
+from sluice.storage.embedded.open import BUSY_MS, open_single, put_database_aside, store_faults
 from sluice.values.log import Position
 
 _SCHEMA: Final = (
@@ -76,8 +77,7 @@ class EmbeddedSpendLedger:
     def spent(self, bucket: bytes) -> list[tuple[int, int]]:
         """All that may still be in its window: the last microsecond of each cell, and its sum."""
         with store_faults("reading costs"):
-            rows = self._db.execute("SELECT width_ms, cell, nano FROM spent WHERE bucket = ?", (bucket,))
-            return [((cell + 1) * width_ms * 1000 - 1, nano) for width_ms, cell, nano in rows]
+            return _cells_of(self._db, bucket)
 
     def buckets(self) -> dict[bytes, int]:
         """All of which something is known, each with its window in seconds; those with most spent first."""
@@ -94,6 +94,30 @@ class EmbeddedSpendLedger:
 
     def close(self) -> None:
         self._db.close()
+
+
+class EmbeddedSpendReader:
+    """What a ledger says, for others than the keeper; before there is one nothing was spent."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def spent(self, buckets: Sequence[bytes]) -> list[list[tuple[int, int]]]:
+        """For each bucket, as `EmbeddedSpendLedger.spent`. Raises StoreFault."""
+        if not self._path.exists():
+            return [[] for _ in buckets]
+        with store_faults("reading costs"), closing(_read_only(self._path)) as db:
+            db.set_busy_timeout(BUSY_MS)
+            return [_cells_of(db, bucket) for bucket in buckets]
+
+
+def _read_only(path: Path) -> apsw.Connection:
+    return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def _cells_of(db: apsw.Connection, bucket: bytes) -> list[tuple[int, int]]:
+    rows = db.execute("SELECT width_ms, cell, nano FROM spent WHERE bucket = ?", (bucket,))
+    return [((cell + 1) * width_ms * 1000 - 1, nano) for width_ms, cell, nano in rows]
 
 
 def _row(spent: Spent) -> tuple[bytes, int, int, int, int]:
