@@ -78,9 +78,8 @@ def test_what_is_set_aside_after_its_client_has_left_is_for_whoever_pays_in_its_
     early.admitted = late.admitted = ADMISSION
     records = [early.begin(STEP), late.begin(STEP)]
     records[0].reservation = reservation
-    assert records[0].unsettled is None
     for record in records:
         record.crash(asyncio.CancelledError())
         record.reservation = reservation
-    assert [record.unsettled for record in records] == [None, reservation]
+    assert [record.hand_over() for record in records] == [None, reservation]
     assert [exchange.reservation for exchange in logged(tmp_path)] == [reservation, None]
