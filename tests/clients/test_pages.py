@@ -49,8 +49,12 @@ def mapped(start_shared_gateway: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def allowing(start_shared_gateway: Any) -> Any:
-    """A gateway whose custom providers may be anywhere, as docs/custom-providers.md starts it."""
+    """One whose custom providers may be anywhere, as docs/custom-providers.md starts it, for pages that change it."""
     return start_shared_gateway("--simulate", custom_providers={"allow_http": True, "allow_private": True})
+
+
+CHANGING = ("cache.md", "custom-providers.md", "limits.md", "provider-keys.md")
+"""Pages that change a gateway, which no other test is to see."""
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_a_python_snippet_runs(gateway: Any, page: str, text: str):
 
 @pytest.mark.parametrize(("page", "text"), SHELL, ids=[f"{page} {text[:40]}" for page, text in SHELL])
 def test_what_a_page_gives_to_the_shell_is_answered(request: pytest.FixtureRequest, shell: Shell, page: str, text: str):
-    own = "mapped" if text == AT_THE_ROOT else "allowing" if page == "custom-providers.md" else "gateway"
+    own = "mapped" if text == AT_THE_ROOT else "allowing" if page in CHANGING else "gateway"
     done = shell(request.getfixturevalue(own), text)
     assert len(done.heads) == len(re.findall("^curl ", text, re.MULTILINE))
     fails = page == "simulator.md" and "~status-429" in text
