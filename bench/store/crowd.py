@@ -17,7 +17,7 @@ from sluice.values.log import ShardKey
 _LIKE_THE_FIRST: Final = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
     " INSERT INTO gateways SELECT account, printf('crowd-%06d', i), randomblob(16), authentication, collect_logs,"
-    " config, created_ms, modified_ms FROM n, gateways WHERE account = ? AND name = 'default'"
+    " config, created_ms, modified_ms, cache_epoch FROM n, gateways WHERE account = ? AND name = 'default'"
 )
 _LINKS: Final = 10_000
 """File systems allow so many of one file, and not many more."""

@@ -62,7 +62,7 @@ def other_than(value: Any) -> Any:
 
 def changed(entry: LogEntry) -> Iterator[tuple[str, LogEntry]]:
     """Each field in turn with another value, those of the usage too."""
-    texts = ("connection_id", "detail", "request_encoding", "response_encoding")
+    texts = ("connection_id", "detail", "priced", "request_encoding", "response_encoding")
     for field in msgspec.structs.fields(LogEntry):
         if field.name != "usage":
             other = "other" if field.name in texts else other_than(getattr(entry, field.name))
