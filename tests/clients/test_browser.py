@@ -143,7 +143,7 @@ def address(process: subprocess.Popen[bytes], home: Path) -> str:
     """Where its debugger listens, which it writes down once it does."""
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end and process.poll() is None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ValueError):  # it is not there yet, or not whole
             port, path = (home / "profile" / "DevToolsActivePort").read_text().split("\n")
             return f"ws://127.0.0.1:{port}{path}"
         time.sleep(0.01)
