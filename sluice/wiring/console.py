@@ -10,22 +10,15 @@ import sluice
 from sluice.child import Child
 from sluice.console.app import create_app
 from sluice.console.commands import SpooledCommands
-from sluice.console.desk import Desk
 from sluice.console.repricing import keep_prices
 from sluice.console.serve import serve
 from sluice.metrics import Metrics
-from sluice.providers.registry import SLUGS
 from sluice.spool.layout import CONSOLES
 from sluice.spool.writer import SpoolWriter
-from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
-from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.spend import EmbeddedSpendReader
-from sluice.storage.embedded.usage import EmbeddedUsageReader
-from sluice.storage.sealing import Vault
 from sluice.values.settings import Settings
-from sluice.wiring.stores import log_reader
+from sluice.wiring.desk import opened_desk
 from sluice.wiring.workers_gone import draining_after_workers
 
 PRICES: Final = (
@@ -45,26 +38,8 @@ async def run_console(child: Child) -> None:
     with (
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
-        closing(log_reader(settings)) as logs,
-        closing(
-            EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
-        ) as analytics,
-        closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
         closing(commands_to_keeper(settings, child.metrics)) as commands,
-        closing(
-            Desk(
-                control,
-                logs,
-                analytics,
-                usage,
-                commands,
-                keys=control.provider_keys(lambda: Vault.of(settings.data)),
-                customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
-                spend=EmbeddedSpendReader(settings.data / "spend.db"),
-                settings=settings,
-                providers=SLUGS,
-            )
-        ) as desk,
+        opened_desk(settings, control, commands) as desk,
     ):
         generations.bump_all()  # a predecessor may have died between a commit and its bump
         pricing = asyncio.create_task(keep_prices(desk, PRICES), name="prices")

@@ -8,18 +8,12 @@ from typing import Any
 from sluice.console.app import create_app
 from sluice.console.desk import Desk
 from sluice.console.envelope import busy
-from sluice.providers.registry import SLUGS
-from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.control import EmbeddedControlStore
-from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.spend import EmbeddedSpendReader
-from sluice.storage.embedded.usage import EmbeddedUsageReader
-from sluice.storage.sealing import Vault
 from sluice.values.command import Change
 from sluice.values.log import ShardKey
 from sluice.values.settings import Settings
-from sluice.wiring.stores import log_reader
+from sluice.wiring.desk import opened_desk
 
 Message = MutableMapping[str, Any]
 
@@ -36,25 +30,7 @@ def ask(settings: Settings, method: str, target: str, body: bytes) -> tuple[int,
     with (
         closing(MappedGenerations.open(settings.data / "generations.map", writable=True)) as generations,
         closing(EmbeddedControlStore.open_for_writing(settings.data / "control.db", generations)) as control,
-        closing(log_reader(settings)) as logs,
-        closing(
-            EmbeddedAnalyticsReader(settings.data / "shards", query_timeout_s=settings.console.query_timeout_s)
-        ) as analytics,
-        closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(
-            Desk(
-                control,
-                logs,
-                analytics,
-                usage,
-                NoKeeper(),
-                keys=control.provider_keys(lambda: Vault.of(settings.data)),
-                customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
-                spend=EmbeddedSpendReader(settings.data / "spend.db"),
-                settings=settings,
-                providers=SLUGS,
-            )
-        ) as desk,
+        opened_desk(settings, control, NoKeeper()) as desk,
     ):
         return asyncio.run(_call(desk, method, target, body))
 

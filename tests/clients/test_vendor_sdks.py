@@ -285,7 +285,7 @@ def test_anthropics_sdk_talks_to_vertex_with_an_access_token(gateway: Any, provi
         raw = client.messages.with_raw_response.create(**asked)
         with client.messages.stream(**asked) as stream:
             said = stream.get_final_text()
-    assert said == raw.parse().content[0].text  # type: ignore[union-attr]
+    assert said == raw.parse().content[0].text  # type: ignore[union-attr]  # of the blocks there are it is a text
     judge_log(gateway, raw.headers["cf-aig-log-id"], "google-vertex-ai", "claude-sonnet-4-5@20250929")
     sent = [{name.lower(): value for name, value in one["headers"]} for one in provider.entries(marker, 2)]
     assert {headers["authorization"] for headers in sent} == {"Bearer ya29.mine"}

@@ -18,25 +18,20 @@ from sluice.keeper.keeper import Keeper
 from sluice.keeper.metering import Meter
 from sluice.keeper.retention import Retention
 from sluice.metrics import Metrics
-from sluice.providers.registry import SLUGS
 from sluice.spool.reader import SpoolReader
-from sluice.storage.embedded.analytics import EmbeddedAnalyticsReader
 from sluice.storage.embedded.bootstrap import bootstrap
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.control_reader import EmbeddedControlReader
-from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderStore
 from sluice.storage.embedded.generations import MappedGenerations
-from sluice.storage.embedded.reader import EmbeddedLogReader
-from sluice.storage.embedded.spend import EmbeddedSpendReader
-from sluice.storage.embedded.usage import EmbeddedUsageReader, EmbeddedUsageStore
+from sluice.storage.embedded.usage import EmbeddedUsageStore
 from sluice.storage.embedded.writer import EmbeddedLogWriter
 from sluice.storage.ports import NewToken
-from sluice.storage.sealing import Vault
 from sluice.values.ids import Mint, wall_ms
 from sluice.values.log import Blob, LogEntry, NewLog, Position, ShardKey, Usage
 from sluice.values.settings import LogSettings, ServerSettings, Settings
 from sluice.values.tenancy import Permission
 from sluice.wiring.console import commands_to_keeper
+from sluice.wiring.desk import opened_desk
 
 BASE = "http://console/client/v4/accounts/local/ai-gateway"
 
@@ -106,25 +101,7 @@ def commands(settings: Settings, metrics: Metrics) -> Iterator[SpooledCommands]:
 
 @pytest.fixture
 def desk(settings: Settings, control: EmbeddedControlStore, commands: SpooledCommands) -> Iterator[Desk]:
-    with (
-        closing(EmbeddedLogReader(settings.data / "shards")) as logs,
-        closing(EmbeddedAnalyticsReader(settings.data / "shards")) as analytics,
-        closing(EmbeddedUsageReader(settings.data / "usage.db")) as usage,
-        closing(
-            Desk(
-                control,
-                logs,
-                analytics,
-                usage,
-                commands,
-                keys=control.provider_keys(lambda: Vault.of(settings.data)),
-                customs=EmbeddedCustomProviderStore(control, lambda: Vault.of(settings.data)),
-                spend=EmbeddedSpendReader(settings.data / "spend.db"),
-                settings=settings,
-                providers=SLUGS,
-            )
-        ) as opened,
-    ):
+    with opened_desk(settings, control, commands) as opened:
         yield opened
 
 

@@ -26,15 +26,9 @@ class Billed(SimpleNamespace):
 
 def asking() -> Asking:
     record: Any = Billed(reply_fields=FIELDS, reply_type=FIELDS[b"content-type"], reply_encoding=b"", reservation=None)
-    record.hand_over = lambda: handed_over(record)
     target: Any = SimpleNamespace(endpoint="v1/x", provider=SimpleNamespace(terminal_line=b""))
     step: Any = SimpleNamespace(body=None)
     return Asking(step, record, target, PLACE, 60, False)
-
-
-def handed_over(record: Any) -> Reservation | None:
-    held, record.reservation = record.reservation, None
-    return held
 
 
 class Field:
@@ -43,7 +37,7 @@ class Field:
     def __init__(self) -> None:
         self.found, self.answer = asyncio.Event(), asyncio.Event()
         self.callers: list[Any] = []
-        self.flights = Flights(self._make, self, finished, False, Metrics.unseen())  # type: ignore[arg-type]
+        self.flights = Flights(self._make, self, finished, False, Metrics.unseen())  # type: ignore[arg-type]  # it is all of a cache that they use
 
     async def find(self, key: bytes) -> None:
         await self.found.wait()

@@ -128,7 +128,7 @@ async def test_neither_a_clients_own_key_nor_its_token_is_written_down(house: An
     await asyncio.to_thread(use)
     url = f"ws://127.0.0.1:{house.port}/v1/local/default/openai/realtime?model=gpt-realtime"
     offered = ["realtime", f"openai-insecure-api-key.{CLIENTS}", f"cf-aig-authorization.{house.token}"]
-    async with asyncio.timeout(20), connect(url, subprotocols=offered, proxy=None) as socket:  # type: ignore[arg-type]
+    async with asyncio.timeout(20), connect(url, subprotocols=offered, proxy=None) as socket:  # type: ignore[arg-type]  # the library wants its own type of text
         await socket.recv()
         assert socket.response is not None
         log_id = socket.response.headers["cf-aig-log-id"]
