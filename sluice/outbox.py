@@ -8,7 +8,7 @@ from typing import Final
 MOST_BYTES: Final = 256 * 1024
 """Past it what waits is written at once."""
 LONE_S: Final = 0.0001
-"""A write so long after the one before is alone: to wait for company would only delay it."""
+"""A turn's first write so long after the one before is alone: to wait for company would only delay it."""
 
 
 class Outbox:
@@ -24,16 +24,19 @@ class Outbox:
         self._pieces: dict[asyncio.Transport, list[bytes]] = {}
         self._bytes = 0
         self._last_s = 0.0
+        self._ending = False
+        """Whether the end of this turn is asked for: something was written in it, or waits."""
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
         """Writes before the loop waits again, behind all that was put before for the same connection."""
         now_s = self._clock_s()
         quiet_s, self._last_s = now_s - self._last_s, now_s
-        if not self._pieces:
+        if not self._ending:
+            self._ending = True
+            self._call_soon(self._end)
             if quiet_s > LONE_S:
                 transport.write(data)
                 return
-            self._call_soon(self.flush)
         pieces = self._pieces.get(transport)
         if pieces is None:
             self._pieces[transport] = [data]
@@ -42,6 +45,10 @@ class Outbox:
         self._bytes += len(data)
         if self._bytes > MOST_BYTES:
             self.flush()
+
+    def _end(self) -> None:
+        self._ending = False
+        self.flush()
 
     def flush(self) -> None:
         """Writes what waits now. What is meant for a connection that has closed meanwhile is dropped."""

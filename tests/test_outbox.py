@@ -37,11 +37,23 @@ async def test_writes_at_once_what_comes_alone():
     written: list[tuple[str, bytes]] = []
     clock = Clock()
     outbox, transport = busy(clock), Transport(written, "one")
+    await asyncio.sleep(0)
     clock.now_s += 2 * LONE_S
     outbox.put(transport, b"a")
     assert written == [("one", b"a")]
+
+
+async def test_lets_what_comes_later_in_a_turn_wait_however_slow_the_turn_is():
+    written: list[tuple[str, bytes]] = []
+    clock = Clock()
+    outbox, transport = busy(clock), Transport(written, "one")
+    clock.now_s += 2 * LONE_S
+    outbox.put(transport, b"a")
+    clock.now_s += 2 * LONE_S
     outbox.put(transport, b"b")
-    assert written == [("one", b"a")]
+    assert written == []
+    await asyncio.sleep(0)
+    assert written == [("one", b"ab")]
 
 
 async def test_writes_everything_of_a_turn_before_the_loop_waits_again_once_to_each_connection():

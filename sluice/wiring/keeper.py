@@ -21,6 +21,7 @@ from sluice.keeper.metering import Meter
 from sluice.keeper.rate_book import RateBook
 from sluice.keeper.retention import Retention
 from sluice.keeper.spending import Spending
+from sluice.long_slices import take_long_slices
 from sluice.spool.reader import SpoolReader
 from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.custom_providers import EmbeddedCustomProviderReader
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 def run_keeper(child: Child) -> None:
     """Stores logs until the supervisor calls to drain and the spools are read to their end."""
     settings, data = child.settings, child.settings.data
+    take_long_slices()
     spare_connections()
     with (
         closing(EmbeddedControlReader.open(data / "control.db")) as control,

@@ -1,0 +1,38 @@
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GETATTR = {"x86_64": 315, "aarch64": 275}
+
+
+def slice_ns(pid: int) -> int:
+    """What the kernel keeps as the slice of a process that was given one (sched_getattr(2))."""
+    attributes = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None).syscall(GETATTR[platform.machine()], pid, attributes, 48, 0) == 0
+    return int.from_bytes(attributes.raw[24:32], sys.byteorder)
+
+
+def release() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2]) if sys.platform == "linux" else (0,)
+
+
+@pytest.mark.skipif(release() < (6, 12) or platform.machine() not in GETATTR, reason="a scheduler without slices")
+def test_gives_a_process_long_slices_and_leaves_its_niceness_alone() -> None:
+    asked = "import os; from sluice.long_slices import take_long_slices as take; os.nice(3); print(take(), flush=True)"
+    code = f"{asked}; print(os.nice(0), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    ) as taking:
+        assert taking.stdout is not None
+        assert [taking.stdout.readline(), taking.stdout.readline()] == ["True\n", "3\n"]
+        assert slice_ns(taking.pid) == 30_000_000
+        taking.communicate("\n")
