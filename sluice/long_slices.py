@@ -27,8 +27,4 @@ def take_long_slices() -> bool:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, int(SLICE_S * 1e9), 0, 0)
-    try:
-        call = ctypes.CDLL(None).syscall
-    except (OSError, AttributeError):
-        return False
-    return bool(call(number, 0, attributes, 0) == 0)
+    return bool(ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0)

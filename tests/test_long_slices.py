@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,19 @@ def release() -> tuple[int, ...]:
     return tuple(int(part) for part in os.uname().release.split(".")[:2]) if sys.platform == "linux" else (0,)
 
 
-@pytest.mark.skipif(release() < (6, 12) or platform.machine() not in GETATTR, reason="a scheduler without slices")
+SLICED = pytest.mark.skipif(
+    release() < (6, 12) or platform.machine() not in GETATTR, reason="a scheduler without slices"
+)
+
+
+@SLICED
+def test_the_keeper_takes_long_slices_and_the_workers_do_not(gateway: Any) -> None:
+    processes = gateway.processes()
+    gateway.until(lambda: slice_ns(processes["sluice: keeper"]) == 30_000_000, "the keeper, which has its name before")
+    assert slice_ns(processes["sluice: worker 1"]) < 30_000_000
+
+
+@SLICED
 def test_gives_a_process_long_slices_and_leaves_its_niceness_alone() -> None:
     asked = "import os; from sluice.long_slices import take_long_slices as take; os.nice(3); print(take(), flush=True)"
     code = f"{asked}; print(os.nice(0), flush=True); input()"
