@@ -3,7 +3,8 @@
 The drain: the keeper is stopped while a burst of traffic fills the spool, then let go; the logs divided by the
 processor time it takes are the logs a second of a whole core. The lag: requests at a fixed rate, the newest pages of
 the management API read over and over meanwhile; a log counts as visible when the answer that shows it has arrived, so
-the reader's own interval (about 10 ms) is in the figure.
+the reader's own interval (about 10 ms) is in the figure. A few requests go before it: the first logs of a model wait
+until its price has been looked up, once, for up to half a second.
 """
 
 import asyncio
@@ -71,6 +72,7 @@ class _Watch:
 def lag(contender: Contender, rate: float, duration_s: float) -> Lag:
     """Reply to visible, of every request sent at this rate."""
     try:
+        asyncio.run(_watch(contender, 160, 0.1))
         watch = asyncio.run(_watch(contender, rate, duration_s))
     except TimeoutError as error:
         raise BenchFault("a log of an answered request did not become visible within a minute") from error
