@@ -79,23 +79,22 @@ class EventSplitter:
 
 
 def blocks_with(stream: bytes, signs: Sequence[Sign]) -> Iterator[bytes]:
-    """The blocks of a stream in memory, none of whose lines ends with CR, in which one of the signs is.
+    """The blocks of a stream in memory, none of whose lines ends with CR, that have the first sign that any of it has.
 
-    A tenth of the time that it takes to split it where few have one.
+    A tenth of the time that it takes to split it where few have one; for a sign is sought through all of the stream.
     """
-    places = {sign: place for sign in signs if (place := sign(stream, 0)) >= 0}
-    while places:
-        place = min(places.values())
+    for sign in signs:
+        if (place := sign(stream, 0)) >= 0:
+            break
+    else:
+        return
+    while place >= 0:
         start = stream.rfind(b"\n\n", 0, place)
         end = stream.find(b"\n\n", place)
         if end < 0:
             end = len(stream)
         yield stream[start + 2 : end] if start >= 0 else stream[:end].removeprefix(BOM)
-        behind = [sign for sign, place in places.items() if place < end]
-        for sign in behind:
-            places[sign] = sign(stream, end)
-            if places[sign] < 0:
-                del places[sign]
+        place = sign(stream, end)
 
 
 def parse_event(block: bytes) -> Event | None:
