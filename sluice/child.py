@@ -20,6 +20,8 @@ from sluice.supervisor import orders
 from sluice.supervisor.orders import Orders
 
 BEAT_S: Final = 1.0
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Requests, logs and answers leave few reference cycles, so the collector may run rarely."""
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +72,9 @@ class Child:
 
     def ready(self) -> None:
         """Tells the supervisor that this process does its work from now on."""
+        gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no collection need look at it again
+        gc.set_threshold(*GC_THRESHOLDS)
         self._tell(orders.READY)
         self.beat()
 

@@ -1,9 +1,7 @@
 """Builds a worker, bottom up, and closes it in reverse."""
 
 import asyncio
-import gc
 from contextlib import AsyncExitStack, closing
-from typing import Final
 
 from sluice.child import Child
 from sluice.deadlines import Deadlines
@@ -21,9 +19,6 @@ from sluice.upstream.foreign import Foreign
 from sluice.upstream.http import HttpClient
 from sluice.values.settings import Settings, UpstreamSettings
 from sluice.wiring.engine import State, build_engine
-
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Requests leave few reference cycles, so the collector may run rarely."""
 
 
 async def run_worker(child: Child) -> None:
@@ -61,8 +56,6 @@ async def run_worker(child: Child) -> None:
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()
-        gc.collect()
-        gc.set_threshold(*GC_THRESHOLDS)
         child.ready()
         await child.draining()
         await server.drain(settings.server.drain_timeout_s, child.hastened())
