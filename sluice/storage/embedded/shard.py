@@ -202,9 +202,15 @@ class Shard:
         return found | gone
 
     def compact(self, number: int, packs: Sequence[int]) -> None:
-        """Has dead bytes taken out of packs of a segment; the one that is being filled is ended first."""
+        """Has dead bytes taken out of packs of a segment; the one that is being filled is ended first.
+
+        Without packs, a full segment's catalogue is told again what they take.
+        """
         held = next((held for held in self.contents() if held.number == number and held.live), None)
-        if held is None or not packs:
+        if held is None:
+            return
+        if not packs:
+            self._recount(number)
             return
         if number == self._segment.number:
             self.dirty = True

@@ -26,7 +26,10 @@ _MOST: Final = 1_000
 
 
 class Due(NamedTuple):
-    """Packs of a segment to be compacted."""
+    """Packs of a segment to be compacted; none where the catalogue does not know what it takes.
+
+    A keeper that ended after a compaction, and before it told the catalogue, leaves it so.
+    """
 
     shard: ShardKey
     number: int
@@ -74,5 +77,8 @@ class Sweep:
                 yield Due(shard, newest, packs)
         for held in earlier:
             with suppress(apsw.CantOpenError), closing(open_idle_segment(held.path(folder))) as db:
-                if read_meta(db)["format"] >= _SINCE_FORMAT and (packs := wasteful_packs(db, self._before_ms)):
+                if read_meta(db)["format"] < _SINCE_FORMAT:
+                    continue
+                packs = wasteful_packs(db, self._before_ms)
+                if packs or db.execute("SELECT ifnull(sum(bytes), 0) FROM pack").get != held.bytes:
                     yield Due(shard, held.number, packs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sluice.storage.embedded import compaction
@@ -252,6 +252,7 @@ def test_what_is_deleted_and_read_while_a_pack_is_copied_is_neither_lost_nor_kep
     assert not on_disk(folder, body(logs[1])[:100])
 
 
+@example(steps=[("a", 1), ("a", 0), ("a", 0), ("a", 0), ("a", 1), ("d", 0), ("t", 0), ("c", 0), ("d", 0), ("o", 0)])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from("aaadddcorts"), st.integers(0, 10**6)), min_size=5, max_size=30))
 def test_every_body_is_its_own_through_appends_deletes_rolls_compactions_and_restarts(
