@@ -47,10 +47,19 @@ COMPILED: Final = (
     "sluice/engine/terminal_line.py",
     "sluice/engine/watch.py",
     "sluice/engine/workflow.py",
+    "sluice/formats/metadata.py",
     "sluice/formats/sse.py",
+    "sluice/keeper/frame_logs.py",
+    "sluice/keeper/intake.py",
+    "sluice/keeper/metering.py",
+    "sluice/providers/endpoints.py",
     "sluice/spool/frames.py",
+    "sluice/spool/reader.py",
     "sluice/spool/tape.py",
     "sluice/spool/writer.py",
+    "sluice/storage/embedded/packs.py",
+    "sluice/storage/embedded/segment.py",
+    "sluice/storage/embedded/shard.py",
     "sluice/upstream/connection.py",
     "sluice/upstream/http.py",
     "sluice/upstream/pool.py",
@@ -59,9 +68,11 @@ COMPILED: Final = (
     "sluice/wire/utf8.py",
     "sluice/wire/websocket.py",
 )
-"""What a worker runs for every request: 43 us of its own time compiled, 60 us not (docs/performance.md).
+"""What a worker runs for every request: 43 us of its own time compiled, 60 us not (docs/performance.md). And most of
+what the keeper runs for every log.
 
-A module with a msgspec.Struct cannot be here, for mypyc drops the keywords of a class (`frozen`, `array_like`);
+A class with a `__del__` cannot be here: mypyc never calls it.
+A module with a msgspec.Struct cannot be here either, for mypyc drops the keywords of a class (`frozen`, `array_like`);
 tests/test_compiled.py watches over that.
 """
 

@@ -33,6 +33,13 @@ def test_a_compiled_module_makes_no_struct(file: str):
 
 
 @pytest.mark.parametrize("file", COMPILED)
+def test_a_compiled_class_has_no_finalizer(file: str):
+    """Mypyc makes a `__del__` that nothing calls."""
+    functions = [node for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)]
+    assert not [node for node in functions if node.name == "__del__"]
+
+
+@pytest.mark.parametrize("file", COMPILED)
 def test_a_module_is_what_the_tested_build_says(file: str):
     """With `scripts/test --compiled` all of them are compiled; a pure build has no trace of one."""
     module = importlib.import_module(file.removesuffix(".py").replace("/", "."))

@@ -41,9 +41,8 @@ def may_tell_usage(block: bytes) -> bool:
 
 def _usage_at(stream: bytes, start: int) -> int:
     near = stream.find(b'"usage', start)
-    while near >= 0 and not _USAGE.match(stream, near):
-        near = stream.find(b'"usage', near + 1)
-    return near
+    found = _USAGE.search(stream, near) if near >= 0 else None
+    return found.start() if found else -1
 
 
 def _billed_units_at(stream: bytes, start: int) -> int:
@@ -61,7 +60,7 @@ def _generated_tokens_at(stream: bytes, start: int) -> int:
 USAGE_SIGNS: Final = (_usage_at, _billed_units_at, _generated_tokens_at, _invocation_metrics_at)
 """What an event has that may tell usage, to be looked for in a block or in a whole stream.
 
-A stream that has the first tells it so: what it says by another is the same, or no usage."""
+A stream that has one tells it so: what it says by those after it is the same, or no usage."""
 
 
 def told_by_reply(body: Document) -> Told | None:

@@ -25,7 +25,8 @@ from sluice.storage.embedded.open import (
     sync_path,
     writing,
 )
-from sluice.storage.embedded.packs import ALONE, FULL, MB, Place, dictionary_in, pack_path
+from sluice.storage.embedded.pack_reader import dictionary_in
+from sluice.storage.embedded.packs import ALONE, FULL, MB, Place, pack_path
 from sluice.storage.ports import ObjectFault, ObjectMissing, Objects, StoreFault
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from sluice.formats.encodings import coding_of, decoded
 from sluice.formats.sought import Sought
 from sluice.storage.embedded.moment import LARGEST_KEY, ShardMoment
 from sluice.storage.embedded.open import segment_name
-from sluice.storage.embedded.packs import STREAM_BYTES, Place, dictionary_in, pack_path, read_body
+from sluice.storage.embedded.pack_reader import dictionary_in, read_body
+from sluice.storage.embedded.packs import STREAM_BYTES, Place, pack_path
 from sluice.storage.embedded.walking import Found, Part
 from sluice.storage.ports import LogQuery, Matches, ObjectFault, Side, StoreFault
 from sluice.values.log import LogEntry

@@ -14,7 +14,8 @@ from sluice.storage.embedded.body_search import BodySearch
 from sluice.storage.embedded.idle_readers import IdleReaders
 from sluice.storage.embedded.moment import SegmentGone, ShardMoment, moment_of
 from sluice.storage.embedded.open import segment_name, shard_folder, store_faults
-from sluice.storage.embedded.packs import NOWHERE, Place, Window, dictionary_of, pack_path, read_body, read_head
+from sluice.storage.embedded.pack_reader import Window, dictionary_of, read_body, read_head
+from sluice.storage.embedded.packs import NOWHERE, Place, pack_path
 from sluice.storage.ports import (
     LAST_ARRIVAL,
     Extremes,
