@@ -82,8 +82,9 @@ if os.environ.get("SLUICE_COMPILE") == "1":
     if {"editable_wheel", "develop", "build_ext"} & set(sys.argv):
         # They would lie beside the sources, and be imported in their place however those change.
         sys.exit("SLUICE_COMPILE=1 makes wheels only: `scripts/compile`.")
-    from mypyc.build import mypycify
+    if "bdist_wheel" in sys.argv:  # the steps before it ask what there is to be known of the wheel, which takes no C
+        from mypyc.build import mypycify
 
-    extensions += mypycify(list(COMPILED), group_name="sluice", opt_level="3", debug_level="0")
+        extensions += mypycify(list(COMPILED), group_name="sluice", opt_level="3", debug_level="0")
 
 setup(ext_modules=extensions)
