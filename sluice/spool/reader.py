@@ -39,6 +39,14 @@ class Found(NamedTuple):
     data: bytes
 
 
+class _Again(NamedTuple):
+    """A file that is read again, and what its frames' checksums begin with."""
+
+    seq: int
+    fd: int
+    seed: int
+
+
 class SpoolTail:
     """Reads one spool onwards from a position: whole frames with a valid crc, in the order they were written.
 
@@ -55,6 +63,7 @@ class SpoolTail:
         self.bad = 0
         self._keeps_bad = set_aside
         self._fd = -1
+        self._again = _Again(-1, 0, 0)
         self._seq, self._offset = position
         self._stuck = (0, 0)
 
@@ -74,15 +83,9 @@ class SpoolTail:
 
     def read(self, start: Position, end: Position) -> bytes:
         """A frame again that was found before. Raises FrameError where the file is not what it was."""
-        try:
-            fd = os.open(file_path(self.folder, start.seq), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise FrameError("the spool file is gone") from error
-        try:
-            data = os.pread(fd, end.offset - start.offset, start.offset)
-            span = find_span(data, 0, decode_file_header(os.pread(fd, FILE_HEADER_BYTES, 0)).seed)
-        finally:
-            os.close(fd)
+        again = self._again if self._again.seq == start.seq else self._open_again(start.seq)
+        data = os.pread(again.fd, end.offset - start.offset, start.offset)
+        span = find_span(data, 0, again.seed)
         if span is None or span.end != len(data):
             raise FrameError("the frame is cut short")
         return data
@@ -96,9 +99,29 @@ class SpoolTail:
             _log.error("bad frame not copied", extra=self._about(start, error=str(error)))
 
     def close(self) -> None:
+        self._close_again()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _open_again(self, seq: int) -> "_Again":
+        """A file behind the position: it stays open, for whoever is behind reads all of it again, frame by frame."""
+        self._close_again()
+        try:
+            fd = os.open(file_path(self.folder, seq), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise FrameError("the spool file is gone") from error
+        try:
+            self._again = _Again(seq, fd, decode_file_header(os.pread(fd, FILE_HEADER_BYTES, 0)).seed)
+        except BaseException:
+            os.close(fd)
+            raise
+        return self._again
+
+    def _close_again(self) -> None:
+        if self._again.seq >= 0:
+            os.close(self._again.fd)
+            self._again = _Again(-1, 0, 0)
 
     def _take_some(self, limit_bytes: int) -> list[Found]:
         """The next frames of one file."""
@@ -114,6 +137,7 @@ class SpoolTail:
             if found:
                 return found
             self._go_to(later[0])
+        self._close_again()  # whoever has read everything is not behind: the file may be removed
         return []
 
     def _open(self) -> bool:
@@ -140,7 +164,8 @@ class SpoolTail:
         return False
 
     def _go_to(self, seq: int) -> None:
-        self.close()
+        os.close(self._fd)
+        self._fd = -1
         self._seq, self._offset = seq, 0
 
     def _read(self, limit_bytes: int, *, final: bool) -> list[Found]:

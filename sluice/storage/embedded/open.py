@@ -25,7 +25,7 @@ _WRITER: Final[dict[str, int | str]] = {
     "synchronous": 1,
     "wal_autocheckpoint": 4_000,
     "journal_size_limit": 64 * 1024 * 1024,
-    "cache_size": -256,
+    "cache_size": -8_192,  # of a large index; the writer bounds what all of them take together
     "secure_delete": 1,  # what is deleted is overwritten
 }
 _READER: Final[dict[str, int | str]] = {"query_only": 1, "cache_size": -2_048}
