@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sluice.providers.registry import PROVIDERS
+from sluice.upstream.proxy import Proxy
 from sluice.values.rollup import LONGEST_LABEL, MOST_METADATA_KEYS
 from sluice.values.secret import Secret
 from sluice.values.settings import GB, MB, LogpushSettings, ObjectSettings, Settings
@@ -49,6 +50,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "upstream.first_byte_timeout_s": (0.05, DAY_S),
     "upstream.idle_timeout_s": (0.05, DAY_S),
     "upstream.keep_alive_s": (0, 3600),
+    "upstream.names_s": (0, 3600),
     "upstream.connections": (1, 1_000_000),
     "upstream.waiters": (0, 1_000_000),
     "realtime.handshake_timeout_s": (0.05, 3600),
@@ -88,8 +90,8 @@ class ConfigError(ValueError):
 
 def load_settings(file: Path | None, environment: Mapping[str, str], flags: Tree) -> Settings:
     """The settings in force. Raises ConfigError for the first thing that is wrong."""
-    tree = _read(file) if file else {}
-    for over in (read_environment(environment), flags):
+    tree = _usual_proxy(environment)
+    for over in (_read(file) if file else {}, read_environment(environment), flags):
         _lay_over(tree, over)
     try:
         settings = msgspec.convert(tree, Settings, dec_hook=_rich)
@@ -112,6 +114,14 @@ def read_environment(environment: Mapping[str, str]) -> Tree:
             continue
         _place(tree, keys, text, variable)
     return tree
+
+
+def _usual_proxy(environment: Mapping[str, str]) -> Tree:
+    """What HTTPS_PROXY and NO_PROXY say, which all programs go by; a setting of ours goes before them."""
+    proxy, direct = (environment.get(name) or environment.get(name.lower(), "") for name in ("HTTPS_PROXY", "NO_PROXY"))
+    if not proxy:
+        return {}
+    return {"upstream": {"proxy": proxy, "no_proxy": [entry for each in direct.split(",") if (entry := each.strip())]}}
 
 
 def _read(file: Path) -> Tree:
@@ -254,6 +264,10 @@ def _check(settings: Settings) -> None:
             raise ConfigError(f'hosts: "{host}" must name "account/gateway", got "{target}"')
     _check_objects("packs", settings.packs)
     _check_logpush(settings.logpush)
+    try:
+        Proxy.of(settings.upstream.proxy.reveal(), settings.upstream.no_proxy)
+    except ValueError as error:
+        raise ConfigError(f"upstream.proxy (or HTTPS_PROXY) will not do: {error}") from error
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
 

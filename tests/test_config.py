@@ -179,3 +179,19 @@ def test_every_number_has_a_range_and_every_default_is_within_it():
     }
     assert numbers.keys() == RANGES.keys()
     assert all(RANGES[name][0] <= default <= RANGES[name][1] for name, default in numbers.items())
+
+
+def test_the_usual_variables_name_the_proxy_and_settings_go_before_them(tmp_path: Path):
+    usual = {"HTTPS_PROXY": "http://user:pw@proxy:3128", "no_proxy": "internal, .example.com,"}
+    found = load_settings(None, usual, {}).upstream
+    assert (found.proxy.reveal(), found.no_proxy) == ("http://user:pw@proxy:3128", ("internal", ".example.com"))
+    assert "pw" not in repr(found)
+    (file := tmp_path / "sluice.toml").write_text('[upstream]\nproxy = ""\n')
+    assert not load_settings(file, usual, {}).upstream.proxy
+    assert not load_settings(None, {"NO_PROXY": "internal"}, {}).upstream.proxy
+
+
+def test_a_proxy_that_cannot_be_used_is_refused_without_its_credential():
+    with pytest.raises(ConfigError, match=r"upstream\.proxy") as raised:
+        load_settings(None, {"https_proxy": "socks5://user:geheim@proxy:1080"}, {})
+    assert "geheim" not in str(raised.value)

@@ -8,8 +8,10 @@ from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
 from sluice.upstream.dialling import Dialling, no_foreigner
 from sluice.upstream.foreign import Foreign
+from sluice.upstream.names import Names
 from sluice.upstream.origin import Origin
 from sluice.upstream.pool import Pool
+from sluice.upstream.proxy import Proxy
 from sluice.values.errors import UpstreamBroken
 from sluice.values.reply import Part, Ready
 from sluice.values.request import Body
@@ -21,13 +23,20 @@ class HttpClient:
     """Sends requests to origins. One for each worker, on its event loop."""
 
     def __init__(
-        self, settings: UpstreamSettings, deadlines: Deadlines, outbox: Outbox, foreign: Foreign | None = None
+        self,
+        settings: UpstreamSettings,
+        deadlines: Deadlines,
+        outbox: Outbox,
+        foreign: Foreign | None = None,
+        names: Names | None = None,
     ) -> None:
         """`foreign`, where it serves accounts that name origins themselves."""
         self._settings, self._deadlines, self._outbox = settings, deadlines, outbox
         self._loop = asyncio.get_running_loop()
         self._foreign = foreign
-        self._dialling = Dialling(trust(settings.ca_file), no_foreigner if foreign is None else foreign.hosts)
+        hosts = no_foreigner if foreign is None else foreign.hosts
+        proxy = Proxy.of(settings.proxy.reveal(), settings.no_proxy)
+        self._dialling = Dialling(trust(settings.ca_file), hosts, names, proxy)
         self._pools: dict[Origin, Pool] = {}
 
     def pool(self, origin: Origin) -> Pool:

@@ -70,6 +70,12 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiters: int = 4096
     ca_file: str = ""
     """PEM file of further certificate authorities to trust; empty is the system's alone."""
+    names_s: float = 30.0
+    """How long the addresses of a host name are believed."""
+    proxy: Secret = Secret("")
+    """URL of the proxy for providers at https addresses, perhaps with its credential; empty is none."""
+    no_proxy: tuple[str, ...] = ()
+    """What is dialled without it: see `is_direct` in upstream/proxy.py."""
 
 
 class RealtimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from sluice.storage.embedded.control_reader import EmbeddedControlReader
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.upstream.foreign import Foreign
 from sluice.upstream.http import HttpClient
+from sluice.upstream.names import Names
 from sluice.values.settings import Settings, UpstreamSettings
 from sluice.wiring.engine import State, build_engine
 
@@ -33,8 +34,9 @@ async def run_worker(child: Child) -> None:
         spool = stack.enter_context(
             closing(SpoolWriter.open(data / "spool", settings.spool, metrics, body_bytes=settings.logs.body_bytes))
         )
-        foreign = Foreign(settings.custom_providers, metrics)
-        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox, foreign)))
+        names = Names(keep_s=settings.upstream.names_s, metrics=metrics)
+        foreign = Foreign(settings.custom_providers, metrics, names)
+        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox, foreign, names)))
         relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")

@@ -138,7 +138,7 @@ async def test_slow_names_are_bounded_and_those_of_one_account_hold_up_nobody_el
         waiting.append(asyncio.ensure_future(names.addresses("slow", n, f"account {n}")))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await names.addresses("now", 1, "b")
+        await names.addresses("another", 1, "b")
     waiting.pop().cancel()
     go.set()
     assert await asyncio.gather(*waiting) == [["8.8.8.8"]] * len(waiting)
