@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from sluice.edge.tls import server_context
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.proxy import Proxy
 from sluice.values.rollup import LONGEST_LABEL, MOST_METADATA_KEYS
 from sluice.values.secret import Secret
-from sluice.values.settings import GB, MB, LogpushSettings, ObjectSettings, Settings
+from sluice.values.settings import GB, MB, LogpushSettings, ObjectSettings, ServerSettings, Settings
 from sluice.values.tenancy import NAME_PATTERN
 
 Given = str | int | float | bool | Path | Secret | list[str]
@@ -237,6 +238,20 @@ def _plain(message: str, kind: object = Settings) -> str:
     return f"{where}: {text}" if where else text
 
 
+def _check_tls(server: ServerSettings) -> None:
+    if server.tls_key and not server.tls_cert:
+        raise ConfigError("server.tls_key without server.tls_cert: a key is of no use without its certificate")
+    if server.tls_cert:
+        try:
+            server_context(server.tls_cert, server.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            reason = error.strerror or "it is no PEM file"
+            raise ConfigError(
+                f"server.tls_cert: no certificate and key can be taken from {server.tls_cert}"
+                f"{f' and {server.tls_key}' if server.tls_key else ''}: {reason}"
+            ) from error
+
+
 def _check(settings: Settings) -> None:
     for name, value in _numbers(settings):
         low, high = RANGES[name]
@@ -245,6 +260,7 @@ def _check(settings: Settings) -> None:
     if settings.spool.file_bytes > settings.spool.max_bytes:
         raise ConfigError("spool.file_bytes is more than spool.max_bytes: the spool would be full with its first file")
     _check_metadata_keys(settings.logs.rollup_metadata)
+    _check_tls(settings.server)
     if settings.server.public_url:
         _check_url("server.public_url", settings.server.public_url, origin=True)
     for name, provider in settings.providers.items():

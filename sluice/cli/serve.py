@@ -31,6 +31,8 @@ DEFAULT_DATA = Path("sluice-data")
 )
 @click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="The port; 0 takes a free one.  [default: 8787]")
+@click.option("--tls-cert", help="A PEM file with the certificate to serve https with.  [default: none, plain http]")
+@click.option("--tls-key", help="A PEM file with its key.  [default: it is in the same file]")
 @click.option("--workers", type=int, help="How many processes carry traffic.  [default: one less than the cores]")
 @click.option("--simulate", is_flag=True, help="Answer with the provider simulator: no key is needed.")
 @common
@@ -38,6 +40,8 @@ def command(
     config: Path | None,
     host: str | None,
     port: int | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     workers: int | None,
     simulate: bool,
     data: Path | None,
@@ -48,7 +52,13 @@ def command(
     Settings come from --config, then SLUICE_SECTION__NAME in the environment, then these options.
     The process log, JSON lines, goes to stderr.
     """
-    given: dict[str, str | int | None] = {"host": host, "port": port, "workers": workers}
+    given: dict[str, str | int | None] = {
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "workers": workers,
+    }
     flags: Tree = {"server": {name: value for name, value in given.items() if value is not None}}
     if data is not None:
         flags["data"] = data

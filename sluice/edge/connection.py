@@ -1,13 +1,9 @@
 """One client connection: requests in, in order; replies out, in order."""
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import socket
 import struct
-import sys
-import termios
 from collections import deque
 from collections.abc import Awaitable
 from math import inf
@@ -16,6 +12,7 @@ from typing import Final, Protocol, cast
 from sluice.edge.body import ArrivedBody, IncomingBody
 from sluice.edge.call import Call
 from sluice.edge.handover import Connection, Handover, Successor
+from sluice.edge.parting import finish, unread
 from sluice.edge.render import Form
 from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
@@ -457,8 +454,7 @@ class Downstream(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+        finish(self._transport)
 
     def _look_whether_read(self) -> None:
         """The time to read a reply is up: it begins anew for a client that has read some of it meanwhile."""
@@ -467,18 +463,6 @@ class Downstream(asyncio.Protocol):
             return self._transport.abort()
         self._unsent = unsent
         self.deadline = self._loop.time() + self._limits.send_idle_timeout_s
-
-
-def unread(transport: asyncio.Transport) -> int:
-    """Bytes that were written and that the client has not taken yet.
-
-    Those in the kernel count too: it has room for megabytes, and lets us write again only once a third of it is free.
-    """
-    size = transport.get_write_buffer_size()
-    if sys.platform == "linux" and (peer := transport.get_extra_info("socket")) is not None:
-        with contextlib.suppress(OSError):
-            size += int.from_bytes(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    return size
 
 
 def origin_form(target: bytes) -> bytes:

@@ -7,6 +7,7 @@ from there to native.py.
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -14,6 +15,7 @@ from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
 from sluice.edge.handover import Connection
+from sluice.edge.tls import Doors
 from sluice.journal import fields
 from sluice.metrics import Metrics
 from sluice.outbox import Outbox
@@ -38,6 +40,7 @@ class Server:
         deadlines: Deadlines,
         outbox: Outbox,
         metrics: Metrics,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.answer, self.refuse, self.limits = answer, refuse, limits
         self.loop = asyncio.get_running_loop()
@@ -46,6 +49,7 @@ class Server:
         self.outbox = outbox
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
+        self._doors = tls and Doors(tls, lambda: Downstream(self), limits.connections, limits.head_timeout_s, metrics)
         self._empty = asyncio.Event()
         self._open = metrics.gauge("sluice_connections", "Client connections open.")
         self._replies = [
@@ -55,6 +59,8 @@ class Server:
 
     async def listen(self, listener: socket.socket) -> None:
         """Takes connections from a socket that listens already."""
+        if self._doors:
+            return self._doors.listen(listener, BACKLOG)
         self._listeners.append(await self.loop.create_server(lambda: Downstream(self), sock=listener, backlog=BACKLOG))
 
     async def drain(self, timeout_s: float, hastened: Awaitable[None]) -> None:
@@ -63,6 +69,8 @@ class Server:
         await asyncio.sleep(0.01)  # the loop accepts what is queued on the sockets before they are closed
         for listener in self._listeners:
             listener.close()
+        if self._doors:
+            await self._doors.close()
         for connection in list(self._connections):
             connection.drain()
         await self._emptied(timeout_s, hastened)

@@ -9,11 +9,12 @@ from uuid import uuid4
 
 from sluice.edge.auth import find_token
 from sluice.edge.call import Call, Place
-from sluice.edge.connection import LINGER_S, PIECE_BYTES, unread
+from sluice.edge.connection import LINGER_S, PIECE_BYTES
 from sluice.edge.events import Event, EventCounts, Events
 from sluice.edge.handover import House, switched
 from sluice.edge.native import Names
 from sluice.edge.options import parse_options
+from sluice.edge.parting import finish, unread
 from sluice.edge.room import Room
 from sluice.edge.session import Cancel, Create, NotExecuted, Session, error_message
 from sluice.edge.subprotocols import chosen, fields_with, offered
@@ -335,8 +336,7 @@ class UniversalSocket(asyncio.Protocol):
         self._house.outbox.flush()
         self._unsent = unread(self._transport)
         self.deadline = self._house.loop.time() + (self._limits.send_idle_timeout_s if self._unsent else LINGER_S)
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+        finish(self._transport)
 
     # --- deadlines
 

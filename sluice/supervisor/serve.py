@@ -84,7 +84,9 @@ def _serve(settings: Settings, hooks: Hooks) -> int:
     shutil.rmtree(settings.data / "metrics", ignore_errors=True)  # counters begin anew with a server
     (settings.data / "metrics").mkdir(mode=0o700)
     hooks.prepare(settings.data)
-    started = Started(listeners.url_of(settings.server.host, port), settings.data, simulator_url)
+    started = Started(
+        listeners.url_of(settings.server.host, port, tls=bool(settings.server.tls_cert)), settings.data, simulator_url
+    )
 
     def dressed(plain: Settings) -> Settings:
         """The settings as the children need them: the port in use, the simulator in place of the providers."""

@@ -14,6 +14,10 @@ GB = 1024 * MB
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: int = 8787
+    tls_cert: str = ""
+    """PEM file with the certificate, and those between it and its authority; empty is plain HTTP."""
+    tls_key: str = ""
+    """PEM file with its key; empty where it is in the same file."""
     public_url: str = ""
     """The origin that clients use, for provider URLs (contract 9.3); empty is http://host:port."""
     workers: int = 0

@@ -9,6 +9,7 @@ from sluice.edge.management import Management
 from sluice.edge.paths import Paths
 from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
+from sluice.edge.tls import server_context
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.recorder import Recorder
 from sluice.outbox import Outbox
@@ -54,7 +55,8 @@ async def run_worker(child: Child) -> None:
             sockets=UniversalSockets(engine, settings, metrics),
             realtime=RealtimeSockets(engine, settings, metrics),
         )
-        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics)
+        tls = server_context(settings.server.tls_cert, settings.server.tls_key) if settings.server.tls_cert else None
+        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics, tls)
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()

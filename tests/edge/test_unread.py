@@ -20,6 +20,9 @@ class Stuck(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 100
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.ended = True
 

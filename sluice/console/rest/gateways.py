@@ -110,7 +110,10 @@ async def provider_url(call: Call) -> Response:
     await require_gateway(call)
     if provider != UNIVERSAL and not (provider in call.desk.providers or await _is_own(call, provider)):
         raise not_found(call.desk.no_provider(provider))
-    base = server.public_url.rstrip("/") or f"http://{_reachable(server.host)}:{server.port}"
+    base = (
+        server.public_url.rstrip("/")
+        or f"{'https' if server.tls_cert else 'http'}://{_reachable(server.host)}:{server.port}"
+    )
     return reply(f"{base}/v1/{call.account}/{call.gateway}/{'' if provider == UNIVERSAL else provider}")
 
 
