@@ -71,6 +71,7 @@ PATHS: Final = (
     Path("DELETE", f"{_GATEWAY}/provider_configs/{{config}}", provider_configs.delete, "edit"),
     Path("GET", f"{_ACCOUNT}/tokens", tokens.listing, "edit"),
     Path("POST", f"{_ACCOUNT}/tokens", tokens.create, "edit"),
+    Path("PUT", f"{_ACCOUNT}/tokens/{{token}}/value", tokens.rotate, "edit"),
     Path("DELETE", f"{_ACCOUNT}/tokens/{{token}}", tokens.delete, "edit"),
     Path("GET", _CUSTOM, custom_providers.listing, "read"),
     Path("POST", _CUSTOM, custom_providers.create, "edit"),

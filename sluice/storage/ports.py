@@ -356,7 +356,6 @@ class ControlStore(ControlReader, Protocol):
     """
 
     def account(self, account: str) -> Account | None: ...
-
     def accounts(self, slice: Slice) -> tuple[list[Account], int]: ...
 
     def create_account(self, account: str, plan: Plan) -> Account: ...
@@ -401,6 +400,12 @@ class ControlStore(ControlReader, Protocol):
 
     def create_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
         """The token and its text, which is kept nowhere."""
+        ...
+
+    def rotate_token(
+        self, account: str, token_id: str, grace_ms: int, vouch: Callable[[Token], None]
+    ) -> tuple[TokenRecord, Secret]:
+        """Its new text; `vouch` raises where nobody may have it. With grace the old one is a token that ends then."""
         ...
 
     def delete_token(self, account: str, token_id: str) -> TokenRecord: ...
@@ -455,9 +460,7 @@ class Generations(Protocol):
     """A number per account that grows with every change of it. Read it before a query, keep it with the answer."""
 
     def of(self, account: str) -> int: ...
-
     def bump(self, account: str) -> None: ...
-
     def bump_all(self) -> None: ...
 
 

@@ -75,6 +75,17 @@ def test_a_token_is_printed_once_and_only_its_id_listed(data: Path):
     assert made["id"] not in [row["id"] for row in told(data, "token", "list")]
 
 
+def test_a_token_is_rotated_and_its_new_text_printed_once(data: Path):
+    made = told(data, "token", "create", "--name", "ci")
+    text = sluice(data, "token", "rotate", made["id"], "--grace", "24h").stdout
+    assert text.startswith("sluice_")
+    assert text.strip() != made["token"]
+    names = [row["name"] for row in told(data, "token", "list")]
+    assert {"ci", "ci (before its rotation)"} <= set(names)
+    assert sluice(data, "token", "rotate", made["id"], "--grace", "soon").exit_code == 2
+    assert "There is no token" in sluice(data, "token", "rotate", "nothing").stderr
+
+
 def test_accounts_keep_their_gateways_apart(data: Path):
     assert told(data, "account", "create", "acme")["id"] == "acme"
     told(data, "gateway", "create", "mine", "--account", "acme")

@@ -33,6 +33,29 @@ async def test_a_new_token_works_and_its_text_is_told_once(console):
     assert text not in str(listed)
 
 
+async def test_a_rotated_token_keeps_its_id_and_its_old_text_lets_nobody_in(console, problem):
+    token = (await console.operator.post("/tokens", json={"permissions": ["read"], "name": "ci"})).json()["result"]
+    rotated = (await console.operator.put(f"/tokens/{token['id']}/value", json={})).json()["result"]
+    assert rotated.pop("token") != (old := token.pop("token"))
+    assert rotated == token
+    assert (await console.relayed(old).get("/gateways")).status_code == 401
+    again = (await console.operator.put(f"/tokens/{token['id']}/value", json={"grace_s": 60})).json()["result"]
+    listed = (await console.operator.get("/tokens")).json()["result"]
+    (before,) = [one for one in listed if one["name"] == "ci (before its rotation)"]
+    assert (before["permissions"], before["expires_at"] is None) == (["read"], False)
+    assert (await console.relayed(again["token"]).get("/gateways")).status_code == 200
+    assert problem(await console.operator.put("/tokens/nothing/value", json={}))[:2] == (404, 7002)
+    for grace in (-1, 10**9, "soon"):
+        assert (await console.operator.put(f"/tokens/{token['id']}/value", json={"grace_s": grace})).status_code == 400
+
+
+async def test_nobody_gets_the_text_of_a_token_that_may_more(console, problem):
+    token = (await console.operator.post("/tokens", json={"permissions": ["run", "edit"]})).json()["result"]
+    editor = console.relayed(console.token("edit"))
+    assert problem(await editor.put(f"/tokens/{token['id']}/value", json={}))[0] == 403
+    assert (await console.relayed(token["token"]).get("/tokens")).status_code == 200
+
+
 async def test_a_deleted_token_is_returned_without_its_text(console, problem):
     token = (await console.operator.post("/tokens", json={"permissions": ["run"]})).json()["result"]
     del token["token"]

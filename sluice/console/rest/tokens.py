@@ -1,7 +1,7 @@
 """Tokens of an account. Ours: the product makes them elsewhere."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -12,7 +12,9 @@ from sluice.console.envelope import invalid, iso_ms, not_found, reply, reply_pag
 from sluice.console.paging import Paging
 from sluice.console.parsing import parse_body, parse_query
 from sluice.storage.ports import NewToken, NotThere
-from sluice.values.tenancy import PERMISSIONS, Permission, TokenRecord
+from sluice.values.tenancy import PERMISSIONS, Permission, Token, TokenRecord
+
+MOST_GRACE_S: Final = 30 * 86_400
 
 
 class WantedToken(msgspec.Struct, frozen=True):
@@ -20,6 +22,11 @@ class WantedToken(msgspec.Struct, frozen=True):
     name: Annotated[str, Meta(max_length=200)] = ""
     gateway: str | None = None
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class WantedRotation(msgspec.Struct, frozen=True):
+    grace_s: Annotated[int, Meta(ge=0, le=MOST_GRACE_S)] = 0
+    """How long the old text is good for beside the new one; without grace no request that starts later is let in."""
 
 
 class ShownToken(msgspec.Struct, frozen=True):
@@ -48,6 +55,20 @@ async def create(call: Call) -> Response:
         record, text = await call.desk.ask(call.desk.control.create_token, new)
     except NotThere:
         raise invalid("There is no such gateway", "body", "gateway") from None
+    return reply(_shown(record, text.reveal()))
+
+
+async def rotate(call: Call) -> Response:
+    wanted = parse_body(await call.body(), WantedRotation)
+
+    def vouch(token: Token) -> None:
+        call.caller.require_all(token.permissions)
+
+    change = call.desk.control.rotate_token
+    try:
+        record, text = await call.desk.ask(change, call.account, call.named("token"), wanted.grace_s * 1000, vouch)
+    except NotThere:
+        raise not_found() from None
     return reply(_shown(record, text.reveal()))
 
 

@@ -202,16 +202,27 @@ class EmbeddedControlStore(EmbeddedControlReader):
             self._require(new.account, new.gateway)
             return self._insert_token(new)
 
+    def rotate_token(
+        self, account: str, token_id: str, grace_ms: int, vouch: Callable[[Token], None]
+    ) -> tuple[TokenRecord, Secret]:
+        with self.changing(account):
+            record = self._token(account, token_id)
+            vouch(record.token)
+            text = _new_token_text()
+            digest: bytes = self._db.execute("SELECT digest FROM tokens WHERE id = ?", (token_id,)).get
+            self._db.execute("UPDATE tokens SET digest = ? WHERE id = ?", (token_digest(text.reveal()), token_id))
+            if grace_ms:
+                old, ends_ms = record.token, self._clock_ms() + grace_ms
+                ends_ms = ends_ms if old.expires_ms is None else min(ends_ms, old.expires_ms)
+                old = msgspec.structs.replace(old, id=secrets.token_hex(16), expires_ms=ends_ms)
+                self._put_token(digest, TokenRecord(old, f"{record.name} (before its rotation)", record.created_ms))
+        return record, text
+
     def delete_token(self, account: str, token_id: str) -> TokenRecord:
         with self.changing(account):
-            row: TokenRecordRow | None = self._db.execute(
-                f"SELECT {TOKEN}, name, created_ms FROM tokens WHERE account = ? AND id = ?",
-                (account, token_id),
-            ).fetchone()
-            if row is None:
-                raise NotThere(token_id)
+            record = self._token(account, token_id)
             self._db.execute("DELETE FROM tokens WHERE account = ? AND id = ?", (account, token_id))
-        return token_record_of(row)
+        return record
 
     def first_start(self) -> Secret | None:
         """Makes the account `local`, its gateway and the text of a token for everything; None ever after."""
@@ -311,13 +322,26 @@ class EmbeddedControlStore(EmbeddedControlReader):
         return GatewayRecord(gateway, config, now_ms, now_ms)
 
     def _insert_token(self, new: NewToken) -> tuple[TokenRecord, Secret]:
-        text = Secret(TOKEN_PREFIX + urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("="))
+        text = _new_token_text()
         token = Token(secrets.token_hex(16), new.account, new.gateway, new.permissions, new.expires_ms)
         record = TokenRecord(token, new.name, self._clock_ms())
+        self._put_token(token_digest(text.reveal()), record)
+        return record, text
+
+    def _token(self, account: str, token_id: str) -> TokenRecord:
+        row: TokenRecordRow | None = self._db.execute(
+            f"SELECT {TOKEN}, name, created_ms FROM tokens WHERE account = ? AND id = ?", (account, token_id)
+        ).fetchone()
+        if row is None:
+            raise NotThere(token_id)
+        return token_record_of(row)
+
+    def _put_token(self, digest: bytes, record: TokenRecord) -> None:
+        token = record.token
         self._db.execute(
             "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                token_digest(text.reveal()),
+                digest,
                 token.id,
                 token.account,
                 token.gateway,
@@ -327,7 +351,6 @@ class EmbeddedControlStore(EmbeddedControlReader):
                 record.created_ms,
             ),
         )
-        return record, text
 
     def _require_room(self, account: str) -> None:
         """`default` is made when it is needed, whatever else there is; it counts like any other."""
@@ -341,3 +364,7 @@ class EmbeddedControlStore(EmbeddedControlReader):
             raise NotThere(account)
         if gateway is not None and self.gateway(account, gateway) is None:
             raise NotThere(gateway)
+
+
+def _new_token_text() -> Secret:
+    return Secret(TOKEN_PREFIX + urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("="))

@@ -185,6 +185,33 @@ def test_a_token_is_shown_once_and_kept_only_as_its_digest(
     assert reader.token(token_digest(text.reveal())) is None
 
 
+def test_the_old_text_of_a_rotated_token_is_good_until_its_grace_ends(
+    control: EmbeddedControlStore, reader: EmbeddedControlReader, clock: Clock
+):
+    record, first = control.create_token(NewToken("acme", frozenset({"run"}), name="ci", expires_ms=clock.now_ms + 500))
+    same, second = control.rotate_token("acme", record.token.id, 0, lambda token: None)
+    assert same == record
+    assert reader.token(token_digest(first.reveal())) is None
+    _, third = control.rotate_token("acme", record.token.id, 200, lambda token: None)
+    assert reader.token(token_digest(third.reveal())) == record.token
+    old = reader.token(token_digest(second.reveal()))
+    assert old is not None
+    assert (old.expires_ms, old.permissions, old.id != record.token.id) == (clock.now_ms + 200, {"run"}, True)
+    _, fourth = control.rotate_token("acme", record.token.id, 9_999, lambda token: None)
+    late = reader.token(token_digest(third.reveal()))
+    assert late is not None
+    assert late.expires_ms == record.token.expires_ms
+    with pytest.raises(NotThere):
+        control.rotate_token("other", record.token.id, 0, lambda token: None)
+
+    def refuse(token: object) -> None:
+        raise PermissionError
+
+    with pytest.raises(PermissionError):
+        control.rotate_token("acme", record.token.id, 0, refuse)
+    assert reader.token(token_digest(fourth.reveal())) == record.token
+
+
 def test_a_token_can_be_deleted_by_its_own_account_only(control: EmbeddedControlStore):
     control.create_account("other", "free")
     record, _ = control.create_token(NewToken("acme", frozenset({"run"})))
