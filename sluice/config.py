@@ -120,9 +120,8 @@ def read_environment(environment: Mapping[str, str]) -> Tree:
 def _usual_proxy(environment: Mapping[str, str]) -> Tree:
     """What HTTPS_PROXY and NO_PROXY say, which all programs go by; a setting of ours goes before them."""
     proxy, direct = (environment.get(name) or environment.get(name.lower(), "") for name in ("HTTPS_PROXY", "NO_PROXY"))
-    if not proxy:
-        return {}
-    return {"upstream": {"proxy": proxy, "no_proxy": [entry for each in direct.split(",") if (entry := each.strip())]}}
+    entries = [entry for each in direct.split(",") if (entry := each.strip())]
+    return {"upstream": ({"proxy": proxy} if proxy else {}) | ({"no_proxy": entries} if entries else {})}
 
 
 def _read(file: Path) -> Tree:

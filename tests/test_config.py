@@ -188,7 +188,8 @@ def test_the_usual_variables_name_the_proxy_and_settings_go_before_them(tmp_path
     assert "pw" not in repr(found)
     (file := tmp_path / "sluice.toml").write_text('[upstream]\nproxy = ""\n')
     assert not load_settings(file, usual, {}).upstream.proxy
-    assert not load_settings(None, {"NO_PROXY": "internal"}, {}).upstream.proxy
+    own = load_settings(None, {"NO_PROXY": "internal", "SLUICE_UPSTREAM__PROXY": "http://p"}, {}).upstream
+    assert (own.proxy.reveal(), own.no_proxy) == ("http://p", ("internal",))
 
 
 def test_a_proxy_that_cannot_be_used_is_refused_without_its_credential():

@@ -70,9 +70,11 @@ class Server:
         for listener in self._listeners:
             listener.close()
         if self._doors:
-            await self._doors.close()
+            self._doors.close()
         for connection in list(self._connections):
             connection.drain()
+        if self._doors:
+            await self._doors.settle()
         await self._emptied(timeout_s, hastened)
         if self._connections:
             _log.warning("drain cut short", extra=fields(connections=len(self._connections)))

@@ -51,26 +51,33 @@ class Doors:
         self._listeners.add(listener)
         self._loop.add_reader(listener.fileno(), self._accept, listener)
 
-    async def close(self) -> None:
-        """Accepts no more; returns when all who were at the door are inside, or gone."""
+    def close(self) -> None:
+        """Accepts what is queued, and then no more."""
         for listener in self._listeners:
-            self._accept(listener)  # all that is queued there
+            while self._accept(listener):
+                pass
             self._loop.remove_reader(listener.fileno())
             listener.close()
         self._listeners.clear()
-        if self._shaking:
-            await asyncio.wait(self._shaking)
 
-    def _accept(self, listener: socket.socket) -> None:
+    async def settle(self) -> None:
+        """Whoever is at the door has a moment to come in."""
+        if self._shaking:
+            _, late = await asyncio.wait(self._shaking, timeout=SHUTDOWN_S)
+            for task in late:
+                task.cancel()
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """Whether there may be more."""
         for _ in range(_AT_ONCE):
             try:
                 client, _ = listener.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                return
+                return False
             except OSError:
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(_PAUSE_S, self._accept_again, listener)
-                return
+                return False
             client.setblocking(False)
             if len(self._shaking) >= self._most:
                 self._failed.add()
@@ -79,6 +86,7 @@ class Doors:
             task = self._loop.create_task(self._let_in(client))
             self._shaking.add(task)
             task.add_done_callback(self._shaking.discard)
+        return True
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener in self._listeners:
@@ -97,3 +105,7 @@ class Doors:
         except OSError:  # ssl.SSLError and TimeoutError are such
             self._failed.add()
             client.close()
+        except asyncio.CancelledError:
+            self._failed.add()
+            client.close()
+            raise

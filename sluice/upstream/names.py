@@ -23,6 +23,8 @@ KEEP_S: Final = 30.0
 """The system's resolver does not tell how long an answer holds."""
 STALE_S: Final = 300.0
 """While a name cannot be looked up its last addresses do for so long."""
+PATIENCE_S: Final = 1.0
+"""And while a name server does not answer, after this."""
 MOST_KNOWN: Final = 1_024
 Look = Callable[[str, int], list[str]]
 
@@ -63,8 +65,13 @@ class Names:
         age_s = self._clock_s() - known.looked_s if known else STALE_S
         if known and age_s < self._keep_s:
             return known.addresses
-        found = await asyncio.shield(self._running.get(asked) or self._start(asked))
-        return found or (known.addresses if known and age_s < STALE_S else [])
+        if known is None or age_s >= STALE_S:
+            return await asyncio.shield(self._running.get(asked) or self._start(asked))
+        with suppress(Overloaded):
+            looking = self._running.get(asked) or self._start(asked)
+            done, _ = await asyncio.wait((looking,), timeout=PATIENCE_S)
+            return (looking.result() if done else []) or known.addresses
+        return known.addresses
 
     def _start(self, asked: "_Asked") -> asyncio.Future[list[str]]:
         of_account = sum(other.account == asked.account for other in self._running) if asked.account else 0

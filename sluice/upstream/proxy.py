@@ -13,6 +13,10 @@ from sluice.values.errors import UpstreamUnreachable
 from sluice.values.secret import Secret
 
 HEAD_BYTES: Final = 16 * 1024
+_KIND: Final = (
+    "a proxy is http://host:port, perhaps with user:password@ before the host, where characters other than letters and"
+    " digits are written as %23 is for #"
+)
 _ANSWER: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r\n)")
 
 
@@ -28,11 +32,15 @@ class Proxy:
         """From `http://[user:password@]host[:port]`; None for no URL. Raises ValueError for another kind of URL."""
         if not url:
             return None
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query:
-            raise ValueError("a proxy is http://host:port, perhaps with user:password@ before the host")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = parts.hostname, parts.port or 80
+        except ValueError:
+            host, port = None, 0  # what is wrong with it may be a part of the password, and is not told
+        if not host or parts.scheme != "http" or parts.path not in ("", "/") or parts.query or "#" in url:
+            raise ValueError(_KIND)
         user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
-        return cls(parts.hostname, parts.port or 80, Secret(user), tuple(direct))
+        return cls(host, port, Secret(user), tuple(direct))
 
     def serves(self, origin: Origin) -> bool:
         """Whether connections to an origin go through it: those by TLS do."""

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -61,6 +62,27 @@ async def test_while_a_name_cannot_be_looked_up_its_last_addresses_do_for_five_m
     clock.now_s += 2
     assert await names.addresses("a", 443) == []
     assert len(book.asked) == 3
+
+
+async def test_the_last_addresses_do_while_the_name_server_does_not_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sluice.upstream.names.PATIENCE_S", 0.02)
+    go, clock = threading.Event(), Clock()
+    asked: list[str] = []
+
+    def look(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if len(asked) > 1:
+            go.wait(20)
+        return [f"192.0.2.{len(asked)}"]
+
+    names = Names(look, 30.0, clock_s=clock)
+    await names.addresses("a", 443)
+    clock.now_s += 31
+    assert await names.addresses("a", 443) == ["192.0.2.1"]
+    monkeypatch.setattr("sluice.upstream.names.PATIENCE_S", 20.0)
+    go.set()
+    assert await names.addresses("a", 443) == ["192.0.2.2"]
+    assert asked == ["a", "a"]
 
 
 async def test_an_address_is_its_own_name_and_what_is_remembered_is_bounded():
@@ -282,6 +304,14 @@ def test_what_is_dialled_without_the_proxy(host: str, direct: str, without: bool
 def test_another_kind_of_proxy_is_refused(url: str):
     with pytest.raises(ValueError, match=r"proxy|[Pp]ort"):
         Proxy.of(url, ())
+
+
+@pytest.mark.parametrize("url", ["http://user:hunter#two@proxy:3128", "http://user:3129#two@proxy", "http://[hunter]"])
+def test_no_part_of_a_credential_is_told(url: str):
+    with pytest.raises(ValueError, match="a proxy is http://host:port") as raised:
+        Proxy.of(url, ())
+    assert "hunter" not in str(raised.value)
+    assert raised.value.__cause__ is None
 
 
 def test_no_proxy_is_none_and_plain_origins_go_without_it():
