@@ -16,7 +16,7 @@ class Numbered:
         self.numbers[account] = self.of(account) + 1
 
     def bump_all(self) -> None:
-        raise NotImplementedError
+        self.numbers = {account: number + 1 for account, number in self.numbers.items()}
 
 
 def test_an_answer_holds_until_its_account_changes_even_while_it_is_asked_for():
