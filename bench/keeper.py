@@ -4,7 +4,7 @@ The drain: the keeper is stopped while a burst of traffic fills the spool, then 
 processor time it takes are the logs a second of a whole core. The lag: requests at a fixed rate, the newest pages of
 the management API read over and over meanwhile; a log counts as visible when the answer that shows it has arrived, so
 the reader's own interval (about 10 ms) is in the figure. A few requests go before it: the first logs of a model wait
-until its price has been looked up, once, for up to half a second.
+until its price has been looked up, once, for half a second or so.
 """
 
 import asyncio

@@ -282,7 +282,7 @@ def _check(settings: Settings) -> None:
     try:
         Proxy.of(settings.upstream.proxy.reveal(), settings.upstream.no_proxy)
     except ValueError as error:
-        raise ConfigError(f"upstream.proxy (or HTTPS_PROXY) will not do: {error}") from error
+        raise ConfigError(f'upstream.proxy (or HTTPS_PROXY) will not do: {error}; "" is none') from error
     if settings.upstream.ca_file and not Path(settings.upstream.ca_file).is_file():
         raise ConfigError(f"upstream.ca_file: there is no file {settings.upstream.ca_file}")
 

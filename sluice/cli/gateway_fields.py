@@ -7,23 +7,13 @@ from typing import IO, Any, Final, TypeVar
 
 import click
 
+from sluice.cli.options import SPAN_UNITS_S, seconds
 from sluice.values.caching import LONGEST_TTL_S, SHORTEST_TTL_S
 from sluice.values.gateway import GatewayConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 OFF: Final = "none"
-_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_SPAN: Final = re.compile(r"(\d{1,12})([smhd]?)")
-_SPAN_HINT: Final = "seconds, or a number with s, m, h or d behind it, as 90s, 5m, 24h or 30d"
-
-
-def seconds(text: str) -> int:
-    """The seconds of a span such as `90`, `5m` or `30d`. Raises click.BadParameter."""
-    found = _SPAN.fullmatch(text)
-    if not found:
-        raise click.BadParameter(f"{text!r}: {_SPAN_HINT}")
-    return int(found[1]) * _SECONDS[found[2]]
 
 
 def gateway_options(function: F) -> F:
@@ -49,7 +39,7 @@ def _cache_ttl(ctx: click.Context, parameter: click.Parameter, text: str | None)
         return None if text is None else 0
     ttl_s = seconds(text)
     if ttl_s and not SHORTEST_TTL_S <= ttl_s <= LONGEST_TTL_S:
-        raise click.BadParameter(f"{text!r}: {SHORTEST_TTL_S}s to {LONGEST_TTL_S // _SECONDS['d']}d, or {OFF}")
+        raise click.BadParameter(f"{text!r}: {SHORTEST_TTL_S}s to {LONGEST_TTL_S // SPAN_UNITS_S['d']}d, or {OFF}")
     return ttl_s
 
 

@@ -1,9 +1,10 @@
 """Options that commands share, and the settings that they are laid over."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -12,6 +13,9 @@ from sluice.config import NAME, ConfigError, Tree, load_settings
 from sluice.values.settings import Settings
 
 CONFIG_VARIABLE = "SLUICE_CONFIG"
+SPAN_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SPAN: Final = re.compile(r"(\d{1,12})([smhd]?)")
+_SPAN_HINT: Final = "seconds, or a number with s, m, h or d behind it, as 90s, 5m, 24h or 30d"
 F = TypeVar("F", bound=Callable[..., Any])
 
 data_option = click.option(
@@ -27,6 +31,14 @@ account_option = click.option("--account", default="local", show_default=True, h
 def common(function: F) -> F:
     """`--data` and `--json`, which every command takes."""
     return data_option(json_option(function))
+
+
+def seconds(text: str) -> int:
+    """The seconds of a span such as `90`, `5m` or `30d`. Raises click.BadParameter."""
+    found = _SPAN.fullmatch(text)
+    if not found:
+        raise click.BadParameter(f"{text!r}: {_SPAN_HINT}")
+    return int(found[1]) * SPAN_UNITS_S[found[2]]
 
 
 def read_settings(flags: Tree, config: Path | None = None) -> Settings:

@@ -1,20 +1,23 @@
 """`sluice token`: what lets clients in."""
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
 import click
 import msgspec
 
 from sluice.cli.operator import Operator, decoded
-from sluice.cli.options import account_option, common, folder_settings, missing_account, print_json, print_table
+from sluice.cli.options import (
+    account_option,
+    common,
+    folder_settings,
+    missing_account,
+    print_json,
+    print_table,
+    seconds,
+)
 from sluice.values.tenancy import PERMISSIONS
-
-_SPAN: Final = re.compile(r"(\d{1,9})([smhd])")
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class ShownToken(msgspec.Struct):
@@ -46,13 +49,6 @@ def _moment(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
     if moment <= datetime.now(UTC):
         click.echo(f"{text} is over: this token lets nobody in.", err=True)
     return moment.isoformat()
-
-
-def _seconds(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
-    found = _SPAN.fullmatch(text)
-    if found is None:
-        raise click.BadParameter(f"{text!r}: write it as 90s, 15m, 24h or 7d")
-    return int(found[1]) * _UNITS_S[found[2]]
 
 
 @click.group("token")
@@ -116,21 +112,18 @@ def listing(account: str, data: Path | None, as_json: bool) -> None:
 
 @command.command(short_help="Give a token another text.")
 @click.argument("token_id")
-@click.option(
-    "--grace", default="0s", show_default=True, callback=_seconds, metavar="TIME", help="As 90s, 15m, 24h, 7d."
-)
+@click.option("--grace", default="0s", show_default=True, metavar="TIME", help="As 90s, 15m, 24h, 7d.")
 @account_option
 @common
-def rotate(token_id: str, grace: int, account: str, data: Path | None, as_json: bool) -> None:
+def rotate(token_id: str, grace: str, account: str, data: Path | None, as_json: bool) -> None:
     """Give the token with this id another text and print it, this once.
 
     The old text lets nobody in from now on, or, with --grace, from then on.
     """
-    missing = (
-        f"There is no token {token_id} in account {account}: `sluice token list --account {account}` shows their ids."
-    )
     path = f"{_path(account)}/{quote(token_id, safe='')}/value"
-    result = Operator(folder_settings(data)).result("PUT", path, {"grace_s": grace}, missing=missing)
+    result = Operator(folder_settings(data)).result(
+        "PUT", path, {"grace_s": seconds(grace)}, missing=_missing(token_id, account)
+    )
     if as_json:
         print_json(decoded(result))
     else:
@@ -143,15 +136,18 @@ def rotate(token_id: str, grace: int, account: str, data: Path | None, as_json: 
 @common
 def delete(token_id: str, account: str, data: Path | None, as_json: bool) -> None:
     """Delete the token with this id: no request that starts after that is let in by it."""
-    missing = (
-        f"There is no token {token_id} in account {account}: `sluice token list --account {account}` shows their ids."
-    )
     path = f"{_path(account)}/{quote(token_id, safe='')}"
-    result = Operator(folder_settings(data)).result("DELETE", path, missing=missing)
+    result = Operator(folder_settings(data)).result("DELETE", path, missing=_missing(token_id, account))
     if as_json:
         print_json(decoded(result))
     else:
         click.echo(f"Deleted token {token_id}.")
+
+
+def _missing(token_id: str, account: str) -> str:
+    return (
+        f"There is no token {token_id} in account {account}: `sluice token list --account {account}` shows their ids."
+    )
 
 
 def _path(account: str) -> str:

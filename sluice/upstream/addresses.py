@@ -1,6 +1,6 @@
 """Which addresses are on the public internet, by IANA's registries of special purposes (2026-11). Pure."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 _NOT_PUBLIC_4: Final = tuple(
@@ -38,11 +38,18 @@ _NOT_PUBLIC_6: Final = tuple(
 )
 
 
+def parsed(host: str) -> IPv4Address | IPv6Address | None:
+    """The IP address that a host is written as; None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address, as text, is one that anybody on the internet may be sent to."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
+    ip = parsed(address)
+    if ip is None:
         return False
     if isinstance(ip, IPv4Address):
         return not any(ip in network for network in _NOT_PUBLIC_4)
@@ -51,8 +58,4 @@ def is_public(address: str) -> bool:
 
 def is_inside(host: str) -> bool:
     """Whether a host is written as an address, and that one is not public."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return not is_public(host)
+    return parsed(host) is not None and not is_public(host)

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from sluice.metrics import Metrics
+from sluice.upstream.addresses import parsed
 from sluice.values.errors import Overloaded
 
 MOST_AT_ONCE: Final = 64
@@ -58,7 +58,7 @@ class Names:
 
     async def addresses(self, host: str, port: int, account: str = "") -> list[str]:
         """None where it has none. Raises Overloaded where too many are being looked up, some perhaps for nobody."""
-        if _is_address(host):
+        if parsed(host):
             return [host]
         asked = _Asked(account, host, port)
         known = self._known.get(asked)
@@ -119,11 +119,3 @@ class _Asked(NamedTuple):
 class _Known(NamedTuple):
     addresses: list[str]
     looked_s: float
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

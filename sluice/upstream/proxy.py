@@ -4,10 +4,11 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
+from sluice.upstream.addresses import parsed
 from sluice.upstream.origin import Origin
 from sluice.values.errors import UpstreamUnreachable
 from sluice.values.secret import Secret
@@ -118,11 +119,8 @@ def is_direct(host: str, port: int, direct: Sequence[str]) -> bool:
     or a network of addresses; a port after a host or an address confines it to that port.
     """
     host = host.lower().rstrip(".")
-    try:
-        address = ip_address(host)
-    except ValueError:
-        address = None
-    if host == "localhost" or (address is not None and address.is_loopback):
+    address = parsed(host)
+    if host == "localhost" or (address and address.is_loopback):
         return True
     for entry in direct:
         name, colon, its_port = entry.strip().lower().rpartition(":")
@@ -130,19 +128,18 @@ def is_direct(host: str, port: int, direct: Sequence[str]) -> bool:
             name, its_port = entry.strip().lower(), ""
         if its_port and int(its_port) != port:
             continue
-        if name == "*" or (address is None and _is_within(host, name.lstrip("*").strip("."))):
-            return True
-        if address is not None and _holds(name.strip("[]"), host):
+        if name == "*" or (_holds(name.strip("[]"), address) if address else _is_within(host, name)):
             return True
     return False
 
 
 def _is_within(host: str, domain: str) -> bool:
+    domain = domain.lstrip("*").strip(".")
     return bool(domain) and (host == domain or host.endswith(f".{domain}"))
 
 
-def _holds(network: str, address: str) -> bool:
+def _holds(network: str, address: IPv4Address | IPv6Address) -> bool:
     try:
-        return ip_address(address) in ip_network(network, strict=False)
+        return address in ip_network(network, strict=False)
     except ValueError:
         return False

@@ -19,7 +19,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_key: str = ""
     """PEM file with its key; empty where it is in the same file."""
     public_url: str = ""
-    """The origin that clients use, for provider URLs (contract 9.3); empty is http://host:port."""
+    """The origin that clients use, for provider URLs (contract 9.3); empty is http://host:port, or https."""
     workers: int = 0
     """0 is one less than the cores, at least 1."""
     drain_timeout_s: float = 30.0

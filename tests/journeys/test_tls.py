@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 import sluice
 
 HERE = Path(__file__).parent
-ENDED = "sluice_tls_handshakes_failed_total"
+FAILED = "sluice_tls_handshakes_failed_total"
 
 
 def trusting(certificate: str = "localhost.pem") -> ssl.SSLContext:
@@ -41,7 +41,7 @@ def secure(start_shared_gateway: Any, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def failed(gateway: Any) -> int:
-    lines = [line for line in gateway.http.get("/metrics").text.splitlines() if line.startswith(ENDED)]
+    lines = [line for line in gateway.http.get("/metrics").text.splitlines() if line.startswith(FAILED)]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
 

@@ -88,6 +88,26 @@ def test_frames_come_in_order_across_files_and_positions_lead_back_to_them(
     assert SpoolTail(root / "0", found[-1].end).take() == []
 
 
+def test_a_file_that_is_read_again_stays_open_until_all_is_read(open_writer: OpenWriter, put: Put, root: Path):
+    def opened() -> list[str]:
+        return [name for file in Path("/dev/fd").iterdir() if (name := os.path.realpath(file)).startswith(str(root))]
+
+    writer = open_writer(SpoolSettings(file_bytes=3000))
+    for _ in range(20):
+        put(writer, b"q" * 200)
+    before, tail = len(opened()), SpoolTail(root / "0")
+    found = tail.take(1000)
+    for each in found * 2:
+        assert tail.read(each.start, each.end) == each.data
+    assert len(opened()) == before + 2
+    everything(tail)
+    assert tail.take() == []
+    assert len(opened()) == before + 1
+    assert tail.read(found[0].start, found[0].end) == found[0].data
+    tail.close()
+    assert len(opened()) == before
+
+
 def test_new_frames_are_seen_at_the_next_look(open_writer: OpenWriter, put: Put, root: Path):
     tail = SpoolTail(root / "0")
     make_folder(root)

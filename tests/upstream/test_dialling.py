@@ -120,20 +120,22 @@ class Made:
 
 async def test_the_next_address_is_tried_when_the_one_before_is_slow_or_fails():
     tried: list[str] = []
-    gate = asyncio.Event()
-    late = Made("late")
+    given_up = asyncio.Event()
 
     async def connect(address: str) -> Made:
         tried.append(address)
         if address == "slow":
-            await gate.wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.set()
         if address == "refused":
             raise ConnectionRefusedError
         return Made(address)
 
     assert (await first_made(["slow", "refused", "good", "never"], connect, 0.01)).address == "good"
     assert tried == ["slow", "refused", "good"]
-    assert not late.aborted
+    await asyncio.wait_for(given_up.wait(), 5)
 
 
 async def test_what_is_made_in_vain_is_closed():

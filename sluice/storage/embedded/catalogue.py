@@ -50,6 +50,12 @@ def write_earlier(db: apsw.Connection, earlier: list[Contents]) -> None:
     db.executemany(_INSERT, earlier)
 
 
+def pack_bytes(db: apsw.Connection) -> int:
+    """What the packs of a segment take, by its own account."""
+    found: int = db.execute("SELECT ifnull(sum(bytes), 0) FROM pack").get
+    return found
+
+
 def read_meta(db: apsw.Connection) -> dict[str, int]:
     return dict(iter(db.execute("SELECT key, v FROM meta")))
 

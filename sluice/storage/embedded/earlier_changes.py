@@ -6,7 +6,7 @@ from pathlib import Path
 
 import apsw
 
-from sluice.storage.embedded.catalogue import Contents
+from sluice.storage.embedded.catalogue import Contents, pack_bytes
 from sluice.storage.embedded.changes import change_logs, delete_logs
 from sluice.storage.embedded.compaction import wasteful_packs
 from sluice.storage.embedded.earlier import PROBES
@@ -46,8 +46,7 @@ def recounted(folder: Path, held: Contents) -> Contents:
     """What the segment holds by its own account."""
     with closing(open_segment(held.path(folder))) as db:
         rows: int = db.execute("SELECT v FROM meta WHERE key = 'rows'").get
-        size: int = db.execute("SELECT ifnull(sum(bytes), 0) FROM pack").get
-        return held._replace(rows=rows, bytes=size)
+        return held._replace(rows=rows, bytes=pack_bytes(db))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import apsw
 
 from sluice.journal import fields
-from sluice.storage.embedded.catalogue import read_earlier, read_meta
+from sluice.storage.embedded.catalogue import pack_bytes, read_earlier, read_meta
 from sluice.storage.embedded.compaction import wasteful_packs
 from sluice.storage.embedded.open import database_path, newest_segment, open_idle_segment
 from sluice.storage.ports import StoreFault
@@ -80,5 +80,5 @@ class Sweep:
                 if read_meta(db)["format"] < _SINCE_FORMAT:
                     continue
                 packs = wasteful_packs(db, self._before_ms)
-                if packs or db.execute("SELECT ifnull(sum(bytes), 0) FROM pack").get != held.bytes:
+                if packs or (held.live and pack_bytes(db) != held.bytes):
                     yield Due(shard, held.number, packs)
