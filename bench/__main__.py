@@ -335,4 +335,5 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    machine.end_in_order()
     sys.exit(main())

@@ -5,6 +5,7 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,11 @@ class Cores(NamedTuple):
         if len(allowed) < 2:
             raise BenchFault("a benchmark needs two cores: one for the gateway, one for the load")
         return cls(allowed[0], allowed[1])
+
+
+def end_in_order() -> None:
+    """Has SIGTERM end this program as Ctrl-C does: with all that it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def pin(pid: int, core: int) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
 from bench.limiting import limits
-from bench.machine import BenchFault, Program, free_port
+from bench.machine import BenchFault, Program, end_in_order, free_port
 from bench.store.bringing import bring
 from bench.store.killing import kill as kill_keepers
 from bench.traffic import Account, Broken, Load, stored_logs, stored_number, upstream
@@ -184,4 +184,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

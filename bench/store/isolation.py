@@ -294,4 +294,5 @@ def arguments() -> argparse.Namespace:
 PARTS: Final = ("crowd", "known", "delete")
 
 if __name__ == "__main__":
+    machine.end_in_order()
     sys.exit(main())

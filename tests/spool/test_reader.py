@@ -95,6 +95,7 @@ def test_a_file_that_is_read_again_stays_open_until_all_is_read(open_writer: Ope
     writer = open_writer(SpoolSettings(file_bytes=3000))
     for _ in range(20):
         put(writer, b"q" * 200)
+    writer.close()  # its thread closes the files before the last when it comes to it
     before, tail = len(opened()), SpoolTail(root / "0")
     found = tail.take(1000)
     for each in found * 2:
