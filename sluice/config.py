@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from sluice.edge.proxies import TrustedProxies
 from sluice.edge.tls import server_context
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.proxy import Proxy
@@ -260,6 +261,10 @@ def _check(settings: Settings) -> None:
         raise ConfigError("spool.file_bytes is more than spool.max_bytes: the spool would be full with its first file")
     _check_metadata_keys(settings.logs.rollup_metadata)
     _check_tls(settings.server)
+    try:
+        TrustedProxies(settings.server.trusted_proxies)
+    except ValueError as error:
+        raise ConfigError(f"server.trusted_proxies: {error}; write addresses, or networks like 10.0.0.0/8") from error
     if settings.server.public_url:
         _check_url("server.public_url", settings.server.public_url, origin=True)
     for name, provider in settings.providers.items():

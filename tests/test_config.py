@@ -129,6 +129,7 @@ def test_variables_of_other_programs_are_left_alone():
         ("[server]\ndrain_timeout_s = -1", "server.drain_timeout_s is -1: choose a number from 0 to 3600"),
         ("[upstream]\nidle_timeout_s = nan", "upstream.idle_timeout_s is nan: choose"),
         ("[server]\npublic_url = 'gateway.example.com'", "server.public_url: "),
+        ("[server]\ntrusted_proxies = ['10.0.0.1/8']", "server.trusted_proxies: 10.0.0.1/8 has host bits set; write "),
         ("[server]\npublic_url = 'https://gateway.example.com/x'", "server.public_url: "),
         (
             "[providers.opnai]\nbase_url = 'http://x'",

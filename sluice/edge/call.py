@@ -13,6 +13,8 @@ class Call(msgspec.Struct, frozen=True):
     path: bytes
     query: bytes
     body: IncomingBody | ArrivedBody
+    proxied: bool = False
+    """Whether it came from a trusted proxy, whose `x-forwarded-*` fields are believed."""
 
 
 class Place(msgspec.Struct, frozen=True):

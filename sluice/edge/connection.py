@@ -51,6 +51,8 @@ class Host(Protocol):
 
     def refuse(self, error: GatewayError, event_id: bytes, /) -> Reply: ...
 
+    def trusts(self, transport: asyncio.BaseTransport, /) -> bool: ...
+
     def joined(self, connection: "Downstream") -> None: ...
 
     def left(self, connection: Connection, /) -> None: ...
@@ -77,6 +79,7 @@ class Downstream(asyncio.Protocol):
         self._turn: asyncio.Future[Turn] | None = None
         self._room: asyncio.Future[None] | None = None
         self._busy = self._full = self._paused = self._closing = self._spoilt = self._within_head = False
+        self._proxied = False
         self._ahead: deque[bytes] = deque()
         self._ahead_bytes = self._served = self._unsent = 0
         self.deadline = inf
@@ -85,6 +88,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by shape alone
+        self._proxied = self._server.trusts(transport)
         self.deadline = self._loop.time() + self._limits.keep_alive_s
         self._server.joined(self)
 
@@ -325,7 +329,7 @@ class Downstream(asyncio.Protocol):
             if target[:1] != b"/" or b"#" in target:
                 target = origin_form(target)
             path, _, query = target.partition(b"?")
-            return await self._server.answer(Call(head, path, query, body))
+            return await self._server.answer(Call(head, path, query, body, self._proxied))
         except GatewayError as error:
             return self._server.refuse(error, head.fields.get(b"cf-aig-event-id", b""))
         except Exception:  # a last resort: the client gets an answer, the process log the reason

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from sluice.edge.call import Call
+from sluice.edge.proxies import FORWARDED
 from sluice.engine.attempt import HOP_BY_HOP, nominated, passed_on
 from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
@@ -99,10 +100,14 @@ EMPTY: Final = NoBody()
 
 
 def head_for(call: Call) -> bytes:
-    """The request's head as the console is to see it."""
+    """The request's head as the console is to see it: what is forwarded in it is from a trusted proxy."""
     dropped = NOT_RELAYED | nominated(call.head.fields.get(b"connection", b""))
     target = b"%b?%b" % (call.path, call.query) if call.query else call.path
-    lines = [field(sent, value) for name, sent, value in call.head.headers if name not in dropped]
+    lines = [
+        field(sent, value)
+        for name, sent, value in call.head.headers
+        if name not in dropped and (call.proxied or not name.startswith(FORWARDED))
+    ]
     return b"%b %b HTTP/1.1\r\nHost: console\r\n%b" % (call.head.method, target, b"".join(lines))
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
 from sluice.edge.call import Call, Place
 from sluice.edge.options import OPTION_HEADERS, parse_options
+from sluice.edge.proxies import FORWARDED
 from sluice.engine.attempt import HOP_BY_HOP, NONE, nominated
 from sluice.values.request import DEFAULT_OPTIONS, Header, Request, Step
 
@@ -17,7 +18,7 @@ OURS: Final = HOP_BY_HOP | {
     b"cf-connecting-ip",
 }
 """Header fields that end here (contract 0.5), beside those of OUR_PREFIXES."""
-OUR_PREFIXES: Final = (b"cf-aig-", b"x-forwarded-", b"cf-access-")
+OUR_PREFIXES: Final = (b"cf-aig-", FORWARDED, b"cf-access-")
 MOST_NAMES: Final = 4096
 LONGEST_NAME: Final = 64
 NO_OPTIONS: Final = OPTION_HEADERS.keys().isdisjoint

@@ -9,6 +9,7 @@ from sluice.edge.call import Call, Place
 from sluice.edge.compat import MODELS, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
+from sluice.edge.proxies import host_asked
 from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.universal import universal
 from sluice.edge.websocket import UniversalSockets
@@ -68,7 +69,7 @@ class Paths:
     def answer(self, call: Call) -> Awaitable[Reply]:
         """The reply to a request. Raises GatewayError for paths that are not served."""
         path = call.path
-        if self._hosts and (mapped := self._hosts.get(hostname(call.head.fields.get(b"host", b"")))):
+        if self._hosts and (mapped := self._hosts.get(hostname(host_asked(call.head.fields, call.proxied)))):
             path = mapped + path  # contract 0.2: such a host serves nothing else
         elif not path.startswith(INFERENCE):
             if not self._default or is_own(call):

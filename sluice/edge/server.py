@@ -15,6 +15,7 @@ from sluice.deadlines import Deadlines
 from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
 from sluice.edge.handover import Connection
+from sluice.edge.proxies import TrustedProxies
 from sluice.edge.tls import Doors
 from sluice.journal import fields
 from sluice.metrics import Metrics
@@ -41,10 +42,12 @@ class Server:
         outbox: Outbox,
         metrics: Metrics,
         tls: ssl.SSLContext | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.answer, self.refuse, self.limits = answer, refuse, limits
         self.loop = asyncio.get_running_loop()
         self.draining = False
+        self.trusts = (proxies or TrustedProxies(())).trusts
         self._deadlines = deadlines
         self.outbox = outbox
         self._connections: set[Connection] = set()

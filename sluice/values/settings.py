@@ -20,6 +20,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PEM file with its key; empty where it is in the same file."""
     public_url: str = ""
     """The origin that clients use, for provider URLs (contract 9.3); empty is http://host:port, or https."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies before the server whose `X-Forwarded-Host` and `-Proto` are believed."""
     workers: int = 0
     """0 is one less than the cores, at least 1."""
     drain_timeout_s: float = 30.0

@@ -7,6 +7,7 @@ from sluice.child import Child
 from sluice.deadlines import Deadlines
 from sluice.edge.management import Management
 from sluice.edge.paths import Paths
+from sluice.edge.proxies import TrustedProxies
 from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.server import Server
 from sluice.edge.tls import server_context
@@ -56,7 +57,8 @@ async def run_worker(child: Child) -> None:
             realtime=RealtimeSockets(engine, settings, metrics),
         )
         tls = server_context(settings.server.tls_cert, settings.server.tls_key) if settings.server.tls_cert else None
-        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics, tls)
+        proxies = TrustedProxies(settings.server.trusted_proxies)
+        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics, tls, proxies)
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()

@@ -36,7 +36,12 @@ class Stuck(asyncio.Transport):
 async def test_an_idle_connection_whose_last_reply_is_not_read_ends_within_a_deadline():
     loop = asyncio.get_running_loop()
     host: Any = SimpleNamespace(
-        limits=LimitSettings(), loop=loop, outbox=Outbox(loop), draining=False, joined=lambda _: None
+        limits=LimitSettings(),
+        loop=loop,
+        outbox=Outbox(loop),
+        draining=False,
+        joined=lambda _: None,
+        trusts=lambda _: False,
     )
     transport, connection = Stuck(), Downstream(host)
     connection.connection_made(transport)

@@ -1,7 +1,9 @@
 """Gateways (contract 9.2) and the URLs under which their providers are reached (9.3)."""
 
+import re
 import uuid
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +24,7 @@ from sluice.values.tenancy import NAME_PATTERN
 
 GATEWAY_NAME = rf"^{NAME_PATTERN}\Z"
 UNIVERSAL = "universal"
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
 class NewGateway(GatewayConfig, frozen=True, kw_only=True):
@@ -112,9 +115,17 @@ async def provider_url(call: Call) -> Response:
         raise not_found(call.desk.no_provider(provider))
     base = (
         server.public_url.rstrip("/")
+        or _forwarded_origin(call.request.headers)
         or f"{'https' if server.tls_cert else 'http'}://{_reachable(server.host)}:{server.port}"
     )
     return reply(f"{base}/v1/{call.account}/{call.gateway}/{'' if provider == UNIVERSAL else provider}")
+
+
+def _forwarded_origin(headers: Mapping[str, str]) -> str:
+    """What a trusted proxy says it was asked by, and by what scheme; from no other would it come this far."""
+    host = headers.get("x-forwarded-host", "").rpartition(",")[2].strip()
+    scheme = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+    return f"{scheme}://{host}" if _HOST.fullmatch(host) and scheme in ("http", "https") else ""
 
 
 async def _is_own(call: Call, provider: str) -> bool:
