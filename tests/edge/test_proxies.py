@@ -35,7 +35,7 @@ def test_a_peer_in_a_network_of_theirs_is_trusted(networks: tuple[str, ...], pee
 
 @pytest.mark.parametrize("network", ["10.0.0.1/8", "proxy.example.com", "", "10.0.0.0/40"])
 def test_what_is_no_network_is_refused(network: str):
-    with pytest.raises(ValueError, match="network|address|host bits|prefix|Netmask|netmask|appear"):
+    with pytest.raises(ValueError, match=r"host bits set|does not appear to be"):
         TrustedProxies((network,))
 
 
