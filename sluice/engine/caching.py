@@ -52,19 +52,22 @@ class Caching:
         if not of_gateway_s and options is DEFAULT_OPTIONS:
             return self._make(step, record)
         lasts_s = ttl_s(options.cache_ttl_s, options.cache_key != b"", of_gateway_s)
-        return self._cached(step, record, lasts_s) if lasts_s else self._make(step, record)
+        if not lasts_s:
+            return self._make(step, record)
+        target = self._find(step, record.account)
+        if not may_ask(step, target.endpoint):
+            return self._make(step, record)
+        whole = step.body.whole
+        if whole is not None and len(whole) <= LARGEST_BYTES:
+            return self._looked_up(step, record, target, lasts_s)
+        return self._taken_in(step, record, target, lasts_s)
 
     async def close(self) -> None:
         """Ends the calls that nobody waits for any more."""
         await self._flights.close()
 
-    async def _cached(self, step: Step, record: Record, lasts_s: int) -> Reply:
-        target = self._find(step, record.account)
-        if not may_ask(step, target.endpoint):
-            return await self._make(step, record)
-        whole = step.body.whole
-        if whole is not None and len(whole) <= LARGEST_BYTES:
-            return await self._looked_up(step, record, target, lasts_s)
+    async def _taken_in(self, step: Step, record: Record, target: Target, lasts_s: int) -> Reply:
+        """Of a request that is still to be read, or is too long to be kept."""
         record.found(target.endpoint)
         length = LARGEST_BYTES if step.body.length is None else step.body.length
         if length > LARGEST_BYTES or self._taken_bytes + length > MOST_TAKEN_BYTES:
@@ -77,8 +80,14 @@ class Caching:
             self._taken_bytes -= length
 
     async def _looked_up(self, step: Step, record: Record, target: Target, lasts_s: int) -> Reply:
-        key = await self._key(step, record, target)
-        if key is None:
+        body = step.body.whole
+        if body is None or len(body) > LARGEST_BYTES:
+            return await self._make(step, record)
+        if len(body) > SHORT_BYTES:
+            key = await asyncio.to_thread(self._computed, step, record.gateway, target, body)
+        else:
+            key = self._key(step, record.gateway, target, body)
+        if key is None:  # it comes as a stream, which is not to be kept
             return await self._make(step, record)
         fresh = step.options.skip_cache or record.cached  # a kept reply that did not serve is not tried again
         kept = None if fresh else self._cache.at_hand(key)
@@ -95,14 +104,7 @@ class Caching:
         self._misses.add()
         return await self._make(step, record) if outcome is None else outcome
 
-    async def _key(self, step: Step, record: Record, target: Target) -> bytes | None:
-        """None where the reply cannot be kept: for its request's length, or because it comes as a stream."""
-        body = step.body.whole
-        if body is None or len(body) > LARGEST_BYTES:
-            return None
-        if len(body) > SHORT_BYTES:
-            return await asyncio.to_thread(self._computed, step, record.gateway, target, body)
-        gateway = record.gateway
+    def _key(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
         asked = fingerprint_of(gateway.id, gateway.cache_epoch, step, body)
         key = self._known.get(asked)
         if key is None and (key := self._computed(step, gateway, target, body)) is not None:
