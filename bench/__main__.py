@@ -78,6 +78,15 @@ def throughput(plan: Plan, findings: Findings) -> None:
                 findings.judge("throughput at 64 connections, of nginx", share, "at least", 0.25)
 
 
+def tls(plan: Plan, findings: Findings) -> None:
+    with ExitStack() as stack:
+        upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack, tls=True)
+        contenders = bench.contenders.by_tls(upstream, plan.cores, plan.folder, stack)
+        rows = bench.throughput.compare(contenders, 64, plan.rounds, plan.seconds, plan.cores, plan.folder)
+    findings.raw["tls"] = rows
+    print(f"\n## An upstream by TLS, 64 connections\n\n{report.throughput(rows)}", flush=True)
+
+
 def endpoints(plan: Plan, findings: Findings) -> None:
     with ExitStack() as stack:
         upstream = bench.contenders.instant_upstream(reply_body(), plan.cores, plan.folder, stack)
@@ -237,6 +246,7 @@ def websocket_streams(plan: Plan, findings: Findings, data: Path, stack: ExitSta
 
 PARTS: dict[str, Callable[[Plan, Findings], None]] = {
     "throughput": throughput,
+    "tls": tls,
     "endpoints": endpoints,
     "cache": cache,
     "features": features,

@@ -100,8 +100,8 @@ def start(
     return started
 
 
-def sluice(name: Name, upstream: int, cores: Cores, data: Path, stack: ExitStack) -> Contender:
-    """Sluice with one worker, as the name says."""
+def sluice(name: Name, upstream: int | str, cores: Cores, data: Path, stack: ExitStack) -> Contender:
+    """Sluice with one worker, as the name says. `upstream` is a port of this machine, or an origin."""
     port = free_port()
     pure = name == "sluice-pure"
     program = stack.enter_context(start_sluice(upstream, port, cores.gateway, data, pure=pure))
@@ -133,10 +133,13 @@ def cached(native: Contender) -> list[Contender]:
 
 
 def start_sluice(
-    upstream: int, port: int, core: int | None, data: Path, workers: int = 1, *, pure: bool = False
+    upstream: int | str, port: int, core: int | None, data: Path, workers: int = 1, *, pure: bool = False
 ) -> Program:
     command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
-    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", **build(pure=pure)}
+    origin = upstream if isinstance(upstream, str) else f"http://127.0.0.1:{upstream}"
+    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": origin, **build(pure=pure)}
+    if origin.startswith("https:"):
+        environment["SLUICE_UPSTREAM__CA_FILE"] = str(CERTIFICATE)
     return Program(command, core, data.with_suffix(".log"), environment)
 
 
@@ -180,6 +183,11 @@ PROXY = """
         }}
     }}
 """
+PROXY_TO_TLS = PROXY.replace(
+    "proxy_pass http://up;",
+    "proxy_pass https://up; proxy_ssl_trusted_certificate {certificate}; proxy_ssl_verify on; proxy_ssl_name localhost;"
+    " proxy_ssl_server_name on;",
+)
 TLS = """
     map $http_upgrade $connection_header {{ default upgrade; "" ""; }}
     upstream up {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
@@ -194,10 +202,11 @@ TLS = """
 """
 INSTANT = """
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{tls};
         location / {{ default_type application/json; return 200 '{reply}'; }}
     }}
 """
+BY_TLS = f" ssl; ssl_certificate {CERTIFICATE}; ssl_certificate_key {CERTIFICATE}"
 
 
 def nginx(name: str, inside: str, port: int, core: int, folder: Path, stack: ExitStack) -> Program:
@@ -212,11 +221,21 @@ def nginx(name: str, inside: str, port: int, core: int, folder: Path, stack: Exi
     return program
 
 
-def instant_upstream(reply: str, cores: Cores, folder: Path, stack: ExitStack) -> int:
+def instant_upstream(reply: str, cores: Cores, folder: Path, stack: ExitStack, *, tls: bool = False) -> int:
     """An upstream that answers everything at once with the same reply; returns its port."""
     port = free_port()
-    nginx("upstream", INSTANT.format(port=port, reply=reply), port, cores.load, folder, stack)
+    inside = INSTANT.format(port=port, tls=BY_TLS if tls else "", reply=reply)
+    nginx("upstream", inside, port, cores.load, folder, stack)
     return port
+
+
+def by_tls(upstream: int, cores: Cores, folder: Path, stack: ExitStack) -> list[Contender]:
+    """nginx and Sluice in front of an upstream that speaks TLS, whose certificate both verify."""
+    port = free_port()
+    inside = PROXY_TO_TLS.format(upstream=upstream, port=port, certificate=CERTIFICATE)
+    program = nginx(f"proxy-{upstream}", inside, port, cores.gateway, folder, stack)
+    yardstick = Contender("nginx", port, "/v1/chat/completions", {}, program, cores.gateway)
+    return [yardstick, sluice("sluice", f"https://localhost:{upstream}", cores, folder / "data-tls", stack)]
 
 
 def tls_front(behind: int, cores: Cores, folder: Path, stack: ExitStack) -> tuple[int, Program]:
