@@ -39,7 +39,14 @@ new_environment() {
     fi
     echo "Making $1 from $2 (once, and again when that file changes) ..." >&2
     "$python" -m venv --clear "$root/$1"
-    install "$1" --require-hashes -r "$root/$2"
+    case "$1" in
+        .venv-dev | .venv-build) # most of what they hold is never imported: Python compiles what is
+            install "$1" --no-compile --require-hashes -r "$root/$2"
+            ;;
+        *)
+            install "$1" --require-hashes -r "$root/$2"
+            ;;
+    esac
 }
 
 # install FOLDER ARGUMENT...: pip install.

@@ -1,43 +1,46 @@
 """Calls that several share, with no gateway around them: who makes one, and who bears it."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from sluice.edge.body import ArrivedBody
 from sluice.engine.caching import finished, given
 from sluice.engine.flights import Asking, Flights, Given
 from sluice.engine.head_tokens import HEAD_TOKENS_IN
+from sluice.engine.recorder import Record, Recorder
 from sluice.metrics import Metrics
+from sluice.spool.writer import SpoolWriter
 from sluice.values.caching import Place
 from sluice.values.limits import Reservation
 from sluice.values.reply import Reply, WholeBody
+from sluice.values.request import DEFAULT_OPTIONS, Request, Step
+from sluice.values.settings import SpoolSettings
+from sluice.values.tenancy import Admission, Gateway
 
 FIELDS = {b"content-type": b"application/json", b"content-length": b"2", HEAD_TOKENS_IN: b"7"}
 PLACE = Place(b"k" * 32, b"g", 0)
-
-
-class Billed(SimpleNamespace):
-    """As much of a record as a flight looks at."""
-
-    def hand_over(self) -> Reservation | None:
-        held, self.reservation = self.reservation, None
-        return held
-
-
-def asking() -> Asking:
-    record: Any = Billed(reply_fields=FIELDS, reply_type=FIELDS[b"content-type"], reply_encoding=b"", reservation=None)
-    target: Any = SimpleNamespace(endpoint="v1/x", provider=SimpleNamespace(terminal_line=b""))
-    step: Any = SimpleNamespace(body=None)
-    return Asking(step, record, target, PLACE, 60, False)
+STEP = Step(0, "openai", b"x", b"", b"POST", [], b"", b"", ArrivedBody(b"{}"), DEFAULT_OPTIONS)
+REQUEST = Request("acme", "default", None, "provider", b"", DEFAULT_OPTIONS, (STEP,))
+ADMISSION = Admission(Gateway(bytes(16), "acme", "default", False, True), False)
 
 
 class Field:
     """Flights whose look into the cache, and whose calls, wait for the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self.found, self.answer = asyncio.Event(), asyncio.Event()
-        self.callers: list[Any] = []
-        self.flights = Flights(self._make, self, finished, False, Metrics.unseen())  # type: ignore[arg-type]  # it is all of a cache that they use
+        self.callers: list[Record] = []
+        self.flights = Flights(self._make, self, finished, False, Metrics.unseen())
+
+    def at_hand(self, key: bytes) -> None:
+        """Nothing is."""
 
     async def find(self, key: bytes) -> None:
         await self.found.wait()
@@ -45,17 +48,30 @@ class Field:
     def keep(self, place: Place, reply: Any) -> None:
         pass
 
-    async def _make(self, step: Any, record: Any) -> Reply:
+    async def _make(self, step: Step, record: Record) -> Reply:
         self.callers.append(record)
+        record.answered(200, FIELDS, b"")
         record.reservation = record.reservation or Reservation(5, ())
         await self.answer.wait()
         return Reply(200, b"OK", [], 2, WholeBody(b"{}"))
 
     async def join(self, count: int) -> list[tuple[Asking, asyncio.Task[Any]]]:
-        all_of_them = [asking() for _ in range(count)]
+        all_of_them = [self._asking() for _ in range(count)]
         tasks = [asyncio.create_task(self.flights.join(one)) for one in all_of_them]
         await asyncio.sleep(0)
         return list(zip(all_of_them, tasks, strict=True))
+
+    def _asking(self) -> Asking:
+        trace = self._recorder.open(REQUEST)
+        trace.admitted = ADMISSION
+        target: Any = SimpleNamespace(endpoint="v1/x", provider=SimpleNamespace(terminal_line=b""))
+        return Asking(STEP, trace.begin(STEP), target, PLACE, 60, False)
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Iterator[Field]:
+    with closing(SpoolWriter.open(tmp_path, SpoolSettings(), Metrics.unseen())) as spool:
+        yield Field(Recorder(spool, 400, waits_for_sync=False))
 
 
 async def settle() -> None:
@@ -63,8 +79,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_whoever_left_before_the_call_does_not_make_it():
-    field = Field()
+async def test_whoever_left_before_the_call_does_not_make_it(field: Field):
     (first, leaving), (second, staying) = await field.join(2)
     leaving.cancel()
     await settle()
@@ -76,8 +91,7 @@ async def test_whoever_left_before_the_call_does_not_make_it():
     await field.flights.close()
 
 
-async def test_what_was_set_aside_and_what_the_head_tells_go_to_the_one_who_pays():
-    field = Field()
+async def test_what_was_set_aside_and_what_the_head_tells_go_to_the_one_who_pays(field: Field):
     field.found.set()
     (first, leaving), (second, paying), (third, free) = await field.join(3)
     await settle()
@@ -89,18 +103,16 @@ async def test_what_was_set_aside_and_what_the_head_tells_go_to_the_one_who_pays
     assert (outcome.cached, (await free).cached) == (False, True)
     held = [one.record.reservation for one in (first, second, third)]
     assert held == [None, Reservation(5, ()), None]
-    heard: dict[str, Any] = {}
-    record: Any = SimpleNamespace(
-        given=lambda *told: heard.update(given=told), answered=lambda *told: heard.update(answered=told)
-    )
-    given(second.step, record, second.target, outcome.reply, outcome)
-    assert heard["given"][2] is False
-    assert heard["answered"][1][HEAD_TOKENS_IN] == b"7"
+    payer = second.record
+    assert HEAD_TOKENS_IN not in payer.reply_fields
+    payer.cached = True
+    given(second.step, payer, second.target, outcome.reply, outcome)
+    assert payer.cached is False
+    assert payer.reply_fields[HEAD_TOKENS_IN] == b"7"
     await field.flights.close()
 
 
-async def test_the_last_who_leaves_takes_what_was_set_aside():
-    field = Field()
+async def test_the_last_who_leaves_takes_what_was_set_aside(field: Field):
     field.found.set()
     (first, leading), (second, waiting) = await field.join(2)
     await settle()
