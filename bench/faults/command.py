@@ -1,0 +1,27 @@
+"""`scripts/soak faults`: which cells, and how they are told."""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from bench.faults.board import score
+from bench.faults.cells import cells_of
+from bench.faults.expectations import FAULTS
+from bench.faults.report import lines, markdown
+from bench.faults.shapes import SHAPES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shape", action="append", choices=SHAPES, help="these alone; all if not said")
+    parser.add_argument("--fault", action="append", choices=FAULTS, help="these alone; all if not said")
+    parser.add_argument("--markdown", action="store_true", help="the tables of docs/faults.md")
+
+
+def run(folder: Path, asked: argparse.Namespace) -> int:
+    """Prints the scoreboard. The exit status is 1 where anything in it is not true."""
+    shapes = [SHAPES[name] for name in asked.shape or SHAPES]
+    faults = [FAULTS[name] for name in asked.fault or FAULTS]
+    verdicts = asyncio.run(score(folder, list(cells_of(shapes, faults))))
+    for line in (markdown if asked.markdown else lines)(verdicts):
+        print(line)
+    return int(any(verdict.lies for verdict in verdicts))
