@@ -11,7 +11,9 @@ from bench.faults.board import Verdict, score
 from bench.faults.cells import Found, cells_of
 from bench.faults.expectations import FAULTS
 from bench.faults.judging import lies
+from bench.faults.peers import judged, of_sluice, table
 from bench.faults.report import lines, markdown
+from bench.faults.seeing import Seen, View
 from bench.faults.shapes import SHAPES
 from bench.faults.stand import Waits
 
@@ -95,3 +97,38 @@ def test_the_judge_sees(verdicts: Verdicts, what: str):
     found = found_of(verdicts, fault, way)
     assert lies(found) == []
     assert lies(doctor(found))
+
+
+# --- what is told of others
+
+
+def test_sluice_is_true_by_the_measure_of_the_others_too(verdicts: Verdicts):
+    sights = list(of_sluice([verdict.found for verdict in verdicts]))
+    assert [sight for sight in sights if sight.mark != "true"] == []
+    assert list(table(sights))[-1] == f"| true | | {len(sights)} of {len(sights)} |"
+
+
+PIECE = b'data: {"choices":[{"delta":{"content":"All"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error":{"message":"cut"}}\n\n'
+SIGHTS: dict[str, tuple[str, View, int, bytes, str]] = {
+    "all of it": ("no fault", "whole", 200, PIECE + DONE, "true"),
+    "a part of it": ("no fault", "whole", 200, DONE, "false"),
+    "all, and cut": ("no fault", "cut", 200, PIECE, "false"),
+    "cut behind the end": ("cut behind the terminal event", "cut", 200, PIECE + DONE, "true"),
+    "a cut that shows": ("cut", "cut", 200, PIECE, "true"),
+    "a cut that is told": ("cut", "whole", 200, PIECE + ERROR + DONE, "true"),
+    "a cut that has an end": ("cut", "whole", 200, PIECE + DONE, "false"),
+    "a cut that just ends": ("cut", "whole", 200, PIECE, "false"),
+    "a failure with a status": ("not HTTP", "whole", 502, b"{}", "true"),
+    "a failure as an empty answer": ("not HTTP", "whole", 200, DONE, "false"),
+    "an error that is hidden": ("200 with an error", "whole", 200, DONE, "false"),
+    "an error that is passed on": ("200 with an error", "whole", 200, ERROR, "true"),
+    "a stall that nobody ends": ("stalled", "silent", 200, PIECE, "silent"),
+}
+
+
+@pytest.mark.parametrize("what", SIGHTS)
+def test_others_are_judged_by_what_their_clients_can_tell(what: str):
+    fault, view, status, body, mark = SIGHTS[what]
+    assert judged("Another", FAULTS[fault], True, Seen(status, {}, body, view), "All").mark == mark
