@@ -26,7 +26,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
     rest = [shape for shape in SHAPES.values() if shape is not chat]
     every = list(cells_of([chat], FAULTS.values()))
     cut = list(cells_of(rest, [FAULTS["cut"]], first=len(every)))
-    return asyncio.run(score(tmp_path_factory.mktemp("faults"), [*every, *cut], Waits(1.0, 0.5)))
+    return asyncio.run(score(tmp_path_factory.mktemp("faults"), [*every, *cut], Waits(1.5, 1.0)))
 
 
 def found_of(verdicts: Verdicts, fault: str, way: str = "native", stream: bool = True) -> Found:

@@ -88,10 +88,9 @@ async def standing(folder: Path, waits: Waits) -> AsyncIterator[Stand]:
     """All of it, started; ended behind the block."""
     with ExitStack() as stack:
         simulator = start_simulator(folder, stack)
-        gateways = await asyncio.gather(
-            *(asyncio.to_thread(_start, folder, scheme, simulator, waits, stack) for scheme in ("http", "https"))
-        )
-        yield Stand(gateways[0], gateways[1], simulator)
+        begun = [_start(folder, scheme, simulator, waits, stack) for scheme in ("http", "https")]
+        plain, tls = await asyncio.gather(*(asyncio.to_thread(_ready, *each) for each in begun))
+        yield Stand(plain, tls, simulator)
 
 
 def start_simulator(folder: Path, stack: ExitStack) -> int:
@@ -103,13 +102,17 @@ def start_simulator(folder: Path, stack: ExitStack) -> int:
     return port
 
 
-def _start(folder: Path, scheme: str, simulator: int, waits: Waits, stack: ExitStack) -> Gateway:
+def _start(folder: Path, scheme: str, simulator: int, waits: Waits, stack: ExitStack) -> tuple[Program, int, Path]:
     data, port = folder / f"data-{scheme}", free_port()
     config = folder / f"{scheme}.toml"
     config.write_text(_settings(scheme, simulator, waits))
     command = [*SLUICE, "serve", "--config", str(config), "--data", str(data), "--port", str(port), "--workers", "1"]
     program = stack.enter_context(Program(command, None, data.with_suffix(".log"), build(pure=False)))
     stack.callback(program.end, 0.0)  # it has nothing left to do that its drain would be waited for
+    return program, port, data
+
+
+def _ready(program: Program, port: int, data: Path) -> Gateway:
     program.wait_for_port(port)
     program.wait_for_family(FAMILY)
     return Gateway(port, make_token(data))
