@@ -6,6 +6,7 @@ scripts/soak reload --rounds 5              every process replaced by SIGHUP, ag
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
+scripts/soak faults                         what is seen and logged where a provider fails, and whether it is true
 """
 
 import argparse
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
+from bench.faults import command as faults
 from bench.limiting import limits
 from bench.machine import BenchFault, Program, end_in_order, free_port
 from bench.store.bringing import bring
@@ -152,6 +154,7 @@ def main() -> int:
     limiting.add_argument("--rounds", type=int, default=20)
     importing = ways.add_parser("import", help="foreign logs, each once however often they are imported")
     importing.add_argument("--lines", type=int, default=1_000_000)
+    faults.add_arguments(ways.add_parser("faults", help="every fault of a provider in every shape: docs/faults.md"))
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
@@ -161,6 +164,8 @@ def main() -> int:
             if asked.way == "store":
                 print(kill_keepers(data, asked.rounds, power=asked.power))
                 return 0
+            if asked.way == "faults":
+                return faults.run(Path(folder), asked)
             if asked.way == "limits":
                 print(asyncio.run(limits(data, asked.rounds)))
                 return 0

@@ -34,6 +34,7 @@ from sluice.providers.usage import (
     told_by_reply,
 )
 from sluice.values.custom_provider import is_custom
+from sluice.values.errors import OutputUnreadable
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.log import Blob, LogEntry, Priced, SideFile, Usage
 from sluice.values.rates import Rates
@@ -104,10 +105,11 @@ class Meter:
         """
         live = exchange.request_type == "realtime"
         asked = _model_asked(exchange, request)
-        doubtful = exchange.ending in ("abandoned", "broken") and not live
+        doubtful = exchange.ending in ("abandoned", "broken") and not live and exchange.error != OutputUnreadable.code
         billed = live or is_billed(exchange.method, exchange.path)
         reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful, sum=live))
         ending: Ending = "complete" if reply.ended else exchange.ending
+        failed = not reply.ended  # what broke behind its last event has lost nothing, and there is no error to tell of
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else _used(exchange, reply.usage, request, billed)
         custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
@@ -134,7 +136,7 @@ class Meter:
             cached=exchange.cached,
             incomplete=ending in ("broken", "abandoned"),
             ending=ending,
-            error=exchange.error,
+            error=exchange.error if failed else 0,
             step=exchange.step,
             attempts=exchange.attempts,
             usage=usage,
@@ -152,7 +154,7 @@ class Meter:
             request_truncated=_length(request) < exchange.request_bytes if request is not None else False,
             response_truncated=_length(response) < exchange.response_bytes if response is not None else False,
             connection_id=exchange.connection_id or None,
-            detail=exchange.detail or None,
+            detail=(exchange.detail or None) if failed else None,
             priced=cost.priced,
         )
 

@@ -191,6 +191,15 @@ class TestEnding:
         entry = meter(ASKED, body, response_content_type=SSE, ending=ending)
         assert (entry.ending, entry.success, entry.incomplete) == ("complete", True, False)
 
+    @pytest.mark.parametrize(("body", "said"), [(STREAM, ("complete", 0, None)), (chunk("a"), ("broken", 2005, "Cut"))])
+    def test_what_broke_behind_its_terminal_event_tells_of_no_error(self, body, said):
+        entry = meter(ASKED, body, response_content_type=SSE, ending="broken", error=2005, detail="Cut")
+        assert (entry.ending, entry.error, entry.detail) == said
+
+    def test_a_stream_that_could_not_be_translated_is_broken_though_all_of_it_came(self):
+        entry = meter(ASKED, STREAM, response_content_type=SSE, ending="broken", error=2002, detail="no such block")
+        assert (entry.ending, entry.success, entry.error, entry.detail) == ("broken", False, 2002, "no such block")
+
     @pytest.mark.parametrize("ending", ["abandoned", "broken"])
     @pytest.mark.parametrize(
         "body", [None, b"", chunk("a"), chunk("[DONE]"), STREAM.removesuffix(b"]\n\n"), RESPONSES_STREAM[:200], ANSWER]

@@ -1,0 +1,1 @@
+"""Sluice beside other gateways; `scripts/bench --peers` runs it, docs/benchmarks.md explains it."""
