@@ -1,5 +1,6 @@
 """Processes and cores: what a benchmark must pin, start, end and read from /proc."""
 
+import asyncio
 import os
 import platform
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -191,6 +192,16 @@ def wait_until_quiet(pids: Sequence[int], deadline_s: float = 120.0) -> None:
             return
         before = after
     raise BenchFault(f"still busy after {deadline_s:.0f} s: {[title_of(pid) for pid in pids]}")
+
+
+async def until(look: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
+    """Returns once it is so. Raises BenchFault after the deadline."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline_s
+    while not look():
+        if loop.time() > end:
+            raise BenchFault(f"waited {deadline_s:g} s in vain for {what}")
+        await asyncio.sleep(0.02)
 
 
 def free_port() -> int:

@@ -6,6 +6,7 @@ is here too: it answers at once, streams in a few writes.
 
 import asyncio
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.exchange import head
+from bench.machine import BenchFault
 
 CHAT = "/v1/local/default/openai/v1/chat/completions"
 LOGS = "/client/v4/accounts/local/ai-gateway/gateways/default/logs"
@@ -193,6 +195,23 @@ async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
         body += (await reader.readexactly(size + 2))[:-2]
     await reader.readexactly(2)
     return message_head, body
+
+
+async def check_logs(account: Account, port: int, token: str) -> None:
+    """Compares the account with the log. Raises BenchFault where they differ, or the stored bodies are not its own."""
+    stored = await stored_logs(port, token)
+    missing = account.ended.keys() - stored.keys()
+    twice = [log_id for log_id, times in stored.items() if times > 1]
+    wrong = [why for why in account.cut if "wrong reply" in why or "without its end" in why]
+    if missing or twice or wrong or not account.ended:
+        raise BenchFault(
+            f"of {len(account.ended)} ended requests {len(missing)} are not in the log, {len(twice)} logs are there "
+            f"twice, {len(wrong)} replies were wrong; as {sorted(missing)[:5]} {twice[:5]} {wrong[:3]}"
+        )
+    for log_id in random.sample(sorted(account.ended), min(25, len(account.ended))):
+        for side in ("request", "response"):
+            if (number := await stored_number(port, token, log_id, side)) != account.ended[log_id]:
+                raise BenchFault(f"the stored {side} of log {log_id} bears {number}, not {account.ended[log_id]}")
 
 
 async def stored_logs(port: int, token: str, deadline_s: float = 60.0) -> Counter[str]:

@@ -92,6 +92,7 @@ async def test_it_beats_on_its_loop_and_shows_what_it_uses(line: Line, tmp_path:
     text = render([tmp_path / "worker-1.map"])
     assert 'sluice_processes{role="worker"} 1\n' in text
     assert 'sluice_process_resident_bytes{role="worker"} 0\n' not in text
+    assert f'sluice_process_tasks{{role="worker"}} {len(asyncio.all_tasks())}\n' in text
 
 
 async def test_drain_and_hasten_are_told_one_after_the_other(line: Line, tmp_path: Path):

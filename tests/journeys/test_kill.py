@@ -8,8 +8,8 @@ import pytest
 from bench import soak
 
 
-async def test_a_killed_worker_and_a_killed_keeper_lose_no_log(tmp_path: Path):
-    account = await soak.kill(tmp_path / "data", rounds=2, rate=300)
+async def test_killed_processes_lose_no_log(tmp_path: Path):
+    account = await soak.kill(tmp_path / "data", rounds=3, rate=300)
     assert len(account.ended) > 300
 
 
