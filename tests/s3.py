@@ -38,7 +38,7 @@ def server(folder: Path) -> Iterator[ObjectSettings]:
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
         "-volume.max=20",
-        "-s3.port.iceberg=0",  # two halves of the tests may have a server each, and these ports would be fixed
+        "-s3.port.iceberg=0",  # several runs of tests may have a server each, and these ports would be fixed
         "-s3.port.lance=0",
         f"-s3.config={config}",
     ]

@@ -1,13 +1,14 @@
 """Runs that share the test files run each test once between them, and none of what fails is lost."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.sharing import LONGEST, in_order
+from tests.sharing import LONGEST, TOGETHER, in_order
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = """
@@ -58,9 +59,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(project: Path) -> subprocess.Popen[str]:
+def start(project: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "tests.sharing", "--share", "share", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-p", "tests.sharing", "--share", "share", "-p", "no:cacheprovider", *options],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.PIPE,
@@ -94,6 +95,19 @@ def test_what_a_session_shares_outlives_its_files_and_what_a_file_shares_does_no
     for at in range(1, len(words) - 1, 4):
         (name,) = {word.split()[1] for word in words[at : at + 4]}
         assert words[at : at + 4] == [*(f"ran {name} {number}" for number in range(3)), f"left {name}"]
+
+
+def test_files_with_a_costly_fixture_in_common_are_taken_by_one_run(project: Path):
+    for path in project.glob("checks/test_*.py"):
+        path.unlink()
+    for name in TOGETHER:
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_text("import os\n\ndef test_one():\n    print(f'by {os.getpid()}.')\n")
+    (project / "pytest.ini").write_text(SETTINGS.replace("checks", "tests"))
+    runs = [start(project, "-rP") for _ in range(2)]
+    said = "".join(run.communicate(timeout=60)[0] for run in runs)
+    assert said.count("by ") == len(TOGETHER)
+    assert len(set(re.findall(r"by \d+\.", said))) == 1
 
 
 def test_the_files_that_take_longest_come_first_and_all_of_them_are_there():

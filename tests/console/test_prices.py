@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
+from genai_prices.data import providers as listed_providers
 
 from sluice.console.price_process import Asked, Question
-from sluice.console.prices import SLUGS, answer, prices_of, resolve
+from sluice.console.prices import SLUGS, answer, models_in_full, prices_of, resolve
 from sluice.providers.registry import PROVIDERS
 from sluice.values.rates import Rates
 
@@ -112,6 +113,15 @@ def test_the_parts_name_dated_models_too_and_agree_with_what_each_resolves_to():
     assert len(named) == len(prices) > 500
     for price in prices[::50]:
         assert price.rates == resolve(price.provider, price.model)
+
+
+def test_a_name_in_full_is_the_model_that_a_search_of_the_whole_list_finds():
+    looked_up = {provider.id: models_in_full(provider.id) for provider in listed_providers}
+    assert sum(map(len, looked_up.values())) > 1_000
+    for provider in listed_providers:
+        for name, model in looked_up[provider.id].items():
+            assert provider.find_model(name, all_providers=listed_providers) is model
+    assert resolve("openai", "GPT-4o-mini") == resolve("openai", "gpt-4o-mini")
 
 
 def test_a_question_has_the_models_asked_for_and_the_part_wanted():

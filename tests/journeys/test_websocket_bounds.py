@@ -190,7 +190,7 @@ async def test_a_client_that_never_reads_is_left_in_the_end(
 ):
     own = start_gateway("--simulate", limits={"send_idle_timeout_s": 0.5})
     provider = provider_of(own)
-    async with talk(own, max_queue=1) as client:
+    async with talk(own, max_queue=1, close_timeout=0.5) as client:  # its own goodbye is never answered
         await client.create("a", {**step("gpt~huge-50", stream=True), "headers": {"x-sluice-marker": marker}})
         [entry] = await provider.entries(marker, ended=1)
         assert entry["ended"] != "complete"
