@@ -124,6 +124,8 @@ SIGHTS: dict[str, tuple[str, View, int, bytes, str]] = {
     "a failure as an empty answer": ("not HTTP", "whole", 200, DONE, "false"),
     "an error that is hidden": ("200 with an error", "whole", 200, DONE, "false"),
     "an error that is passed on": ("200 with an error", "whole", 200, ERROR, "true"),
+    "damage that is passed on": ("damaged JSON", "whole", 200, PIECE + b"data: {\n\n" + DONE, "true"),
+    "damage that is left out": ("damaged JSON", "whole", 200, PIECE + DONE, "false"),
     "a stall that nobody ends": ("stalled", "silent", 200, PIECE, "silent"),
 }
 

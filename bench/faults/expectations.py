@@ -15,7 +15,9 @@ from bench.faults.seeing import View
 Way = Literal["native", "universal", "unified"]
 """The provider's own path; a step with another one behind it; the unified schema."""
 Call = Literal["native", "universal", "unified", "translated", "translated stream"]
-Kind = Literal["served", "unbegun", "bodiless", "broken", "status", "error body", "error event", "endless", "tail"]
+Kind = Literal[
+    "served", "unbegun", "bodiless", "broken", "status", "garbled", "error body", "error event", "endless", "tail"
+]
 WAYS: Final[tuple[Way, ...]] = ("native", "universal", "unified")
 
 
@@ -74,6 +76,7 @@ FAULTS: Final = {
         Fault("half-closed", "half-close-3", "broken"),
         Fault("malformed chunk", "malformed-3", "broken"),
         Fault("stalled", "stall-3", "broken"),
+        Fault("damaged JSON", "garbled-3~pace-150", "garbled"),
         Fault("200 with an error", "error-200", "error body"),
         Fault("error event", "error-event-3~pace-150", "error event", streams_only=True),
         Fault("no terminal event", "no-tail", "endless", streams_only=True),
@@ -114,6 +117,7 @@ EXPECTED: Final[dict[Kind, dict[Call, Expected]]] = {
     "status": _all(_STATUS, _next(_STATUS), _STATUS, _STATUS),
     "bodiless": _all(_CUT, _next(_CUT), _REFUSED, _REFUSED),
     "broken": _all(_CUT, _CUT, _REFUSED, _CUT),
+    "garbled": _all(_WHOLE, _WHOLE, _UNREADABLE, _CUT._replace(log_code=2002)),
     "error body": _all(_ENDLESS, _ENDLESS, _UNREADABLE, _REFUSED),
     "error event": _all(_ENDLESS, _ENDLESS, _UNREADABLE, _CUT),
     "endless": _all(_ENDLESS, _ENDLESS, _UNREADABLE, _CUT),

@@ -75,7 +75,8 @@ def _usage(found: Found) -> Iterator[str]:
     row, body = found.rows[0], found.bodies[0]
     told = (None, None) if _is_ours(row) else found.cell.counts.told(body)
     said = (row["tokens_in"], row["tokens_out"])
-    if said != told:
+    damaged = found.cell.fault.kind == "garbled"  # of what cannot be read nothing need be told
+    if said != told and not (damaged and said == (None, None)):
         yield f"the log says {said} tokens, the provider {told}"
     if found.cell.fault.kind == "served" and (None in said) != (found.cell.fault.name == "no usage"):
         yield f"the log says {said} tokens"

@@ -237,14 +237,18 @@ class Answer(NamedTuple):
     """Whether it tells of an error."""
     done: bool
     """Whether its stream has its terminal event."""
+    damaged: bool
+    """Whether there is something in it that is no JSON."""
 
 
 def answer_of(body: bytes, stream: bool) -> Answer:
     """What can be read of a reply; nothing of what cannot."""
     pieces = [line[5:].strip() for line in body.split(b"\n") if line.startswith(b"data:")] if stream else [body]
-    documents = [document for piece in pieces if isinstance(document := _decoded(piece), dict)]
+    done = b"[DONE]" in pieces
+    decoded = [_decoded(piece) for piece in pieces if piece != b"[DONE]"]
+    documents = [document for document in decoded if isinstance(document, dict)]
     text = "".join(_text(document, "delta" if stream else "message") for document in documents)
-    return Answer(text, any(document.get("error") for document in documents), b"[DONE]" in pieces)
+    return Answer(text, any(document.get("error") for document in documents), done, None in decoded)
 
 
 def _decoded(piece: bytes) -> object:
@@ -267,7 +271,11 @@ def judged(peer: str, fault: Fault, stream: bool, seen: Seen, text: str) -> Sigh
     fails = fault.kind in ("unbegun", "bodiless", "broken", "status", "error body", "error event")
     shows = seen.view in ("cut", "reset", "nothing") or seen.status >= 400 or answer.error
     all_came = seen.status == 200 and answer.text == text and not answer.error
-    truth = shows if fails else all_came and (seen.view == "whole" or (fault.kind == "tail" and answer.done))
+    truth = shows if fails else all_came and seen.view == "whole"
+    if fault.kind == "tail":
+        truth = shows or (all_came and answer.done)
+    elif fault.kind == "garbled":
+        truth = shows or answer.damaged
     mark: Mark = "true" if truth else "silent" if seen.view == "silent" else "false"
     return Sight(peer, fault, stream, _words(seen, answer, stream, text), mark)
 
@@ -281,7 +289,8 @@ def _words(seen: Seen, answer: Answer, stream: bool, text: str) -> str:
         return f"status {seen.status}" + ("" if seen.view == "whole" else ", cut")
     told = "all" if answer.text == text else "a part" if answer.text else "nothing"
     ending = seen.view if seen.view != "whole" or not stream else "`[DONE]`" if answer.done else "ended, no `[DONE]`"
-    return ", ".join((told, *(["an error"] if answer.error else []), ending))
+    damage = ["the damage"] if answer.damaged and seen.view == "whole" else []
+    return ", ".join((told, *damage, *(["an error"] if answer.error else []), ending))
 
 
 # --- as a table

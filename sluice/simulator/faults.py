@@ -22,6 +22,7 @@ of any other body, and messages over a WebSocket, whose opening `status`, `slow-
 | `half-close-N` | parts | the same by closing its sending side alone |
 | `stall-N` | parts | sends nothing after N parts, for ten minutes or until the client leaves |
 | `malformed-N` | parts, 1 if not said | sends a chunk with a length that is no number after N parts, and closes |
+| `garbled-N` | parts, 1 if not said | goes on after N parts with one that cannot be read: its JSON is damaged |
 | `error-event-N` | parts | ends a stream with an error event after N parts |
 | `no-tail` | | ends a stream without its terminal event (`data: [DONE]`, `message_stop`) |
 | `linger-N` | ms | waits between the last part and the end of the reply |
@@ -93,6 +94,7 @@ FAULTS: Final[dict[str, Value]] = {
     "half-close": _COUNT,
     "stall": _COUNT,
     "malformed": Value(0, _COUNT_MOST, 1),
+    "garbled": Value(0, _COUNT_MOST, 1),
     "error-event": _COUNT,
     "no-tail": _FLAG,
     "linger": _MS,
@@ -133,6 +135,7 @@ class Faults(msgspec.Struct, frozen=True):
     half_close: int | None = None
     stall: int | None = None
     malformed: int | None = None
+    garbled: int | None = None
     error_event: int | None = None
     no_tail: int | None = None
     linger: int | None = None

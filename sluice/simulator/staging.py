@@ -141,8 +141,10 @@ def _altered(script: Script, stage: Stage, faults: Faults, breaking: _Break | No
         blocks = faults.huge << 4
         parts = chain(parts, (_PAD for _ in range(blocks)))
         length += blocks * len(_PAD.data)
-    if breaking is not None and not script.stream:
+    if (breaking is not None or faults.garbled is not None) and not script.stream:
         parts = _blocks(parts)
+    if faults.garbled is not None:
+        parts = _garbled(parts, faults.garbled)
     return Script(script.status, script.headers, parts, length, script.stream)
 
 
@@ -152,6 +154,13 @@ def _with_error(parts: Iterable[Part], after: int, error: Part) -> Iterator[Part
             break
         yield part
     yield error
+
+
+def _garbled(parts: Iterable[Part], after: int) -> Iterator[Part]:
+    """The parts, one of them with a control character in its last quarter, which no JSON may have anywhere."""
+    for number, (data, tail) in enumerate(parts):
+        place = len(data) * 3 // 4
+        yield Part(data[:place] + b"\x01" + data[place + 1 :] if number == after else data, tail)
 
 
 def _blocks(parts: Iterable[Part]) -> Iterator[Part]:

@@ -56,6 +56,14 @@ def test_every_framing_carries_the_same_body(framing: Framing, http11: bool) -> 
         assert (body, fault) == (whole, "")
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_garbled_part_is_as_long_as_it_was_and_the_rest_as_it_was(framing: Framing) -> None:
+    _, body, fault = read(stream(), Stage(framing=framing), Faults(garbled=1))
+    assert (body, fault) == (b"onetw\x01data: [DONE]\n\n", "")
+    _, body, fault = read(plain(), Stage(framing=framing), Faults(garbled=0))
+    assert (body, fault) == (b"a body of more than thir\x01y-two bytes in all", "")
+
+
 def test_a_head_alone_says_what_the_reply_would() -> None:
     head, body, fault = read(plain(), Stage(head_only=True))
     assert head is not None
