@@ -4,7 +4,7 @@ import codecs
 import json
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from sluice.formats.encodings import coding_of, decoded
 from sluice.values.log import NANO, LogEntry, Scalar, Usage
@@ -72,7 +72,7 @@ class LogDetail(LogRow):
     response_head_complete: bool
     response_size: int
     response_truncated: bool
-    pricing: dict[str, object] | None
+    pricing: dict[str, Any] | None
 
 
 def log_row(entry: LogEntry) -> LogRow:
