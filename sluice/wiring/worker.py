@@ -56,7 +56,7 @@ async def run_worker(child: Child) -> None:
             realtime=RealtimeSockets(engine, settings, metrics),
         )
         tls = server_context(settings.server.tls_cert, settings.server.tls_key) if settings.server.tls_cert else None
-        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics, tls)
+        server = Server(paths.answer, paths.refuse, settings.limits, deadlines, outbox, metrics, tls)
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()

@@ -17,6 +17,8 @@ Described = tuple[Path, Operation | None]
 """None for what the contract knows and no version has built yet."""
 
 PART: Final = re.compile(r"\{(\w+)(?::path)?\}")
+ALWAYS: Final = (400, 413, 431, 503)
+"""What any request may come to: no HTTP or no such value, too large, too much in its head, a console that is busy."""
 _REFERENCE: Final = "#/components/schemas/{name}"
 _NOTE: Final = re.compile(r"\s*\(contract [^)]*\)")
 _TOKENS: Final = {
@@ -25,8 +27,8 @@ _TOKENS: Final = {
     "service_key": {"type": "apiKey", "in": "header", "name": "X-Auth-User-Service-Key"},
 }
 _ABOUT: Final = (
-    "Every GET is answered to HEAD too. A method that a path has not is a 405 with `Allow`; what is too large, or no "
-    "HTTP, gets the status that HTTP has for it. All refusals come in the same envelope."
+    "Every GET is answered to HEAD too. A method that a path has not is a 405 with `Allow`. Refusals come in the "
+    "envelope of `Failure`, also those of what is no HTTP, too slow or too large."
 )
 _NONE: Final[Schema] = {"type": "array", "maxItems": 0}
 
@@ -92,12 +94,12 @@ def _built(path: Path, operation: Operation, schemas: _Schemas) -> dict[str, obj
 
 
 def _unbuilt(path: Path, schemas: _Schemas) -> dict[str, object]:
-    statuses = (400, 401, 403, 404, 503)
+    statuses = (*ALWAYS, 401, 403, 404)
     return {
         "summary": "Not available in this version",
         **_asks(path),
         "parameters": list(_parts(path)),
-        "responses": {str(status): _told(status, schemas.of(Failure)) for status in statuses},
+        "responses": {str(status): _told(status, schemas.of(Failure)) for status in sorted(statuses)},
     }
 
 
@@ -153,16 +155,13 @@ def _envelope(schema: Schema, infos: list[Schema]) -> Schema:
 
 
 def _refusals(path: Path, operation: Operation, schemas: _Schemas) -> dict[str, object]:
-    statuses = {503, *operation.refuses}
+    statuses = {*ALWAYS, *operation.refuses}
     if path.need not in ("nothing", "operator"):
         statuses |= {401, 403}
     if PART.search(path.pattern):
         statuses.add(404)
-    if operation.query is not None or operation.body is not None:
-        statuses.add(400)
-    if operation.body is not None:
-        statuses.add(413)
-    schema = schemas.of(operation.problem)
+    ways = [schemas.of(way) for way in dict.fromkeys((operation.problem, Failure))]
+    schema = ways[0] if len(ways) == 1 else {"anyOf": ways}  # whatever is not its handler's refuses as everywhere
     return {str(status): _told(status, schema) for status in sorted(statuses)}
 
 

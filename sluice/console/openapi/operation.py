@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import UnionType
 from typing import Any, Final, NamedTuple
 
 from sluice.console.envelope import Failure, PageInfo
@@ -69,5 +68,5 @@ class Operation:
     """Whether a body may leave out what is needed of a new one."""
     refuses: tuple[int, ...] = ()
     """Statuses of refusals beside those that follow."""
-    problem: type | UnionType = Failure
-    """How a refusal is told."""
+    problem: type = Failure
+    """How its handler tells a refusal."""
