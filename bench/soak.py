@@ -7,6 +7,7 @@ scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seal
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 scripts/soak faults                         what is seen and logged where a provider fails, and whether it is true
+scripts/soak rest --calls 10000             fuzzed calls of the management API, and `fuzz`: the codecs (bench/fuzz)
 """
 
 import argparse

@@ -141,7 +141,7 @@ def test_no_file_is_longer_than_500_lines():
 
 
 def test_locks_name_no_registry_and_no_local_path():
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock"):
         lines = (ROOT / name).read_text().splitlines()
         assert [line for line in lines if "://" in line or re.match(r"(--|-e|/|\.)", line)] == []
 

@@ -22,6 +22,8 @@ from sluice.console.envelope import (
     refusal,
     unauthenticated,
 )
+from sluice.console.openapi.description import Description
+from sluice.console.openapi.operations import OPERATIONS
 from sluice.console.rest import (
     accounts,
     analytics,
@@ -103,7 +105,7 @@ PATHS: Final = (
 def create_app(desk: Desk, *, operator: bool) -> ASGIApp:
     """`operator`: whoever reaches this app needs no token, for only the operator can open its socket."""
     by_pattern: defaultdict[str, dict[str, Path]] = defaultdict(dict)
-    for path in (*PATHS, *_unbuilt_paths()):
+    for path in (*PATHS, *_unbuilt_paths(), _description(operator)):
         by_pattern[path.pattern][path.method] = path
     routes = [Route(pattern, _Resource(desk, methods, operator)) for pattern, methods in by_pattern.items()]
     router = Router(routes, redirect_slashes=False, default=_no_route)
@@ -169,6 +171,17 @@ class _Resource:
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     await refusal(no_route())(scope, receive, send)
+
+
+def _description(operator: bool) -> Path:
+    """The path that tells of all others that its caller can reach."""
+    built = [(path, OPERATIONS[path.handler]) for path in PATHS if _is_reached(path, operator)]
+    return Description([*built, *((path, None) for path in _unbuilt_paths())]).path
+
+
+def _is_reached(path: Path, operator: bool) -> bool:
+    """Workers relay nothing that is internal."""
+    return operator or not path.pattern.startswith("/internal/")
 
 
 def _unbuilt_paths() -> list[Path]:

@@ -49,7 +49,7 @@ class Host(Protocol):
 
     def answer(self, call: Call, /) -> Awaitable[Reply]: ...
 
-    def refuse(self, error: GatewayError, event_id: bytes, /) -> Reply: ...
+    def refuse(self, error: GatewayError, event_id: bytes, target: bytes, /) -> Reply: ...
 
     def trusts(self, transport: asyncio.BaseTransport, /) -> bool: ...
 
@@ -289,7 +289,7 @@ class Downstream(asyncio.Protocol):
         while True:
             turn = self._waiting.popleft() if self._waiting else await self._rest()
             if isinstance(turn, GatewayError):
-                await self._send(self._server.refuse(turn, b""), None, stays=False)
+                await self._send(self._server.refuse(turn, b"", self._reader.target), None, stays=False)
                 return
             head, body = turn
             reply = await self._reply(head, body)
@@ -331,10 +331,10 @@ class Downstream(asyncio.Protocol):
             path, _, query = target.partition(b"?")
             return await self._server.answer(Call(head, path, query, body, self._proxied))
         except GatewayError as error:
-            return self._server.refuse(error, head.fields.get(b"cf-aig-event-id", b""))
+            return self._server.refuse(error, head.fields.get(b"cf-aig-event-id", b""), head.target)
         except Exception:  # a last resort: the client gets an answer, the process log the reason
             _log.exception("request failed")
-            return self._server.refuse(InternalFault(), head.fields.get(b"cf-aig-event-id", b""))
+            return self._server.refuse(InternalFault(), head.fields.get(b"cf-aig-event-id", b""), head.target)
 
     async def _send(self, reply: Reply, head: RequestHead | None, stays: bool) -> bool:
         """Writes a reply as it comes. Whether the connection stays open behind it."""
@@ -404,7 +404,7 @@ class Downstream(asyncio.Protocol):
             return successor.dismiss()
         if fault is not None:
             successor.dismiss()
-            await self._send(self._server.refuse(fault, b""), None, stays=False)
+            await self._send(self._server.refuse(fault, b"", b""), None, stays=False)
             return
         self._server.replied(reply.status)
         self._outbox.put(transport, b"%b%b\r\n" % (status_line(reply.status, reply.reason), b"".join(reply.lines)))

@@ -19,6 +19,7 @@ from sluice.engine.engine import Engine
 from sluice.providers.registry import canonical
 from sluice.values.errors import GatewayError, GatewayNotFound, MalformedRequest, MethodNotAllowed, PathNotFound
 from sluice.values.reply import Reply, WholeBody
+from sluice.values.request import Dialect
 from sluice.values.settings import Settings
 
 INFERENCE: Final = b"/v1/"
@@ -52,7 +53,7 @@ class Paths:
         management: Management,
         settings: Settings,
         ready: Callable[[], bool],
-        refuse: Callable[[GatewayError, bytes], Reply],
+        refuse: Callable[[GatewayError, bytes, Dialect], Reply],
         catalogue: Catalogue,
         sockets: UniversalSockets,
         realtime: RealtimeSockets,
@@ -79,6 +80,10 @@ class Paths:
         if self._cors and b"origin" in call.head.fields:
             return self._shared(call, path)
         return self._inference(call, path)
+
+    def refuse(self, error: GatewayError, event_id: bytes, target: bytes) -> Reply:
+        """The refusal of what never came to a handler, as its path has errors told."""
+        return self._refuse(error, event_id, "api" if target.startswith(MANAGEMENT) else "gateway")
 
     def _inference(self, call: Call, path: bytes) -> Awaitable[Reply]:
         place = self._places.get(path) or self._find(path)
@@ -113,7 +118,7 @@ class Paths:
         try:
             reply = await (self._inference(call, path) if path.startswith(INFERENCE) else self._other(call))
         except GatewayError as error:
-            reply = self._refuse(error, call.head.fields.get(b"cf-aig-event-id", b""))
+            reply = self.refuse(error, call.head.fields.get(b"cf-aig-event-id", b""), call.path)
         reply.lines = [line for line in reply.lines if line[:15].lower() != b"access-control-"]
         reply.lines.append(SHARED)
         return reply

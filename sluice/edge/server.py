@@ -36,7 +36,7 @@ class Server:
     def __init__(
         self,
         answer: Callable[[Call], Awaitable[Reply]],
-        refuse: Callable[[GatewayError, bytes], Reply],
+        refuse: Callable[[GatewayError, bytes, bytes], Reply],
         limits: LimitSettings,
         deadlines: Deadlines,
         outbox: Outbox,

@@ -20,7 +20,7 @@ from sluice.values.errors import GatewayError, InternalFault, Overloaded, Upstre
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.limits import Permit, Reservation
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
-from sluice.values.request import Body, Request, Step
+from sluice.values.request import Body, Dialect, Request, Step
 from sluice.values.tenancy import Admission, Gateway
 
 _log = logging.getLogger(__name__)
@@ -43,9 +43,9 @@ class Recorder:
     def open(self, request: Request) -> "Trace":
         return Trace(self, request)
 
-    def refuse(self, error: GatewayError, event_id: bytes = b"") -> Reply:
+    def refuse(self, error: GatewayError, event_id: bytes = b"", dialect: Dialect = "gateway") -> Reply:
         """The answer to what never became a request to a gateway: it has ids, for people to name it by, but no log."""
-        reply = refusal(error, error.status)
+        reply = refusal(error, error.status, dialect)
         reply.lines.append(self.ids(event_id))
         return reply
 

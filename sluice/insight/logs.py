@@ -4,16 +4,78 @@ import codecs
 import json
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Final
+from typing import Any, Final, TypedDict
 
 from sluice.formats.encodings import coding_of, decoded
-from sluice.values.log import NANO, LogEntry, Usage
+from sluice.values.log import NANO, LogEntry, Scalar, Usage
 
 HEAD_BYTES: Final = 64 * 1024
 """How much of each body the detail of a log shows."""
 
 
-def log_row(entry: LogEntry) -> dict[str, object]:
+class Timings(TypedDict):
+    """Milliseconds; `latency` is to the first byte of the reply, null where none came."""
+
+    total: int
+    latency: int | None
+
+
+class LogRow(TypedDict):
+    """A log as lists show it."""
+
+    id: str
+    created_at: str
+    provider: str
+    model: str
+    model_type: str | None
+    path: str
+    request_type: str
+    request_content_type: str | None
+    response_content_type: str | None
+    status_code: int
+    success: bool
+    cached: bool
+    duration: int
+    timings: Timings
+    tokens_in: int | None
+    tokens_out: int | None
+    usage_metadata: dict[str, int] | None
+    cost: float | None
+    custom_cost: bool
+    metadata: dict[str, Scalar]
+    step: int
+    event_id: str
+    request_id: str
+    connection_id: str | None
+    feedback: int | None
+    score: float | None
+    user_agent: str | None
+    authentication: bool
+    wholesale: bool
+    byok: bool
+    compatibilityMode: bool
+    dlp_action: None
+    ending: str
+    attempts: int
+    error_code: int | None
+    error_message: str | None
+
+
+class LogDetail(LogRow):
+    """A log in full, with the beginnings of its bodies."""
+
+    request_head: str
+    request_head_complete: bool
+    request_size: int
+    request_truncated: bool
+    response_head: str
+    response_head_complete: bool
+    response_size: int
+    response_truncated: bool
+    pricing: dict[str, Any] | None
+
+
+def log_row(entry: LogEntry) -> LogRow:
     """A log as lists show it."""
     return {
         "id": entry.id,
@@ -55,11 +117,12 @@ def log_row(entry: LogEntry) -> dict[str, object]:
     }
 
 
-def log_detail(entry: LogEntry, request_head: bytes | None, response_head: bytes | None) -> dict[str, object]:
+def log_detail(entry: LogEntry, request_head: bytes | None, response_head: bytes | None) -> LogDetail:
     """A log in full, with the beginnings of its bodies as the store's `head` gives them (HEAD_BYTES each)."""
     request = _head(request_head, entry.request_encoding, entry.request_bytes)
     response = _head(response_head, entry.response_encoding, entry.response_bytes)
-    return log_row(entry) | {
+    return {
+        **log_row(entry),
         "request_head": request[0],
         "request_head_complete": request[1],
         "request_size": entry.request_bytes,

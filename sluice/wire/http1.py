@@ -48,9 +48,9 @@ class RequestReader:
         "_measured",
         "_most_headers",
         "_parser",
-        "_target",
         "fault",
         "rest",
+        "target",
     )
 
     def __init__(self, head_bytes: int, most_headers: int) -> None:
@@ -61,7 +61,8 @@ class RequestReader:
         self._last = self._measured = False
         self.fault: GatewayError | None = None
         self.rest: bytes | None = None
-        self._target = b""
+        self.target = b""
+        """Of the request that is being read, as far as it has come."""
         self._headers: list[Header] = []
         self._fields: dict[bytes, bytes] = {}
         self._head: RequestHead | None = None
@@ -80,7 +81,7 @@ class RequestReader:
         events: list[RequestEvent] = []
         self._events = events
         # A head that is whole in one read within the limit need not be measured: saves 0.6 µs of 3.9 on eight headers.
-        self._measured = self._target != b"" or len(data) > self._limit
+        self._measured = self.target != b"" or len(data) > self._limit
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
@@ -101,7 +102,7 @@ class RequestReader:
         self._parser = _SPENT_REQUESTS
 
     def on_url(self, piece: bytes) -> None:
-        self._target += piece
+        self.target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
@@ -129,7 +130,7 @@ class RequestReader:
         if not http11 and version != "1.0":
             raise UnsupportedVersion
         headers, fields = self._headers, self._fields
-        if len(headers) > self._most_headers or (self._measured and len(self._target) + _size(headers) > self._limit):
+        if len(headers) > self._most_headers or (self._measured and len(self.target) + _size(headers) > self._limit):
             raise HeadTooLarge
         _check_host(headers, fields, http11)
         length: int | None = 0
@@ -146,7 +147,7 @@ class RequestReader:
         upgrade = asks and http11 and length == 0 and parser.should_upgrade()
         return RequestHead(
             parser.get_method(),
-            self._target,
+            self.target,
             headers,
             fields,
             length,
@@ -166,7 +167,7 @@ class RequestReader:
             self._last = not self._head.keep_alive
             if self._headers:
                 self._drop_trailers()
-            self._target = b""
+            self.target = b""
             self._head = None
 
     def _drop_trailers(self) -> None:

@@ -58,7 +58,7 @@ async def run_worker(child: Child) -> None:
         )
         tls = server_context(settings.server.tls_cert, settings.server.tls_key) if settings.server.tls_cert else None
         proxies = TrustedProxies(settings.server.trusted_proxies)
-        server = Server(paths.answer, recorder.refuse, settings.limits, deadlines, outbox, metrics, tls, proxies)
+        server = Server(paths.answer, paths.refuse, settings.limits, deadlines, outbox, metrics, tls, proxies)
         for listener in child.listeners:
             await server.listen(listener)
         child.start_heartbeat()

@@ -113,3 +113,37 @@ async def test_what_workers_ask_the_console_is_nobody_elses(narrow: Any, wire: A
 async def test_nor_by_a_detour(narrow: Any, wire: Any, compose: Any, path: str):
     async with wire(narrow) as line:
         assert (await line.ask(manage(narrow, compose, path, "PUT"))).status in (404, 405)
+
+
+ENVELOPE = {"success", "errors", "messages", "result"}
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "message"),
+    [
+        (b"PUT %b/default HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", 413, "Request body too large"),
+        (b"GET %b?search=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431, "Request header fields too large"),
+        (b"GET %b HTTP/1.1\r\n\r\n", 400, "Malformed request: exactly one Host header is needed"),
+        (b"GET %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "Transfer coding not supported"),
+        (b"GET %b HTTP/3.0\r\nHost: a\r\n\r\n", 400, None),
+        (b"GET %b#top HTTP/1.1\r\nHost: a\r\n\r\n", 400, None),
+    ],
+    ids=("body", "head", "no host", "coding", "version", "fragment"),
+)
+async def test_what_is_refused_before_the_console_sees_it_is_told_in_its_envelope(
+    gateway: Any, wire: Any, head: bytes, status: int, message: str | None
+):
+    async with wire(gateway) as line:
+        refused = await line.ask(head % GATEWAYS.encode())
+    told = refused.json()
+    assert (refused.status, told["success"], told["result"]) == (status, False, None)
+    assert told.keys() == ENVELOPE
+    assert [problem["code"] for problem in told["errors"]] == [2004]
+    assert message in (None, told["errors"][0]["message"])
+
+
+async def test_the_description_is_for_everybody(gateway: Any, wire: Any, compose: Any):
+    async with wire(gateway) as line:
+        told = await line.ask(compose(gateway, "GET", "/client/v4/openapi.json", **{"cf-aig-authorization": None}))
+    assert told.status == 200
+    assert "/client/v4/accounts/{account}/ai-gateway/gateways" in told.json()["paths"]
