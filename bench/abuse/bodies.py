@@ -140,7 +140,7 @@ def too_many_steps(rng: Random, aim: Aim) -> Case:
 def tags(rng: Random, aim: Aim) -> Case:
     """Words of steps that there are not, or not yet."""
     quote = rng.choice(("'", '"', ""))
-    tag = f"<prompt-response id={quote}{word(rng)}{quote} />" * rng.choice((1, 1, 2_000))
+    tag = f"<prompt-response id={quote}{word(rng, 2)}{quote} />" * rng.choice((1, 1, 2_000))
     query = {**QUERY, "messages": [{"role": "user", "content": tag}]}
     follower = {**STEP, "query": query} if rng.random() < 0.5 else {**STEP, "endpoint": tag}
     return posted(GATEWAY, encoded({**STEP, "id": "a", "option": {"onComplete": follower}}), aim)

@@ -155,7 +155,7 @@ def hosts(rng: Random, aim: Aim) -> Case:
 def unknown_paths(rng: Random, aim: Aim) -> Case:
     path = "/" + "/".join(word(rng, 0, 9, "abcxyz0189.-_~%") for _ in range(rng.randint(1, 6)))
     start = rng.choice(("", "", "/v1", "/v1/local", "/v2", "/metrics"))
-    return asked(request(start + path, BODY, aim=aim), "404:2004 400:2001 400:2008 401:2009")
+    return asked(request(start + path, BODY, aim=aim), "404:2004 400:2001 400:2008 401:2009 m405:7003")
 
 
 def unknown_gateways(rng: Random, aim: Aim) -> Case:

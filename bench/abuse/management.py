@@ -96,10 +96,10 @@ FAMILIES: tuple[Family, ...] = (
     family("management: strange names", strange_names, "m404:7002 m404:7003 m400:7001 m401:10000 m403:10000 m405:7003"),
     family("management: queries", queries, "m400:7001 200"),
     family("management: filters", filters, "m400:7001"),
-    family("management: bodies", bodies, "m400:7001 m400:1002 m404:7002"),
+    family("management: bodies", bodies, "200 m400:7001 m400:1002 m404:7002"),
     family("management: bodies too long", long_bodies, "", 0.1),
     family("management: methods", methods, "m405:7003 m404:7003"),
     family("management: tokens", tokens, "m401:10000"),
-    family("management: GraphQL", graphql, "g400:7001 m400:7001 200", 0.5),
+    family("management: GraphQL", graphql, "g400:7001 g413:7001 200", 0.5),
     family("management: flood", flood, "200 m404:7002 m503:7000", 0.05),
 )

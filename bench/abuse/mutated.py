@@ -75,7 +75,7 @@ def handshakes(rng: Random, aim: Aim) -> Case:
 def frames(rng: Random, aim: Aim) -> Case:
     data = mutated(rng, create()[:-1] + b"}")
     words = "101 close1000 close1002 close1005 close1007 close1009 pong error2004 created end reset cut"
-    refused = "created400:2005 created400:2019 created400:2008 created400 created404"
+    refused = "created400:2005 created400:2019 created400:2008 created400:2004 created400 created404"
     return Case((handshake(aim), data), f"{words} {refused}", least=1, most=2, upgrades=True)
 
 

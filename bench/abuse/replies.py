@@ -138,7 +138,7 @@ class Replies:
             known = (code, self.status) in self._catalogue.inference
             sound = whole and known and told["description"] and told["errors"] == told["error"]
             return f"{self.status}:{code}" if sound else f"garbled: {body[:500]!r}"
-        if set(told) == {"success", "errors", "messages", "result"}:
+        if set(told) == {"success", "errors", "messages", "result"} and told["result"] is None:
             code = told["errors"][0].get("code") if told["errors"] else None
             sound = not told["success"] and (code, self.status) in self._catalogue.management
             return f"m{self.status}:{code}" if sound and told["errors"][0]["message"] else f"garbled: {body[:500]!r}"
