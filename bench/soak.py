@@ -6,6 +6,7 @@ scripts/soak reload --rounds 5              every process replaced by SIGHUP, ag
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
+scripts/soak abuse                          100,000 bad inputs, none of which may do any harm
 scripts/soak faults                         what is seen and logged where a provider fails, and whether it is true
 scripts/soak rest --calls 10000             fuzzed calls of the management API, and `fuzz`: the codecs (bench/fuzz)
 """
@@ -21,6 +22,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from bench.abuse import command as abuse
 from bench.contenders import make_token, start_sluice
 from bench.faults import command as faults
 from bench.limiting import limits
@@ -134,6 +136,7 @@ def main() -> int:
     importing = ways.add_parser("import", help="foreign logs, each once however often they are imported")
     importing.add_argument("--lines", type=int, default=1_000_000)
     faults.add_arguments(ways.add_parser("faults", help="every fault of a provider in every shape: docs/faults.md"))
+    abuse.add_arguments(ways.add_parser("abuse", help="bad inputs of every kind: docs/hardening.md"))
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
@@ -151,6 +154,8 @@ def main() -> int:
             if asked.way == "import":
                 print(bring(data, asked.lines))
                 return 0
+            if asked.way == "abuse":
+                return abuse.run(Path(folder), asked)
             if asked.way == "kill":
                 account = asyncio.run(kill(data, asked.rounds, asked.rate))
             elif asked.way == "reload":

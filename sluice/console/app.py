@@ -111,6 +111,8 @@ def create_app(desk: Desk, *, operator: bool) -> ASGIApp:
     router = Router(routes, redirect_slashes=False, default=_no_route)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if b"%2f" in scope["raw_path"].lower():  # a name with a slash, of which there is none: no end of a name
+            return await _no_route(scope, receive, send)
         bare = scope["path"].rstrip("/") or "/"  # a trailing slash is tolerated everywhere (contract 0.1)
         await router({**scope, "path": bare}, receive, send)
 

@@ -26,6 +26,12 @@ async def test_a_trailing_slash_is_tolerated(console):
     assert (await console.operator.get("/gateways/default//")).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["%2f", "%2F", "default%2Flogs", "..%2f"])
+async def test_a_slash_within_a_name_does_not_end_it(console, problem, name):
+    for method, url in (("GET", f"/gateways/{name}"), ("DELETE", f"/gateways/default/logs/{name}")):
+        assert problem(await console.operator.request(method, url)) == (404, 7003, "No route for that URI", [])
+
+
 async def test_the_front_page_says_what_this_is(console):
     page = await console.relayed(None).get(ROOT + "/")
     assert page.status_code == 200

@@ -1,0 +1,1 @@
+"""Clients and providers that mean ill, by the hundred thousand, against a real gateway: `scripts/soak abuse`."""
