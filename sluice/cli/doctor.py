@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from sluice.cli.options import common, folder_settings, print_json
+from sluice.cli.printing import told_on_terminal
 from sluice.spool.inspection import inspect_spools
 from sluice.storage.embedded.generations import MappedGenerations
 from sluice.storage.embedded.inspection import UNSOUND, Look, database_problem, inspect_shards
@@ -44,7 +45,7 @@ def command(repair: bool, quick: bool, data: Path | None, as_json: bool) -> None
     folder = settings.data.absolute()
     if not (folder / "control.db").exists() and not (folder / "shards").exists():
         raise click.ClickException(f"{folder} is no data folder of Sluice: name one with --data.")
-    told = _progress()
+    told = told_on_terminal()
     mended: list[Finding] = []
     if repair:
         mended = _repair(folder, told)
@@ -114,10 +115,3 @@ def _print(mended: list[Finding], found: list[Finding], folder: Path) -> None:
 
 def _shown(path: str, folder: Path) -> str:
     return path.removeprefix(f"{folder}/")
-
-
-def _progress() -> Callable[[str], None]:
-    """Says on a terminal what is looked at."""
-    if not sys.stderr.isatty():
-        return lambda said: None
-    return lambda said: click.echo(f"\r\033[K{said[:100]}", err=True, nl=False)
