@@ -1,6 +1,7 @@
 """`sluice backup`: a copy of the data folder that a server can be started on, made while another one runs."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from sluice.cli.printing import told_on_terminal
 from sluice.storage.embedded.backup_target import BackupTarget
 from sluice.storage.embedded.inspection import Look
 from sluice.storage.ports import StoreFault
+from sluice.storage.sealing import MASTER_KEY
 from sluice.values.finding import Finding
 from sluice.values.settings import MB, Settings
 from sluice.wiring.backup import (
@@ -87,7 +89,7 @@ def _backed_up(settings: Settings, dest: Path, wishes: Wishes, *, verify: bool) 
         target = BackupTarget(draft, former_backup(place), linking=wishes.linking)
         back_up(source, target, wishes, told)
         if verify:
-            _verify(draft, settings, told)
+            _verify(draft, settings, told, master_key=wishes.master_key)
         manifest = Manifest(
             data=str(source),
             began_s=began_s,
@@ -108,8 +110,8 @@ def _backed_up(settings: Settings, dest: Path, wishes: Wishes, *, verify: bool) 
     }
 
 
-def _verify(draft: Path, settings: Settings, told: Any) -> None:
-    found = [each for each in inspect(draft, Look(True, told, pack_objects(settings))) if "master.key" not in each.path]
-    if found:
+def _verify(draft: Path, settings: Settings, told: Callable[[str], None], *, master_key: bool) -> None:
+    found = list(inspect(draft, Look(True, told, pack_objects(settings))))
+    if found := [each for each in found if master_key or Path(each.path).name != MASTER_KEY]:
         raise _Unsound(found)
     leave_no_traces(draft)
