@@ -25,7 +25,7 @@ DOORS = {
     "apsw": ("sluice/storage/embedded/",),
     "brotli": ("sluice/formats/encodings.py",),
     "click": ("sluice/cli/",),
-    "cryptography": ("sluice/insight/", "sluice/providers/google_grant.py"),
+    "cryptography": ("sluice/insight/", "sluice/providers/google_grant.py", "sluice/wiring/surroundings.py"),
     "genai_prices": ("sluice/console/prices.py",),
     "graphql": ("sluice/console/graphql/",),
     "httptools": ("sluice/wire/",),

@@ -22,7 +22,9 @@ COMMANDS: Final = {
     "ws": ("Run requests over one WebSocket, by hand.", "sluice.cli.ws"),
     "logs": ("Follow, search, show, export and import logs.", "sluice.cli.logs"),
     "analytics": ("Count requests, errors, tokens, cost and speed.", "sluice.cli.analytics"),
+    "ready": ("Ask whether the server serves, for health checks.", "sluice.cli.ready"),
     "doctor": ("Look through a data folder for damage, and mend it.", "sluice.cli.doctor"),
+    "backup": ("Copy a data folder while its server runs.", "sluice.cli.backup"),
 }
 """By name: the line in the overview, and the module whose attribute `command` it is."""
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -49,3 +50,10 @@ class Progress:
 
     def end(self, said: str) -> None:
         click.echo(f"{chr(13) if sys.stderr.isatty() else ''}{said}.", err=True)
+
+
+def told_on_terminal() -> Callable[[str], None]:
+    """Says on a terminal what is being looked at."""
+    if not sys.stderr.isatty():
+        return lambda said: None
+    return lambda said: click.echo(f"\r\033[K{said[:100]}", err=True, nl=False)

@@ -33,6 +33,10 @@ def file_seqs(folder: Path) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
+def lock_path(folder: Path) -> Path:
+    return folder / _LOCK
+
+
 def side_folder(folder: Path) -> Path:
     return folder / "big"
 
@@ -106,7 +110,7 @@ def lock(folder: Path) -> int | None:
 
     Closing the descriptor gives the lock back, and so does any death of the process.
     """
-    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(lock_path(folder), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -126,7 +130,7 @@ def touch_lock(fd: int) -> None:
 def touched_s(folder: Path) -> float:
     """When the lock was touched last, or made, Unix seconds; 0 where there is none."""
     try:
-        return (folder / _LOCK).stat().st_mtime
+        return lock_path(folder).stat().st_mtime
     except FileNotFoundError:
         return 0.0
 

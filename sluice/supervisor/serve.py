@@ -17,6 +17,7 @@ from sluice.supervisor import listeners, lock
 from sluice.supervisor.offspring import cores
 from sluice.supervisor.patience import Deaths, Patience
 from sluice.supervisor.place import Place
+from sluice.supervisor.service_manager import ServiceManager
 from sluice.supervisor.supervisor import Conduct, Supervisor
 from sluice.values.settings import ProviderSettings, Settings
 
@@ -69,6 +70,7 @@ def serve(settings: Settings, hooks: Hooks) -> int:
 
 
 def _serve(settings: Settings, hooks: Hooks) -> int:
+    manager = ServiceManager(os.environ)
     if len(os.fsencode(settings.data / SOCKETS[0])) > _LONGEST_SOCKET_PATH:
         raise CannotStart(f"The path of the data folder is too long for sockets in it: {settings.data}")
     _wait_for_port(settings, hooks)
@@ -89,23 +91,29 @@ def _serve(settings: Settings, hooks: Hooks) -> int:
     )
 
     def dressed(plain: Settings) -> Settings:
-        """The settings as the children need them: the port in use, the simulator in place of the providers."""
-        server = msgspec.structs.replace(plain.server, port=port)
-        providers = plain.providers
-        if simulator_url:
-            providers = {name: ProviderSettings(f"{simulator_url}/{name}") for name in hooks.providers}
-        return msgspec.structs.replace(plain, server=server, providers=providers)
+        return _dressed(plain, port, simulator_url, hooks.providers)
 
     def announce() -> None:
         _log.info("serving", extra=fields(url=started.url, data=str(settings.data.absolute())))
         hooks.announce(started)
 
-    conduct = Conduct(lambda: dressed(hooks.load()), announce, _terminal_watch(), hooks.patience, hooks.programs)
+    conduct = Conduct(
+        lambda: dressed(hooks.load()), announce, _terminal_watch(), hooks.patience, hooks.programs, manager.tell
+    )
     try:
         return Supervisor(dressed(settings), places, conduct).run()
     finally:
         for name in SOCKETS:
             (settings.data / name).unlink(missing_ok=True)
+
+
+def _dressed(plain: Settings, port: int, simulator_url: str | None, simulated: Sequence[str]) -> Settings:
+    """The settings as the children need them: the port in use, the simulator in place of the providers."""
+    server = msgspec.structs.replace(plain.server, port=port)
+    providers = plain.providers
+    if simulator_url:
+        providers = {name: ProviderSettings(f"{simulator_url}/{name}") for name in simulated}
+    return msgspec.structs.replace(plain, server=server, providers=providers)
 
 
 def _wait_for_port(settings: Settings, hooks: Hooks) -> None:

@@ -19,6 +19,7 @@ from sluice.supervisor.offspring import PROGRAM, Offspring
 from sluice.supervisor.orders import Orders
 from sluice.supervisor.patience import Patience
 from sluice.supervisor.place import Place
+from sluice.supervisor.service_manager import State
 from sluice.values.settings import Settings
 
 PHASES: Final = (("worker",), ("console", "simulator", "runner"), ("keeper",))
@@ -43,6 +44,8 @@ class Conduct:
     """Whether a SIGHUP means that the terminal is gone, and not a reload."""
     patience: Patience = field(default_factory=Patience)
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tell: Callable[[State], None] = lambda state: None
+    """Hears how it fares, and several times a minute that it lives."""
 
 
 class Supervisor:
@@ -60,7 +63,7 @@ class Supervisor:
         self._hurried = False
         self._announced = False
         self._failed = False
-        self._reloading = False
+        self._reloading = self._reloaded = False
         self._last_look = time.monotonic()
         self._selector = selectors.DefaultSelector()
 
@@ -95,6 +98,12 @@ class Supervisor:
                 place.current = self._start(place, now)
         if self._reloading and not any(place.successor for place in self._places):
             self._replace_the_rest(now)
+        if self._reloaded and all(
+            place.ready and not any(c.draining for c in place.children) for place in self._places
+        ):
+            self._reloaded = False
+            self._conduct.tell("ready")
+        self._conduct.tell("alive")
         if self._phase >= 0:
             self._go_on_stopping(now)
         return self._phase < len(PHASES)
@@ -132,6 +141,7 @@ class Supervisor:
         if not self._announced and all(place.ready for place in self._places if place.role not in LATER):
             self._announced = True
             self._conduct.announce()
+            self._conduct.tell("ready")
             for place in self._places:
                 place.start_at = min(place.start_at, now)  # now the keeper may have the processor
 
@@ -206,6 +216,7 @@ class Supervisor:
             return
         self._generation += 1
         self._reloading = True
+        self._conduct.tell("reloading")
         _log.info("reloading", extra=fields(generation=self._generation))
         draining = sorted({child.generation for child in self._leaving})
         for child in self._leaving:
@@ -222,7 +233,7 @@ class Supervisor:
 
         The console's sockets stay open meanwhile, and a keeper that stops at once loses nothing.
         """
-        self._reloading = False
+        self._reloading, self._reloaded = False, True
         for place in self._places:
             if place.current and place.role == "keeper":
                 place.current.hasten(now + self._patience.grace_s)
@@ -237,6 +248,7 @@ class Supervisor:
         """The first call drains in order, the second hastens, the third kills."""
         if self._phase < 0:
             self._phase = 0
+            self._conduct.tell("stopping")
             self._dismiss(PHASES[0], now)
             return
         for child in self._children():

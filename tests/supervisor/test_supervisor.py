@@ -39,7 +39,7 @@ class Server:
         sections = {"server": {"workers": 1, "drain_timeout_s": 20.0}} | sections
         self._file.write_text(json.dumps({"settings": sections, "patience": patience}))
 
-    def start(self, port: int = 0, terminal: int = subprocess.DEVNULL) -> None:
+    def start(self, port: int = 0, terminal: int = subprocess.DEVNULL, **environment: str) -> None:
         if not self._file.exists():
             self.settings()
         self.process = subprocess.Popen(
@@ -50,7 +50,7 @@ class Server:
             text=True,
             start_new_session=True,
             preexec_fn=None if terminal < 0 else lambda: fcntl.ioctl(0, termios.TIOCSCTTY),
-            env=os.environ | {"PYTHONPATH": str(Path(sluice.__file__).parents[1])},
+            env=os.environ | {"PYTHONPATH": str(Path(sluice.__file__).parents[1])} | environment,
         )
 
     def say(self) -> str:
@@ -311,6 +311,40 @@ def test_a_third_generation_hastens_the_first_that_drains(server: Server):
             call.setblocking(False)
             with pytest.raises(BlockingIOError):
                 call.recv(1)
+
+
+def test_systemd_is_told_how_it_fares(server: Server, tmp_path: Path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20.0)
+        heard: list[str] = []
+
+        def hear(state: str) -> None:
+            while state not in heard:
+                heard.append(manager.recv(100).decode().partition("\n")[0])
+
+        server.start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="100000")
+        server.wait_ready()
+        hear("READY=1")
+        heard.clear()
+        hear("WATCHDOG=1")
+        environment = Path(f"/proc/{server.ready['worker']['child_pid']}/environ").read_bytes()
+        assert b"NOTIFY_SOCKET" not in environment
+        os.kill(server.process.pid, signal.SIGHUP)
+        hear("RELOADING=1")
+        assert "READY=1" not in heard
+        hear("READY=1")
+        server.process.terminate()
+        hear("STOPPING=1")
+        assert server.process.wait() == 0
+    assert set(heard) == {"WATCHDOG=1", "RELOADING=1", "READY=1", "STOPPING=1"}
+
+
+def test_a_manager_that_went_is_no_failure(server: Server, tmp_path: Path):
+    server.start(NOTIFY_SOCKET=str(tmp_path / "nobody"))
+    server.wait_ready()
+    server.process.terminate()
+    assert server.process.wait() == 0
 
 
 def test_settings_that_are_wrong_do_not_replace_anybody(server: Server):

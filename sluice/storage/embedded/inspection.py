@@ -22,6 +22,7 @@ from sluice.storage.ports import ObjectFault, Objects, StoreFault
 from sluice.values.finding import Finding
 from sluice.values.ids import text_of
 
+SQLITE: Final = apsw.sqlite_lib_version()
 UNSOUND: Final = (apsw.Error, StoreFault)
 _NAMED: Final = 3
 """So many of the logs that are concerned are named, and so many problems of one database."""

@@ -1,16 +1,18 @@
 """Under which master key provider keys and headers of custom providers are sealed in `control.db`."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Final
 
 import apsw
 
 from sluice.storage.embedded.control_file import control_faults
+from sluice.storage.embedded.open import BUSY_MS
 from sluice.storage.embedded.provider_keys import sealed_key
 from sluice.storage.embedded.sealed_headers import HAS_CLEAR, HAS_SEAL, seal_again
 from sluice.storage.ports import StoreFault
-from sluice.storage.sealing import Vault
+from sluice.storage.sealing import MASTER_KEY, Vault
 
 _WHAT: Final = "master key"
 _WRONG: Final = (
@@ -19,6 +21,20 @@ _WRONG: Final = (
     " them anew"
 )
 _ANY: Final = f"SELECT 1 FROM provider_configs UNION ALL SELECT 1 FROM custom_providers WHERE {HAS_SEAL} LIMIT 1"
+
+
+def seal_problem(data: Path) -> str:
+    """Why what is sealed in a data folder cannot be opened; empty where it can, or where `control.db` cannot be read.
+
+    Every stored provider key is opened, and forgotten.
+    """
+    try:
+        with closing(apsw.Connection(str(data / "control.db"), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            db.set_busy_timeout(BUSY_MS)
+            seals = Seals(db, nullcontext)
+            return seals.problem(data) if seals.there_are else ""
+    except (apsw.Error, StoreFault):
+        return ""
 
 
 class Seals:
@@ -40,6 +56,26 @@ class Seals:
                 "SELECT edition FROM editions WHERE what = ?", (_WHAT,)
             ).fetchone()
         return row is not None and row[0] == vault.check
+
+    def problem(self, data: Path) -> str:
+        """What `seal_problem` tells, where there are seals. Raises apsw.Error."""
+        try:
+            vault = Vault.of(data)
+        except StoreFault as error:
+            return str(error).removeprefix(f"{data / MASTER_KEY} ")
+        if not self.are_under(vault):
+            return "is not the key that the stored provider keys were sealed under"
+        ids: list[tuple[str]] = list(self._db.execute("SELECT id FROM provider_configs"))
+        shut = [key_id for (key_id,) in ids if not self._opens(vault, key_id)]
+        return f"does not open {len(shut)} of {len(ids)} provider keys, as that of id {shut[0]}" if shut else ""
+
+    def _opens(self, vault: Vault, key_id: str) -> bool:
+        try:
+            if found := sealed_key(self._db, key_id):
+                vault.open(found.sealed, found.place)
+        except StoreFault:
+            return False
+        return True
 
     def confirm(self, vault: Vault) -> Vault:
         """The same vault, whose master key is in use from now on. Raises StoreFault where seals are under another."""

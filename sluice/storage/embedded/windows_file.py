@@ -146,15 +146,19 @@ def put_aside_if_damaged(path: Path) -> None:
     """
     for unfinished in path.parent.glob(f".{path.name}.*"):
         unfinished.unlink(missing_ok=True)
+    if is_damaged(path):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether there is such a file and it cannot be used."""
     if not path.is_file():
-        return
+        return False
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        whole = _is_whole(file)
+        return not _is_whole(file)
     finally:
         os.close(file)
-    if not whole:
-        path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 def _is_whole(file: int) -> bool:
