@@ -172,7 +172,7 @@ def test_latency_is_what_is_added_to_the_direct_way_of_the_same_round():
         {"round": number, "contender": name, "p50_us": us, "p99_us": us * 10} for (name, number), us in whole.items()
     ]
     shown = tables.part("latency", [asdict(Comparison("latency", "compat", 16, 300, rows=rows))])
-    assert "## Latency at 300 requests/s" in shown
+    assert "## Latency at 300 requests/s: compat" in shown
     assert "| sluice | 0.35 / 3.5 |" in shown
     assert "| direct, whole | 0.3 / 3 |" in shown
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from bench.peers.parts import PARTS, Plan
 from bench.peers.roster import PEERS, Faults
 
 SESSION = "session.json"
+MOST = 10_000
+MOST_SOCKETS = 900
+"""select(2), by which the client of the latency part waits, knows descriptors up to 1,023."""
 
 
 def main() -> int:
@@ -111,14 +115,16 @@ def plan_of(asked: argparse.Namespace, peers: Sequence[Peer], folder: Path) -> P
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench --peers", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}; all if none")
-    parser.add_argument("--peers", action="store_true", help="is there")
+    parser.add_argument("--peers", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one short round of each: does it run, not how fast")
-    parser.add_argument("--rounds", type=int, help="how often each contender has its turn (5)")
-    parser.add_argument("--seconds", type=float, help="how long each turn under load takes (4)")
-    parser.add_argument("--connections", type=numbers, help="connections, streams and sockets (1,16,64,256)")
+    parser.add_argument("--rounds", type=whole, help="how often each contender has its turn (5)")
+    parser.add_argument("--seconds", type=whole, help="how long each turn under load takes (4)")
+    parser.add_argument(
+        "--connections", type=partial(numbers, most=MOST_SOCKETS), help="connections, streams and sockets (1,16,64,256)"
+    )
     parser.add_argument("--rates", type=numbers, help="of the latency part, in requests/s (50,300,2000)")
-    parser.add_argument("--events", type=int, help="of each stream (200)")
-    parser.add_argument("--every-ms", type=float, default=20.0, help="between two events of a stream (20)")
+    parser.add_argument("--events", type=whole, help="of each stream (200)")
+    parser.add_argument("--every-ms", type=whole, default=20, help="between two events of a stream (20)")
     parser.add_argument("--modes", type=one_of(MODES), default=list(MODES), help=f"{','.join(MODES)}")
     parser.add_argument("--contenders", type=one_of(PEERS), default=list(PEERS), help=f"{','.join(PEERS)}")
     cache = Path.home() / ".cache" / "sluice-bench"
@@ -139,18 +145,25 @@ def fill(asked: argparse.Namespace) -> None:
     asked.parts = asked.parts or list(PARTS)
     asked.cache = asked.cache.expanduser().absolute()
     asked.raw = asked.raw.absolute()
-    usual = {"rounds": (5, 1), "seconds": (4.0, 1.0), "events": (200, 50)}
+    usual = {"rounds": (5, 1), "seconds": (4, 1), "events": (200, 50)}
     lists = {"connections": ([1, 16, 64, 256], [16]), "rates": ([50, 300, 2000], [30])}
     for name, (full, quick) in (usual | lists).items():
         if getattr(asked, name) is None:
             setattr(asked, name, quick if asked.quick else full)
 
 
-def numbers(text: str) -> list[int]:
-    """Whole numbers above 0, as 1,16,64."""
-    found = [int(number) for number in text.split(",")]
-    if min(found) < 1:
-        raise ValueError(text)
+def whole(text: str) -> int:
+    """One whole number above 0."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def numbers(text: str, most: int = MOST) -> list[int]:
+    """Whole numbers, as 1,16,64."""
+    found = [int(number) for number in text.split(",") if number.isdecimal()]
+    if len(found) <= text.count(",") or not all(1 <= number <= most for number in found):
+        raise argparse.ArgumentTypeError(f"{text} is not a list of whole numbers from 1 to {most}, as 1,16,64")
     return found
 
 

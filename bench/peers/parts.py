@@ -72,25 +72,27 @@ def websocket(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[C
 
 def latency(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
     upstream = upstreams.instant(plan.cores, plan.folder, stack)
-    ways = _ways(_start(plan, upstream, stack, faults, with_direct=True), "compat")
-    probe = Comparison("capacity", "compat", PROBE_CONNECTIONS)
-    turns = [_turn(by_wrk(way, PROBE_CONNECTIONS, plan.cores, plan.folder), min(2, plan.seconds)) for way in ways]
-    probe.measure(turns, 1)
-    yield probe
-    can = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
-    for rate in plan.rates:
-        able = [way for way in ways if rate <= can.get(way.name, 0) * MOST_OF_CAPACITY]
-        requests = max(plan.least_requests, round(rate * plan.seconds))
-        for connections in plan.connections:
-            found = Comparison("latency", "compat", connections, rate, faults=dict(probe.faults))
-            found.measure([_paced(way, rate, connections, requests) for way in able], plan.rounds)
-            yield found
+    gateways = _start(plan, upstream, stack, faults, with_direct=True)
+    for mode in _two_modes(plan):
+        ways = _ways(gateways, mode)
+        probe = Comparison("capacity", mode, PROBE_CONNECTIONS)
+        turns = [_turn(by_wrk(way, PROBE_CONNECTIONS, plan.cores, plan.folder), min(2, plan.seconds)) for way in ways]
+        probe.measure(turns, 1)
+        yield probe
+        can = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
+        for rate in plan.rates:
+            able = [way for way in ways if rate <= can.get(way.name, 0) * MOST_OF_CAPACITY]
+            for connections in plan.connections:
+                requests = max(plan.least_requests, round(rate * plan.seconds))
+                found = Comparison("latency", mode, connections, rate, faults=dict(probe.faults))
+                found.measure([_paced(way, rate, connections, requests) for way in able], plan.rounds)
+                yield found
 
 
 def streams(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
     upstream = pacing.upstream(plan.cores, plan.folder, stack)
     gateways = _start(plan, upstream, stack, faults, with_direct=True)
-    for mode in [mode for mode in plan.modes if mode in ("native", "compat")]:
+    for mode in _two_modes(plan):
         for count in plan.connections:
             pace = Pace(count, plan.stream_events, plan.stream_every_ms)
             found = Comparison("streams", mode, count)
@@ -114,6 +116,10 @@ def _start(
 ) -> list[Gateway]:
     site = Site(upstream, plan.cores, plan.folder, stack)
     return roster.start_all(plan.peers, site, faults, with_direct=with_direct)
+
+
+def _two_modes(plan: Plan) -> list[Mode]:
+    return [mode for mode in plan.modes if mode in ("native", "compat")]
 
 
 def _ways(gateways: Sequence[Gateway], mode: Mode) -> list[Contender]:

@@ -79,7 +79,8 @@ def _loads(title: str, mode: str, found: Sequence[Found]) -> str:
 def _latencies(found: Sequence[Found]) -> str:
     """Open loop: what each adds to the direct way."""
     shown = ""
-    for rate, of_rate in groupby((each for each in found if each["part"] == "latency"), lambda each: each["rate"]):
+    latencies = (each for each in found if each["part"] == "latency")
+    for (mode, rate), of_rate in groupby(latencies, lambda each: (each["mode"], each["rate"])):
         each_count = list(of_rate)
         titles = ["added p50 / p99 ms", *(f"at {each['at']:.0f}" for each in each_count)]
         lines: list[Line] = []
@@ -88,7 +89,7 @@ def _latencies(found: Sequence[Found]) -> str:
                 lines.append([name, *(_pair(*_added_ms(each["rows"], name)) for each in each_count)])
         direct = [of(each["rows"], "direct", figure) / 1e3 for each in each_count for figure in ("p50_us", "p99_us")]
         lines.append(["direct, whole", *(_pair(*direct[at : at + 2]) for at in range(0, len(direct), 2))])
-        shown += f"## Latency at {rate:,.0f} requests/s\n\n{table(titles, lines)}{_all_reasons(each_count)}\n"
+        shown += f"## Latency at {rate:,.0f} requests/s: {mode}\n\n{table(titles, lines)}{_all_reasons(each_count)}\n"
     return shown
 
 
