@@ -326,7 +326,10 @@ def plan_of(asked: argparse.Namespace, folder: Path) -> Plan:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    others = (
+        "`--store N`, `--isolation` and `--peers`, given first, measure other things; each has a --help of its own."
+    )
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=others)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}; all if none")
     parser.add_argument("--quick", action="store_true", help="one short round of each: does it run, not how fast")
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn (5)")

@@ -52,13 +52,15 @@ NAMES: dict[str, Name] = {name: name for name in get_args(Name)}
 class Contender:
     """A way to the upstream: straight, or through a gateway."""
 
-    name: Name
+    name: str
     port: int
     path: str
     headers: Mapping[str, str]
     program: Program | None
     core: int
     body: str = request_body()
+    pieces: tuple[str, ...] = ()
+    """What its replies must hold, where it writes them anew; if nothing, they must be the upstream's to the byte."""
 
     @property
     def token(self) -> str:

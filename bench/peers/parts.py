@@ -1,0 +1,170 @@
+"""What is measured: each part starts the gateways in front of an upstream of its own and compares them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bench.contenders import Contender
+from bench.machine import Cores, wait_until_quiet
+from bench.peers import paced, pacing, rest, roster, sockets, upstreams
+from bench.peers.calls import Call, Mode
+from bench.peers.gateways import Gateway, Peer, Site
+from bench.peers.pacing import Pace
+from bench.peers.turns import Comparison, Turn
+from bench.throughput import Way, by_wrk, measure
+
+PROBE_CONNECTIONS: Final = 64
+MOST_OF_CAPACITY: Final = 0.6
+"""A fixed rate beyond this part of what a gateway can do measures its queue, not what it adds."""
+WARM_UP_EVENTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Whom to measure, how, and for how long."""
+
+    peers: Sequence[Peer]
+    cores: Cores
+    folder: Path
+    rounds: int
+    seconds: float
+    connections: Sequence[int]
+    modes: Sequence[Mode]
+    rates: Sequence[float]
+    least_requests: int
+    """Of a turn at a fixed rate: it takes longer where the rate is low."""
+    stream_events: int
+    stream_every_ms: float
+    starts: int
+
+
+Part = Callable[[Plan, ExitStack, roster.Faults], Iterator[Comparison]]
+
+
+def at_rest(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
+    site = Site(upstreams.instant(plan.cores, plan.folder, stack), plan.cores, plan.folder, stack)
+    yield rest.compare(plan.peers, site, plan.starts, plan.seconds)
+
+
+def throughput(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
+    upstream = upstreams.instant(plan.cores, plan.folder, stack)
+    gateways = _start(plan, upstream, stack, faults)
+    for mode in plan.modes:
+        yield from _loads("throughput", mode, _ways(gateways, mode), plan)
+
+
+def tls(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
+    """The provider by TLS: each gateway trusts and checks the upstream's certificate."""
+    upstream = upstreams.instant_by_tls(plan.cores, plan.folder, stack)
+    yield from _loads("tls", "compat", _ways(_start(plan, upstream, stack, faults), "compat"), plan)
+
+
+def websocket(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
+    upstream = upstreams.echoing(plan.cores, plan.folder, stack)
+    gateways = _start(plan, upstream, stack, faults, with_direct=True)
+    ways = [way for gateway in gateways if (way := gateway.socket_way())]
+    for count in plan.connections:
+        yield _load("websocket", "realtime", [sockets.way(way, count) for way in ways], plan)
+
+
+def latency(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
+    upstream = upstreams.instant(plan.cores, plan.folder, stack)
+    gateways = _start(plan, upstream, stack, faults, with_direct=True)
+    for mode in _two_modes(plan):
+        ways = _ways(gateways, mode)
+        probe = Comparison("capacity", mode, PROBE_CONNECTIONS)
+        turns = [_turn(by_wrk(way, PROBE_CONNECTIONS, plan.cores, plan.folder), min(2, plan.seconds)) for way in ways]
+        probe.measure(turns, 1)
+        yield probe
+        can = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
+        for rate in plan.rates:
+            able = [way for way in ways if rate <= can.get(way.name, 0) * MOST_OF_CAPACITY]
+            for connections in plan.connections:
+                requests = max(plan.least_requests, round(rate * plan.seconds))
+                found = Comparison("latency", mode, connections, rate, faults=dict(probe.faults))
+                found.measure([_paced(way, rate, connections, requests) for way in able], plan.rounds)
+                yield found
+
+
+def streams(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
+    upstream = pacing.upstream(plan.cores, plan.folder, stack)
+    gateways = _start(plan, upstream, stack, faults, with_direct=True)
+    for mode in _two_modes(plan):
+        for count in plan.connections:
+            pace = Pace(count, plan.stream_events, plan.stream_every_ms)
+            found = Comparison("streams", mode, count)
+            calls = [(gateway, call) for gateway in gateways if (call := gateway.call(mode))]
+            found.measure([_streamed(*each, pace) for each in calls], plan.rounds)
+            yield found
+
+
+PARTS: Final[dict[str, Part]] = {
+    "rest": at_rest,
+    "throughput": throughput,
+    "latency": latency,
+    "streams": streams,
+    "websocket": websocket,
+    "tls": tls,
+}
+
+
+def _start(
+    plan: Plan, upstream: upstreams.Upstream, stack: ExitStack, faults: roster.Faults, *, with_direct: bool = False
+) -> list[Gateway]:
+    site = Site(upstream, plan.cores, plan.folder, stack)
+    return roster.start_all(plan.peers, site, faults, with_direct=with_direct)
+
+
+def _two_modes(plan: Plan) -> list[Mode]:
+    return [mode for mode in plan.modes if mode in ("native", "compat")]
+
+
+def _ways(gateways: Sequence[Gateway], mode: Mode) -> list[Contender]:
+    return [way for gateway in gateways if (way := gateway.way(mode))]
+
+
+def _loads(part: str, mode: Mode, ways: Sequence[Contender], plan: Plan) -> Iterator[Comparison]:
+    for count in plan.connections:
+        yield _load(part, mode, [by_wrk(way, count, plan.cores, plan.folder) for way in ways], plan)
+
+
+def _load(part: str, mode: str, ways: Sequence[Way], plan: Plan) -> Comparison:
+    found = Comparison(part, mode, ways[0].connections if ways else 0)
+    found.measure([_turn(way, plan.seconds) for way in ways], plan.rounds)
+    return found
+
+
+def _turn(way: Way, seconds: float) -> Turn:
+    return Turn(way.name, _then_quiet(way.contender, partial(way.drive, 1)), lambda: asdict(measure(way, seconds)))
+
+
+def _paced(way: Contender, rate: float, connections: int, requests: int) -> Turn:
+    once = partial(paced.measure, way, rate, connections)
+
+    def run() -> dict[str, object]:
+        wait_until_quiet(list(way.processes().values()))
+        return asdict(once(requests))
+
+    return Turn(way.name, partial(once, paced.WARM_UP), run)
+
+
+def _streamed(gateway: Gateway, call: Call, pace: Pace) -> Turn:
+    """Each turn waits by itself until all is quiet."""
+
+    def run(pace: Pace) -> dict[str, object]:
+        return asdict(pacing.measure(pacing.way(gateway, call, pace), pace))
+
+    return Turn(gateway.name, partial(run, pace._replace(events=WARM_UP_EVENTS)), partial(run, pace))
+
+
+def _then_quiet(way: Contender, work: Callable[[], object]) -> Callable[[], None]:
+    """What the work leaves to do, as to a keeper, is done before another's turn."""
+
+    def both() -> None:
+        work()
+        wait_until_quiet(list(way.processes().values()))
+
+    return both
