@@ -133,11 +133,20 @@ def cached(native: Contender) -> list[Contender]:
 
 
 def start_sluice(
-    upstream: int, port: int, core: int | None, data: Path, workers: int = 1, *, pure: bool = False
+    upstream: int,
+    port: int,
+    core: int | None,
+    data: Path,
+    workers: int = 1,
+    *,
+    pure: bool = False,
+    env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Program:
-    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
+    """`before` are words to put before the command."""
+    command = [*before, *SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
     environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream}", **build(pure=pure)}
-    return Program(command, core, data.with_suffix(".log"), environment)
+    return Program(command, core, data.with_suffix(".log"), {**environment, **(env or {})})
 
 
 def make_token(data: Path) -> str:

@@ -5,6 +5,7 @@ scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
+scripts/soak hardships                      a full disk, a slow one, a clock stepped back, the power gone, and others
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 """
 
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.contenders import make_token, start_sluice
+from bench.hardships import hardships
 from bench.limiting import limits
 from bench.machine import BenchFault, Program, free_port, until
 from bench.store.bringing import bring
@@ -130,6 +132,7 @@ def main() -> int:
     limiting.add_argument("--rounds", type=int, default=20)
     importing = ways.add_parser("import", help="foreign logs, each once however often they are imported")
     importing.add_argument("--lines", type=int, default=1_000_000)
+    hardships.add_options(ways.add_parser("hardships", help="what a machine may do to a server"))
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
@@ -144,6 +147,9 @@ def main() -> int:
                 return 0
             if asked.way == "import":
                 print(bring(data, asked.lines))
+                return 0
+            if asked.way == "hardships":
+                print(hardships.run(Path(folder), asked))
                 return 0
             if asked.way == "kill":
                 account = asyncio.run(kill(data, asked.rounds, asked.rate))
