@@ -5,6 +5,7 @@ scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
+scripts/soak steady                         an hour of mixed traffic, in which nothing may grow
 scripts/soak hardships                      a full disk, a slow one, a clock stepped back, the power gone, and others
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 """
@@ -24,6 +25,7 @@ from bench.contenders import make_token, start_sluice
 from bench.hardships import hardships
 from bench.limiting import limits
 from bench.machine import BenchFault, Program, free_port, until
+from bench.steady import steady
 from bench.store.bringing import bring
 from bench.store.killing import kill as kill_keepers
 from bench.traffic import Account, Broken, Load, check_logs, upstream
@@ -132,6 +134,7 @@ def main() -> int:
     limiting.add_argument("--rounds", type=int, default=20)
     importing = ways.add_parser("import", help="foreign logs, each once however often they are imported")
     importing.add_argument("--lines", type=int, default=1_000_000)
+    steady.add_options(ways.add_parser("steady", help="an hour of mixed traffic, in which nothing may grow"))
     hardships.add_options(ways.add_parser("hardships", help="what a machine may do to a server"))
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
@@ -147,6 +150,9 @@ def main() -> int:
                 return 0
             if asked.way == "import":
                 print(bring(data, asked.lines))
+                return 0
+            if asked.way == "steady":
+                print(steady.run(Path(folder), asked))
                 return 0
             if asked.way == "hardships":
                 print(hardships.run(Path(folder), asked))

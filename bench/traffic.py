@@ -204,15 +204,20 @@ async def _stream(said: str, writer: asyncio.StreamWriter) -> None:
 async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Head and body of a request or a reply that has a length or chunks. Raises IncompleteReadError at an early end."""
     message_head = await reader.readuntil(b"\r\n\r\n")
+    return message_head, await read_body(message_head, reader)
+
+
+async def read_body(message_head: bytes, reader: asyncio.StreamReader) -> bytes:
+    """What follows a head. Raises IncompleteReadError at an early end."""
     if length := _LENGTH.search(message_head):
-        return message_head, await reader.readexactly(int(length[1]))
+        return await reader.readexactly(int(length[1]))
     if b"transfer-encoding: chunked" not in message_head.lower():
         raise Broken(f"neither length nor chunks: {message_head!r}")
     body = b""
     while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
         body += (await reader.readexactly(size + 2))[:-2]
     await reader.readexactly(2)
-    return message_head, body
+    return body
 
 
 async def check_logs(account: Account, port: int, token: str, may_lack: int = 0) -> int:
