@@ -135,11 +135,20 @@ def cached(native: Contender) -> list[Contender]:
 
 
 def start_sluice(
-    upstream: int | str, port: int, core: int | None, data: Path, workers: int = 1, *, pure: bool = False
+    upstream: int | str,
+    port: int,
+    core: int | None,
+    data: Path,
+    workers: int = 1,
+    *,
+    pure: bool = False,
+    env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Program:
-    command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
+    """`before` are words to put before the command."""
+    command = [*before, *SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", str(workers)]
     origin = upstream if isinstance(upstream, str) else f"http://127.0.0.1:{upstream}"
-    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": origin, **build(pure=pure)}
+    environment = {"SLUICE_PROVIDERS__OPENAI__BASE_URL": origin, **build(pure=pure), **(env or {})}
     if origin.startswith("https:"):
         environment["SLUICE_UPSTREAM__CA_FILE"] = str(CERTIFICATE)
     return Program(command, core, data.with_suffix(".log"), environment)

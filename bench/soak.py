@@ -5,6 +5,8 @@ scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
+scripts/soak steady                         an hour of mixed traffic, in which nothing may grow
+scripts/soak hardships                      a full disk, a slow one, a clock stepped back, the power gone, and others
 scripts/soak import --lines 1000000         LiteLLM's logs, twice, and with a kill -9 of the import
 scripts/soak abuse                          100,000 bad inputs, none of which may do any harm
 scripts/soak faults                         what is seen and logged where a provider fails, and whether it is true
@@ -25,8 +27,10 @@ from pathlib import Path
 from bench.abuse import command as abuse
 from bench.contenders import make_token, start_sluice
 from bench.faults import command as faults
+from bench.hardships import hardships
 from bench.limiting import limits
 from bench.machine import BenchFault, Program, end_in_order, free_port, until
+from bench.steady import steady
 from bench.store.bringing import bring
 from bench.store.killing import kill as kill_keepers
 from bench.traffic import Account, Broken, Load, check_logs, upstream
@@ -137,6 +141,8 @@ def main() -> int:
     importing.add_argument("--lines", type=int, default=1_000_000)
     faults.add_arguments(ways.add_parser("faults", help="every fault of a provider in every shape: docs/faults.md"))
     abuse.add_arguments(ways.add_parser("abuse", help="bad inputs of every kind: docs/hardening.md"))
+    steady.add_options(ways.add_parser("steady", help="an hour of mixed traffic, in which nothing may grow"))
+    hardships.add_options(ways.add_parser("hardships", help="what a machine may do to a server"))
     for way in (killing, ending, reloading):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
@@ -156,6 +162,12 @@ def main() -> int:
                 return 0
             if asked.way == "abuse":
                 return abuse.run(Path(folder), asked)
+            if asked.way == "steady":
+                print(steady.run(Path(folder), asked))
+                return 0
+            if asked.way == "hardships":
+                print(hardships.run(Path(folder), asked))
+                return 0
             if asked.way == "kill":
                 account = asyncio.run(kill(data, asked.rounds, asked.rate))
             elif asked.way == "reload":

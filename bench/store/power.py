@@ -31,13 +31,13 @@ class Disk:
     """What of `live` is on the disk, written down in the folder `notes`, which outlives the process."""
 
     def __init__(self, live: Path, notes: Path) -> None:
-        self.live, self._notes = live, notes
+        self.live, self.notes = live, notes
 
     def begin(self) -> None:
         """All that is there now is on the disk."""
-        shutil.rmtree(self._notes, ignore_errors=True)
+        shutil.rmtree(self.notes, ignore_errors=True)
         for part in ("inodes", "durable", "names"):
-            (self._notes / part).mkdir(parents=True)
+            (self.notes / part).mkdir(parents=True)
         for folder, _, files in os.walk(self.live):
             for path in (Path(folder, name) for name in files):
                 if path.is_file():
@@ -49,7 +49,7 @@ class Disk:
             return
         try:
             inode = self._known(path)
-            self._write(self._notes / "durable" / str(inode), path.read_bytes())
+            self._write(self.notes / "durable" / str(inode), path.read_bytes())
         except FileNotFoundError:
             return  # it has no name any more
 
@@ -69,7 +69,7 @@ class Disk:
 
     def fail(self, chance: random.Random) -> None:
         """The power fails: `live` becomes what a machine finds when it starts again."""
-        after = self._notes / "after"
+        after = self.notes / "after"
         self._restore(self.live, after, chance)
         shutil.rmtree(self.live)
         after.rename(self.live)
@@ -88,9 +88,9 @@ class Disk:
 
     def _survived(self, inode: str, chance: random.Random) -> bytes:
         """Synced content, or what was written since, for each block by chance; and as much of the end."""
-        durable = self._notes / "durable" / inode
+        durable = self.notes / "durable" / inode
         before = durable.read_bytes() if durable.exists() else b""
-        now = (self._notes / "inodes" / inode).read_bytes()
+        now = (self.notes / "inodes" / inode).read_bytes()
         length = chance.choice((len(before), len(now), chance.randint(*sorted((len(before), len(now))))))
         blocks = []
         for start in range(0, length, _BLOCK):
@@ -100,13 +100,13 @@ class Disk:
 
     def _known(self, path: Path) -> int:
         inode = path.stat().st_ino
-        link = self._notes / "inodes" / str(inode)
+        link = self.notes / "inodes" / str(inode)
         if not link.exists():
             link.hardlink_to(path)
         return inode
 
     def _names_of(self, folder: Path) -> Path:
-        return self._notes / "names" / "|".join(["live", *folder.relative_to(self.live).parts])
+        return self.notes / "names" / "|".join(["live", *folder.relative_to(self.live).parts])
 
     def _write(self, path: Path, data: bytes) -> None:
         """Whole or not at all, for the process may be killed at any time."""

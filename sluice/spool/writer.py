@@ -122,7 +122,8 @@ class SpoolWriter:
     ) -> "SpoolWriter":
         """Takes the first of the numbers that no living process holds, and opens a new file in its folder.
 
-        Bodies are recorded up to `body_bytes` each. Raises SpoolTaken, and OSError where nothing can be written.
+        Bodies are recorded up to `body_bytes` each. On a full disk it begins as one that has failed: it serves, counts
+        what it loses, and goes on once there is room. Raises SpoolTaken, and OSError where no folder can be had.
         """
         make_folder(root)
         number, held = _claim(root, numbers)
@@ -132,7 +133,7 @@ class SpoolWriter:
             os.close(held)
             raise
         try:
-            writer._open_file()
+            writer._begin()
             touch_lock(held)
         except BaseException:
             writer.close()
@@ -308,6 +309,15 @@ class SpoolWriter:
         ).add()
         request.discard()
         response.discard()
+
+    def _begin(self) -> None:
+        try:
+            self._open_file()
+        except OSError as error:
+            self._failures.add()
+            _log.error("no spool file to begin with", extra=fields(spool=self.number, error=str(error)))
+            self._broken = True
+            self._mend_at = self._clock_s() + _MEND_S
 
     def _fail(self, error: OSError) -> None:
         """Leaves the file that failed: what follows a torn frame must stand in another one."""

@@ -247,6 +247,20 @@ def test_a_disk_that_stays_full_does_not_litter_files(open_writer: OpenWriter, p
     assert len(logs_in(root / "0")) == 1
 
 
+def test_a_writer_that_begins_on_a_full_disk_counts_what_it_loses_and_goes_on_once_there_is_room(
+    open_writer: OpenWriter, put: Put, root: Path, metrics: Metrics
+):
+    now = 0.0
+    with largest_file(0):
+        writer = open_writer(clock_s=lambda: now)
+        put(writer)
+        assert not writer.writable
+    assert (dropped(metrics, "spool_failed"), file_seqs(root / "0")) == (1, [])
+    now = 1.0
+    after = put(writer)
+    assert list(logs_in(root / "0")) == [after]
+
+
 def test_a_failed_spool_is_not_tried_again_at_once(open_writer: OpenWriter, put: Put, metrics: Metrics):
     writer = open_writer(clock_s=lambda: 0.0)
     with largest_file(FILE_HEADER_BYTES):

@@ -1,0 +1,1 @@
+"""An hour of ordinary traffic, in which nothing may grow."""
