@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from sluice.edge.messages import Metadata, Said
 from sluice.formats.encodings import coding_of, decoded
-from sluice.formats.sse import EventSplitter, parse_event
+from sluice.formats.sse import Event, EventSplitter, parse_event
+from sluice.providers.replies import ends_stream
 from sluice.values.errors import GatewayError, MalformedRequest
 
 MOST_REPLY_BYTES: Final = 32 * 1024 * 1024
@@ -30,7 +31,7 @@ class Envelopes:
     `event_id` is JSON.
     """
 
-    __slots__ = ("_coding", "_metadata", "_parts", "_size", "_splitter", "_stream", "event_id")
+    __slots__ = ("_coding", "_latest", "_metadata", "_parts", "_size", "_splitter", "_stream", "event_id")
 
     def __init__(self, event_id: bytes) -> None:
         self.event_id = event_id
@@ -38,6 +39,7 @@ class Envelopes:
         self._metadata = Metadata(event_id=Raw(event_id), step="0")
         self._stream = b'{"type":"universal.stream","metadata":{"eventId":%b},"response":' % event_id
         self._splitter: EventSplitter | None = None
+        self._latest: Event | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -78,9 +80,13 @@ class Envelopes:
         return self._whole() if last else []
 
     def broken(self, error: GatewayError, refusal: tuple[int, bytes]) -> bytes:
-        """The rest will not come: what was begun ends with the error, else the error is the reply."""
+        """The rest will not come: what was begun ends with the error, else the error is the reply.
+
+        A stream whose last event was told has lost nothing, as its log says too.
+        """
         if self._splitter is not None:
-            self._note(error=(Said(error.code, error.said),))
+            if self._latest is None or not ends_stream(self._latest):
+                self._note(error=(Said(error.code, error.said),))
             return self._message("done")
         status, body = refusal
         self._note(status_code=status, content_type="application/json")
@@ -112,8 +118,10 @@ class Envelopes:
         messages = []
         for block in blocks:
             event = parse_event(block)
-            if event is not None and event.data and event.data != END_MARK:
-                messages.append(b"%b%b}" % (self._stream, json_or_text(event.data)))
+            if event is not None and event.data:
+                self._latest = event
+                if event.data != END_MARK:
+                    messages.append(b"%b%b}" % (self._stream, json_or_text(event.data)))
         if last:
             messages.append(self._message("done"))
         return messages

@@ -163,6 +163,7 @@ class Record:
     reservation: Reservation | None = None
     """What is set aside for this step's cost."""
     _told_reservation = False
+    _unserved = False
     counted_key: str = ""
     """The stored key at whose limit the step was counted."""
 
@@ -330,7 +331,8 @@ class Record:
             await self.settle()
 
     def doubt(self, error: GatewayError) -> None:
-        """The reply came whole, and does not serve."""
+        """The reply does not serve, even if it comes whole."""
+        self._unserved, self._terminal = True, None
         self._error, self._detail = error.code, error.detail or error.said
 
     def crash(self, error: BaseException) -> None:
@@ -481,4 +483,5 @@ class Record:
             reservation=self.reservation,
             unlogged=not self._collect,
             head_tokens=self._head_tokens,
+            unserved=self._unserved,
         )

@@ -105,7 +105,7 @@ class Meter:
         """
         live = exchange.request_type == "realtime"
         asked = _model_asked(exchange, request)
-        doubtful = exchange.ending in ("abandoned", "broken") and not live and exchange.error != OutputUnreadable.code
+        doubtful = exchange.ending in ("abandoned", "broken") and not live and _was_told(exchange)
         billed = live or is_billed(exchange.method, exchange.path)
         reply = _read_reply(exchange, response, _Wanted(billed, model=asked is None, end=doubtful, sum=live))
         ending: Ending = "complete" if reply.ended else exchange.ending
@@ -229,6 +229,20 @@ def _read_request(exchange: Exchange, request: bytes | SideFile, read: Callable[
             return read(document)
     except OSError:
         return None
+
+
+def _was_told(exchange: Exchange) -> bool:
+    """Whether its client had all that came of the reply.
+
+    It had not where it was to be told in other words, or behind another step, or whole in a message of a WebSocket.
+    """
+    if exchange.unserved or exchange.error == OutputUnreadable.code:
+        return False
+    if exchange.request_type != "websocket":
+        return True
+    content_type = exchange.response_content_type.partition(b";")[0].strip().lower()
+    as_events = content_type == b"text/event-stream" or (exchange.compat and content_type == _MESSAGES)
+    return as_events and not exchange.response_encoding
 
 
 def _served(exchange: Exchange) -> bool:

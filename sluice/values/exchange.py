@@ -69,6 +69,8 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whether it is here for its reservation alone: nothing of it is stored."""
     head_tokens: tuple[int | None, int | None] | None = None
     """Tokens in and out by the head of the reply, where a vendor tells them there."""
+    unserved: bool = False
+    """Whether the reply did not go to a client: what of it came, even all, was of no use."""
 
 
 class ExchangeId(msgspec.Struct, frozen=True, array_like=True, gc=False):

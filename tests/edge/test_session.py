@@ -267,6 +267,21 @@ def test_a_reply_that_breaks_ends_with_the_error():
     }
 
 
+@pytest.mark.parametrize(
+    "end",
+    [b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n: bye\n\ndata: {"cu'],
+)
+def test_a_stream_that_breaks_behind_its_last_event_is_done(end: bytes):
+    stream = Envelopes(b'"a"')
+    stream.begin(200, [b"content-type: text/event-stream\r\n", *LINES[1:]])
+    stream.add(b"data: 1\n\n", False)
+    stream.add(end, False)
+    assert json.loads(stream.broken(UpstreamBroken("cut"), (400, b"{}"))) == {
+        "type": "universal.done",
+        "metadata": {**METADATA, "contentType": "text/event-stream"},
+    }
+
+
 def test_a_cancelled_request_says_so():
     envelopes = Envelopes(b'"a"')
     metadata = {"eventId": "a", "step": "0", "cancelled": True}

@@ -137,3 +137,14 @@ def test_what_is_no_failure_falls_back_nowhere(own: Any, fault: str, stream: boo
     assert (last.status_code, last.headers["cf-aig-step"], end) == (200, "1", "whole")
     for reply, count in ((first, 1), (source, 2), (chained, 2), (last, 2)):
         check_answer(own.rows(reply, count)[-1], reply)
+
+
+@pytest.mark.parametrize("fault", ["cut-1000000", "stall-1000000"])
+def test_a_fault_behind_the_last_event_is_one_where_the_reply_was_to_be_taken_in(own: Any, fault: str):
+    """It was of no use, so that the next step ran: its log does not say that all went well."""
+    bad = f"gpt-4o~{fault}"
+    source, end = ask(own, [step(bad, True, follower(True), id="a"), step("second", True)])
+    assert (source.status_code, source.headers["cf-aig-step"], end) == (200, "1", "whole")
+    failed, answered = own.rows(source, 2)
+    check_faulty(failed, fault)
+    check_answer(answered, source)

@@ -200,6 +200,19 @@ class TestEnding:
         entry = meter(ASKED, STREAM, response_content_type=SSE, ending="broken", error=2002, detail="no such block")
         assert (entry.ending, entry.success, entry.error, entry.detail) == ("broken", False, 2002, "no such block")
 
+    @pytest.mark.parametrize(
+        ("seen", "ending"),
+        [
+            ({"unserved": True}, "broken"),
+            ({"request_type": "websocket"}, "complete"),
+            ({"request_type": "websocket", "response_content_type": b"text/event-stream; charset=utf-8"}, "complete"),
+            ({"request_type": "websocket", "response_content_type": b"text/plain"}, "broken"),
+        ],
+    )
+    def test_what_nobody_was_told_of_is_not_complete_though_all_of_it_came(self, seen, ending):
+        asked = {"response_content_type": SSE, "ending": "broken", "error": 2005, **seen}
+        assert meter(ASKED, STREAM, **asked).ending == ending
+
     @pytest.mark.parametrize("ending", ["abandoned", "broken"])
     @pytest.mark.parametrize(
         "body", [None, b"", chunk("a"), chunk("[DONE]"), STREAM.removesuffix(b"]\n\n"), RESPONSES_STREAM[:200], ANSWER]

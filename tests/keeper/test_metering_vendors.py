@@ -98,6 +98,13 @@ def test_a_stream_left_after_its_last_event_is_complete_and_before_it_is_not(cal
     assert meter(call, first, **seen).ending == ending
 
 
+def test_a_stream_in_messages_is_told_over_a_websocket_as_it_comes_only_where_it_is_translated():
+    call = next(call for call in CALLS.values() if call.stream_type == MESSAGES)
+    seen = {"response_content_type": MESSAGES, "ending": "broken", "request_type": "websocket"}
+    assert meter(call, call.stream, compat=True, **seen).ending == "complete"
+    assert meter(call, call.stream, compat=False, **seen).ending == "broken"
+
+
 def test_geminis_stream_as_a_document_is_counted():
     call = CALLS["gemini"]
     datas = [line.removeprefix(b"data: ") for line in call.stream.split(b"\n\n") if line]
