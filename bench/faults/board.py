@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.faults.cells import Cell, Found, asking
+from bench.faults.conversing import converse
 from bench.faults.judging import lies
 from bench.faults.seeing import see
 from bench.faults.stand import Console, Gateway, Stand, Waits, journal, standing
@@ -59,9 +60,10 @@ async def _call(stand: Stand, cells: Sequence[Cell]) -> list[Found]:
 async def _one(stand: Stand, cell: Cell, console: Console) -> Found:
     gateway = stand.tls if cell.fault.over_tls else stand.plain
     path, headers, body = asking(cell)
-    found = Found(cell, await see(gateway.port, path, {**gateway.headers, **headers}, body, PATIENCE_S))
+    look = converse if cell.way == "socket" else see
+    found = Found(cell, await look(gateway.port, path, {**gateway.headers, **headers}, body, PATIENCE_S))
     found.calls += await journal(console, cell.mark, 0 if cell.fault.over_tls else 1)
-    if cell.way == "universal":
+    if cell.way in ("universal", "socket"):
         found.second += await journal(console, f"{cell.mark}+", int(cell.expected.falls_back))
     return found
 

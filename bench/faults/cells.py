@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 
     @property
     def expected(self) -> Expected:
-        return expected(self.fault, self.way, self.shape.translated, self.stream)
+        return expected(self.fault, self.way, self.shape.translated, self.stream, not self.shape.binary)
 
     @property
     def retold(self) -> bool:
@@ -82,10 +82,11 @@ def asking(cell: Cell) -> tuple[str, Mapping[str, str], bytes]:
         case "unified":
             path, asked = f"{_GATEWAY}/compat/{shape.unified}", unified_body(shape, model, cell.stream)
             theirs = {**wishes, "authorization": "Bearer simulated"}
-        case "universal":
+        case "universal" | "socket":
             query = shape.body(model, cell.stream)
             step = {"provider": shape.provider, "endpoint": endpoint, "headers": theirs, "query": query}
-            return _GATEWAY, ours, json.dumps([step, _second(cell)]).encode()
+            named = {"eventId": cell.mark} if cell.way == "socket" else {}
+            return _GATEWAY, ours, json.dumps([step | named, _second(cell)]).encode()
     return path, ours | theirs, json.dumps(asked).encode()
 
 

@@ -4,6 +4,7 @@
   a provider's own errors pass; what fails after the first byte ends without its proper end, and its log is `broken`.
 - docs/universal.md: a step fails, and the next one is tried, up to the first byte of its body; never behind it.
 - docs/life-of-a-request.md: the four endings, and that a stream is complete at its terminal event.
+- docs/websocket.md: a stream that broke is done with an error; what was to go into one message is an error instead.
 - docs/compat-anthropic.md, docs/compat-bedrock.md: what is translated is read to its end first, or, as a stream, ends
   without `[DONE]` where it breaks off or tells of an error.
 """
@@ -12,13 +13,14 @@ from typing import Final, Literal, NamedTuple
 
 from bench.faults.seeing import View
 
-Way = Literal["native", "universal", "unified"]
-"""The provider's own path; a step with another one behind it; the unified schema."""
-Call = Literal["native", "universal", "unified", "translated", "translated stream"]
+Way = Literal["native", "universal", "socket", "unified"]
+"""The provider's own path; a step with another one behind it, by HTTP and by WebSocket; the unified schema."""
+Call = Literal["native", "universal", "socket", "held", "unified", "translated", "translated stream"]
+"""What is `translated`, or `held` for a message of a WebSocket, is told once it is whole."""
 Kind = Literal[
     "served", "unbegun", "bodiless", "broken", "status", "garbled", "error body", "error event", "endless", "tail"
 ]
-WAYS: Final[tuple[Way, ...]] = ("native", "universal", "unified")
+WAYS: Final[tuple[Way, ...]] = ("native", "universal", "socket", "unified")
 
 
 class Fault(NamedTuple):
@@ -89,6 +91,7 @@ FAULTS: Final = {
 _WHOLE: Final = Expected("whole", 200, 0, "complete", 200, 0, success=True, ends=True)
 _ENDLESS: Final = _WHOLE._replace(ends=False)
 _CUT: Final = Expected("cut", 200, 0, "broken", 200, 2005, success=False)
+_INSTEAD: Final = Expected("whole", 400, 2005, "broken", 200, 2005, success=False)
 _CUT_AFTER_ALL: Final = _WHOLE._replace(view="cut")
 _REFUSED: Final = Expected("whole", 400, 2005, "refused", 400, 2005, success=False)
 _UNREADABLE: Final = _REFUSED._replace(code=2002, log_code=2002)
@@ -102,10 +105,13 @@ def _next(outcome: Expected) -> Expected:
 
 
 def _all(native: Expected, universal: Expected, translated: Expected, stream: Expected) -> dict[Call, Expected]:
+    cut = universal.view == "cut"
     return {
         "native": native,
         "unified": native,
         "universal": universal,
+        "socket": _WHOLE if universal == _CUT_AFTER_ALL else universal,
+        "held": _INSTEAD if cut else universal,
         "translated": translated,
         "translated stream": stream,
     }
@@ -125,9 +131,11 @@ EXPECTED: Final[dict[Kind, dict[Call, Expected]]] = {
 }
 
 
-def expected(fault: Fault, way: Way, translated: bool, stream: bool) -> Expected:
+def expected(fault: Fault, way: Way, translated: bool, stream: bool, told_as_events: bool) -> Expected:
     """What must come of a fault in a call of this way."""
     call: Call = way
+    if way == "socket" and not (stream and told_as_events):
+        call = "held"
     if way == "unified" and translated:
         call = "translated stream" if stream else "translated"
     outcome = EXPECTED[fault.kind][call]

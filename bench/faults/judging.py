@@ -1,10 +1,13 @@
 """Whether a cell is true: the log agrees with what the client saw and what the provider did, and all with the table."""
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from bench.faults.cells import Found
+from bench.faults.expectations import EXPECTED
 
 _FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 """A chunk of a chat that says that the answer is over."""
@@ -25,8 +28,8 @@ def _client(found: Found) -> Iterator[str]:
         yield f"the client got error {found.error_code()}, not {due.code}"
     if due.ending == "broken" and not due.falls_back and _FINISHED.search(seen.body):
         yield "the client was told that the answer is over"
-    if not cell.stream or seen.status != 200:
-        return
+    if not cell.stream or seen.status != 200 or cell.way == "socket":
+        return  # over a WebSocket the last event is not passed on, but a message in place of it
     ended = cell.terminal in seen.body
     if ended != due.ends and cell.fault.kind != "error event" and cell.fault.kind != "error body":
         yield "the client saw " + ("a terminal event" if ended else "no terminal event")
@@ -86,11 +89,36 @@ def _usage(found: Found) -> Iterator[str]:
 
 def _words(found: Found) -> Iterator[str]:
     """The stored reply is what the client got; of a translated one, no more than what the provider sent."""
-    if not found.cell.retold:
+    if found.cell.way == "socket":
+        if (told := _told(found)) is not None and told != found.seen.body:
+            yield f"{len(told)} bytes are stored, the client got {len(found.seen.body)} or others"
+    elif not found.cell.retold:
         if found.bodies[-1] != found.seen.body:
             yield f"{len(found.bodies[-1])} bytes are stored, the client got {len(found.seen.body)} or others"
     elif not _is_ours(found.rows[0]) and found.calls and len(found.bodies[0]) > found.calls[0]["sent_bytes"]:
         yield "more is stored than the provider sent"
+
+
+def _told(found: Found) -> bytes | None:
+    """What a WebSocket's client must have been told of the stored reply; None of what was held and never told."""
+    cell, stored = found.cell, found.bodies[-1]
+    if cell.expected == EXPECTED[cell.fault.kind]["held"] and cell.expected.view == "whole" and cell.expected.code:
+        return None
+    if not cell.stream or found.seen.status != 200:
+        return _line(stored)
+    if cell.shape.binary and not found.fell_back:
+        return json.dumps(b64encode(stored).decode()).encode() + b"\n"
+    datas = [line[5:].strip() for line in stored.split(b"\n") if line.startswith(b"data:")]
+    return b"".join(_line(data) for data in datas if data != b"[DONE]")
+
+
+def _line(data: bytes) -> bytes:
+    """A reply, or an event of it, as its message tells it: its JSON, or its text."""
+    try:
+        told = json.loads(data)
+    except ValueError:
+        told = data.decode("utf-8", "replace")
+    return json.dumps(told).encode() + b"\n"
 
 
 def _is_ours(row: Mapping[str, Any]) -> bool:

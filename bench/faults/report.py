@@ -6,7 +6,12 @@ from bench.faults.board import Verdict
 from bench.faults.cells import Found
 from bench.faults.expectations import WAYS, Way
 
-HEADS = {"native": "its own path", "universal": "universal, a second step behind it", "unified": "unified"}
+HEADS = {
+    "native": "its own path",
+    "universal": "universal, a second step behind it",
+    "socket": "the same by WebSocket",
+    "unified": "unified",
+}
 
 _MOST_NAMED = 3
 

@@ -57,6 +57,8 @@ class Shape:
     headers: dict[str, str]
     unified: str = ""
     """The path under `compat/` that serves its provider; empty where none does."""
+    binary: bool = False
+    """Whether its streams are no event streams."""
     translated: bool = False
     """Whether what goes by that path is put from one shape into the other."""
 
@@ -142,7 +144,7 @@ SHAPES: Final = {
         ),
         Shape(
             "bedrock-converse", "aws-bedrock", "amazon.nova-lite-v1:0", _converse_path, _converse, _CONVERSE_COUNTS,
-            b'"latencyMs"', _KEY, UNIFIED, translated=True,
+            b'"latencyMs"', _KEY, UNIFIED, binary=True, translated=True,
         ),
         Shape("openai-shaped", "mistral", "mistral-small-latest", _V1, _chat, CHAT_COUNTS, _CHAT_END, _KEY, UNIFIED),
     )
