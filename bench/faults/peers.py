@@ -204,7 +204,7 @@ async def _ask_all(peer: Peer, say: Callable[[str], None]) -> list[Sight]:
 
     async def work() -> None:
         for fault, stream in todo:
-            sights.append(judged(peer.name, fault, stream, await _ask(peer, fault, stream), text))
+            sights.append(judged(f"{peer.name} {peer.version}", fault, stream, await _ask(peer, fault, stream), text))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
