@@ -12,12 +12,13 @@ from bench.faults.peers import compare, of_sluice, table
 from bench.faults.report import lines, markdown
 from bench.faults.shapes import SHAPES
 
-CACHE = Path.home() / ".cache" / "sluice-peers"
+CACHE = Path.home() / ".cache" / "sluice-bench"
+"""Where `scripts/bench --peers` has them too."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shape", action="append", choices=SHAPES, help="these alone; all if not said")
-    parser.add_argument("--fault", action="append", choices=FAULTS, help="these alone; all if not said")
+    parser.add_argument("--shape", action="append", choices=SHAPES, metavar="NAME", help="these alone; all if not said")
+    parser.add_argument("--fault", action="append", choices=FAULTS, metavar="NAME", help="these alone; all if not said")
     parser.add_argument("--markdown", action="store_true", help="the tables of docs/faults.md")
     parser.add_argument("--peers", action="store_true", help="OpenAI's chat before LiteLLM, Portkey and TensorZero too")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where peers are installed (%(default)s)")
