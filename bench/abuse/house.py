@@ -36,6 +36,8 @@ LIMITS = {
 LEFT_OPEN = {"file": 12, "unix": 64}
 """What a process may have open beside what it had before, and nothing else: files of the data folder, opened when first
 needed, and connections between workers and console, kept for half a minute, at most 32 of each worker."""
+IDLE_TASKS = 8
+"""One of each worker, five of the console, one more for who asks."""
 IDLE_GAUGES = (
     *("sluice_websockets", "sluice_realtime_connections", "sluice_websocket_requests"),
     *("sluice_websocket_queued_bytes", "sluice_cache_waiting", "sluice_logs_waiting", "sluice_commands_waiting"),
@@ -50,6 +52,7 @@ class Holdings:
     pids: Mapping[str, int]
     files: Mapping[str, Counter[str]]
     rss_mb: Mapping[str, float]
+    tasks: float
 
 
 class House:
@@ -74,9 +77,12 @@ class House:
         end = time.monotonic() + deadline_s
         while True:
             self.check_alive()
-            busy = await self._busy(before)
+            gauges = await self._gauges()
+            await asyncio.sleep(0.1)  # the connection of this question is gone
+            now = self._holdings(gauges)
+            busy = still_busy(gauges) + ([] if before is None else surplus(now, before))
             if not busy:
-                return self._holdings()
+                return now
             if time.monotonic() > end:
                 raise BenchFault(f"not quiet after {deadline_s:g} s: {'; '.join(busy)}")
             await asyncio.sleep(0.1)
@@ -98,22 +104,10 @@ class House:
             events[said["event"]] = events.get(said["event"], 0) + 1
         return events
 
-    def _holdings(self) -> Holdings:
+    def _holdings(self, gauges: Mapping[str, float]) -> Holdings:
         files = {title: open_files(pid) for title, pid in self.pids.items()}
-        return Holdings(self.pids, files, {title: rss_mb(pid) for title, pid in self.pids.items()})
-
-    async def _busy(self, before: Holdings | None) -> list[str]:
-        """What is not yet as it was."""
-        gauges = await self._gauges()
-        busy = [f"{name} is {gauges[name]:g}" for name in IDLE_GAUGES if gauges.get(name)]
-        if (connections := gauges.get("sluice_connections", 0.0)) > 1:  # this one
-            busy.append(f"sluice_connections is {connections:g}")
-        if before is not None:
-            for title, files in self._holdings().files.items():
-                surplus = files - before.files[title] - Counter(LEFT_OPEN)
-                if surplus:
-                    busy.append(f"{title} has open, beside what is right, {dict(surplus)}")
-        return busy
+        memory = {title: rss_mb(pid) for title, pid in self.pids.items()}
+        return Holdings(self.pids, files, memory, gauges["sluice_process_tasks"])
 
     async def _gauges(self) -> dict[str, float]:
         """Every metric, those of all processes and labels added up."""
@@ -129,6 +123,25 @@ class House:
         for name, value in _GAUGE.findall(text):
             sums[name] = sums.get(name, 0.0) + float(value)
         return sums
+
+
+def still_busy(gauges: Mapping[str, float]) -> list[str]:
+    """What still runs or waits."""
+    busy = [f"{name} is {gauges[name]:g}" for name in IDLE_GAUGES if gauges.get(name)]
+    if (connections := gauges.get("sluice_connections", 0.0)) > 1:  # that by which it is asked
+        busy.append(f"sluice_connections is {connections:g}")
+    return busy
+
+
+def surplus(now: Holdings, before: Holdings) -> list[str]:
+    """What is held that was not held before."""
+    found = []
+    for title, files in now.files.items():
+        if more := files - before.files[title] - Counter(LEFT_OPEN):
+            found.append(f"{title} has open, beside what is right, {dict(more)}")
+    if now.tasks > IDLE_TASKS:
+        found.append(f"there are {now.tasks:g} tasks, {IDLE_TASKS} are right")
+    return found
 
 
 def open_files(pid: int) -> Counter[str]:
@@ -163,7 +176,7 @@ def house(data: Path, hostile: int) -> Iterator[House]:
 def environment(simulator: int, hostile: int) -> dict[str, str]:
     """Limits that can be met, and where the providers are; at Mistral's nobody listens."""
     urls = {name: f"http://127.0.0.1:{simulator}/{name}" for name in ("openai", "cartesia", "workers-ai")}
-    urls |= dict.fromkeys(("groq", "anthropic"), f"http://127.0.0.1:{hostile}")
+    urls |= dict.fromkeys(("groq", "anthropic", "aws-bedrock"), f"http://127.0.0.1:{hostile}")
     urls["mistral"] = "http://127.0.0.1:1"
     settings = {f"SLUICE_{name}": str(value) for name, value in LIMITS.items()}
     for name, url in urls.items():

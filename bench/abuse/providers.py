@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from random import Random
+from zlib import crc32
 
 import brotli
 import zstandard
@@ -34,6 +35,7 @@ from bench.abuse.cases import (
 )
 from bench.traffic import read_message
 
+BEDROCK = f"{GATEWAY}/aws-bedrock/bedrock-runtime/us-east-1/model/x/converse-stream"
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -285,6 +287,43 @@ def events(rng: Random, aim: Aim) -> Case:
     return called(rng, aim, script, "200 200-cut 400:2002 400:2005", target=COMPAT, body=translated(stream=True))
 
 
+def messages(rng: Random, aim: Aim) -> Case:
+    """AWS's binary streams, damaged: lengths and checksums that are none. Passed on, and metered as far as they go."""
+    pieces = []
+    for _ in range(rng.randint(1, 6)):
+        payload = rng.choice((b"{}", nested(rng), b"\xff", encoded({"usage": rng.choice(SCALARS)})))
+        head = (16 + len(payload)).to_bytes(4, "big") + bytes(4)
+        whole = head + crc32(head).to_bytes(4, "big") + payload
+        pieces.append(whole + crc32(whole).to_bytes(4, "big"))
+    said_length = rng.choice((0, 1, 15, 2**24, 2**32 - 1)).to_bytes(4, "big")
+    pieces.append(rng.choice((b"", said_length + bytes(12), rng.randbytes(60), pieces[0][:-1])))
+    body = b"".join(pieces)
+    kind = b"Content-Type: application/vnd.amazon.eventstream\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return called(rng, aim, said(OK + kind + body), target=BEDROCK)
+
+
+def shared(rng: Random, aim: Aim) -> Case:
+    """Identical requests at once, for one reply that fails: none waits for another for ever."""
+    whole = JSON + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    piece = rng.choice((whole, whole[:-9], b"", OK + b"\x00\r\n\r\n", whole[:-9]))
+    case = called(rng, aim, Script((piece,), pause_s=0.05, ends=rng.choice(("closes", "resets"))))
+    head, _, rest = case.sends[0].partition(b"\r\n")
+    wish = b"\r\ncf-aig-cache-ttl: 60\r\ncf-aig-cache-key: %d\r\n" % rng.randrange(10**9)
+    return replace(case, sends=(head + wish + rest,), copies=rng.randint(2, 6))
+
+
+def forms(rng: Random, aim: Aim) -> Case:
+    """Forms with a boundary that is none, or with parts that have no end."""
+    boundary = rng.choice(("", "x", "x" * 90, '"', "a;b", "\\"))
+    part = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + rng.choice((b"m", b"m" * 9_000)) + b"\r\n"
+    body = part * rng.choice((1, 3, 90)) + rng.choice((b"", b"--x--", b"--x--\r\n", b"--x"))
+    key = f"{rng.getrandbits(64):016x}"
+    fields = [("Content-Type", f"multipart/form-data; boundary={boundary}"), (KEY_FIELD, key)]
+    data = request(f"{GATEWAY}/groq/audio/transcriptions", body, fields, aim=aim)
+    data = data.replace(b"Content-Type: application/json\r\n", b"", 1)
+    return Case((data,), script=Script((JSON + b"Content-Length: 2\r\n\r\n{}",), key=key))
+
+
 def refusing(rng: Random, aim: Aim) -> Case:
     """Nobody listens there."""
     return asked(request(f"{GATEWAY}/mistral/v1/chat/completions", BODY, aim=aim))
@@ -339,6 +378,9 @@ FAMILIES: tuple[Family, ...] = (
     family("provider: damaged codings", damaged, ""),
     family("provider: no sense", nonsense, ""),
     family("provider: streams of no sense", events, ""),
+    family("provider: damaged messages", messages, "200"),
+    family("provider: shared by many", shared, "200 200-cut 400:2005", 0.5, slow=True),
+    family("forms", forms, "200"),
     family("provider: not there", refusing, BAD),
     family(
         "provider: simulated faults", simulated, "200 400 429 500 200-cut 400-cut 429-cut 500-cut 400:2005 400:2002"

@@ -226,6 +226,39 @@ def half_open(target: str) -> Callable[[Random, Aim], Case]:
     return make
 
 
+def unread(rng: Random, aim: Aim) -> Case:
+    """Asks for megabytes, or pings without end, and reads none of it."""
+    if rng.random() < 0.5:
+        huge = {**STEP, "query": {**QUERY, "model": "gpt-4o~huge-9", "stream": rng.random() < 0.5}}
+        return Case((handshake(aim), create(huge) * 2), most=10**6, goes="reads late", upgrades=True)
+    pings = [frame(PING, b"x" * 125) * 500] * 120
+    return Case((handshake(aim), *pings), most=10**6, goes="reads late", upgrades=True)
+
+
+def unread_realtime(rng: Random, aim: Aim) -> Case:
+    """What the provider says again and again is not read."""
+    said = frame(TEXT, b"x" * 60_000)
+    return Case((handshake(aim, REALTIME), *[said] * 400), most=10**6, goes="reads late", upgrades=True)
+
+
+def failing(rng: Random, aim: Aim) -> Case:
+    """The provider's side of a realtime connection fails (docs/simulator.md)."""
+    faults = (
+        "status=403",
+        "drop",
+        "bad-head",
+        "cut=1",
+        "reset=1",
+        "half-close=1",
+        "malformed=1",
+        "goodbye=4000",
+        "drip=1",
+    )
+    fields = {"x_sluice_fault": rng.choice(faults)}
+    case = broken(aim, REALTIME, frame(TEXT, b"hello") * 3)
+    return replace(case, sends=(handshake(aim, REALTIME, **fields), *case.sends[1:]), least=1, most=10**6)
+
+
 def eager(rng: Random, aim: Aim) -> Case:
     """Does not wait for the 101: what it sends too early counts, as far as it is not too much."""
     return Case((handshake(aim) + frame(TEXT, b"{}") * 3,), least=4, most=4)
@@ -261,6 +294,15 @@ FAMILIES: tuple[Family, ...] = (
     family("WebSocket: silence", half_open(GATEWAY), "101 close1000 end reset", 0.1, slow=True),
     family("WebSocket: words before the 101", eager, "101 error2004", 0.5),
     family("WebSocket: too many of them", too_eager, "101 400:2004 error2004 error2009", 0.1),
+    family("WebSocket: unread", unread, "101 pong created stream done close1000 end reset cut", 0.02, slow=True),
+    family("realtime: unread", unread_realtime, "101 text close1001 close1014 end reset cut", 0.02, slow=True),
+    family(
+        "realtime: failing providers",
+        failing,
+        "101 text 403 400:2005 close1014 close1001 close4000 end reset",
+        0.3,
+        slow=True,
+    ),
     family("realtime: frames", bad_frames(REALTIME), BROKEN),
     family("realtime: control frames", bad_controls(REALTIME), BROKEN, 0.5),
     family("realtime: goodbyes", goodbyes(REALTIME), f"{BROKEN} close1007", 0.5),

@@ -4,7 +4,9 @@ import asyncio
 import socket
 import struct
 from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 
 from bench.abuse.cases import Aim, Case, Script
 from bench.abuse.replies import Catalogue, Ended, Replies
@@ -13,6 +15,8 @@ DEADLINE_S = 20.0
 LATE_S = 2.5
 """How long a client that reads late leaves its reply unread."""
 MOST_HEAD_BYTES = 1024 * 1024
+LAST = ("garbled", "leak", "close", "200-cut", "400-cut", "429-cut", "500-cut")
+"""Words behind which nothing can be read that makes sense."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -25,7 +29,8 @@ class Told:
     last: bytes = b""
 
     def __str__(self) -> str:
-        return f"{' '.join(self.words) or 'nothing'}, the last of it {self.last[-600:]!r}"
+        words = [f"{word}*{count}" if (count := len([*same])) > 1 else word for word, same in groupby(self.words)]
+        return f"{' '.join(words)[:1000] or 'nothing'}, the last of it {self.last[-600:]!r}"
 
 
 async def play(
@@ -74,28 +79,26 @@ class _Line:
         sending = asyncio.create_task(self._send())
         try:
             if case.goes in ("leaves", "resets"):
-                await sending
+                with suppress(ConnectionError):
+                    await sending
                 return
             if case.goes == "reads late":
-                await sending
+                await self._listen(most=1 if case.upgrades else 0)
                 await asyncio.sleep(LATE_S)
-            await self._listen()
+            await self._listen(case.most)
+            if case.until_end or case.most == 0:
+                self._words.append(await self._replies.ending())
         except Ended as ended:
             self._words.append(str(ended))
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    async def _listen(self) -> None:
-        case, replies, words = self._case, self._replies, self._words
-        while len(words) < case.most:
-            behind = replies.status == 101
-            words.append(await (replies.message() if behind else replies.reply()))
-            if words[-1].startswith("garbled") or words[-1].endswith("-cut") or words[-1].startswith("close"):
-                break
+    async def _listen(self, most: int) -> None:
+        replies, words = self._replies, self._words
+        while len(words) < most and not (words and words[-1].startswith(LAST)):
+            words.append(await (replies.message() if replies.status == 101 else replies.reply()))
             self._open.set()
-        if case.until_end or case.most == 0:
-            words.append(await replies.ending())
 
     async def _send(self) -> None:
         case, writer = self._case, self._writer
