@@ -5,7 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.fuzz.guiding import fuzz
 from bench.fuzz.served import fuzz_rest
+from bench.fuzz.targets import TARGETS
 from bench.machine import BenchFault
 
 
@@ -15,10 +17,18 @@ def main() -> int:
     resting = ways.add_parser("rest", help="calls of the management API, made from its own description")
     resting.add_argument("--calls", type=int, default=10_000)
     resting.add_argument("--seed", type=int, default=1, help="the same seed makes the same calls")
+    fuzzing = ways.add_parser("fuzz", help="the codecs and parsers, guided by the code that an input reaches")
+    fuzzing.add_argument("--seconds", type=float, default=600, help="for all targets together")
+    fuzzing.add_argument("--keep", action="store_true", help="save the inputs that reached new code")
+    fuzzing.add_argument("--target", action="append", choices=TARGETS, help="one or, said again, several; else all")
     asked = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="sluice-fuzz-") as folder:
-            print(fuzz_rest(Path(folder) / "data", asked.calls, asked.seed))
+            if asked.way == "fuzz":
+                for ran in fuzz(Path(folder), asked.seconds, asked.target or TARGETS, keep=asked.keep):
+                    print(ran, flush=True)
+            else:
+                print(fuzz_rest(Path(folder) / "data", asked.calls, asked.seed))
     except BenchFault as fault:
         print(f"soak: {fault}", file=sys.stderr)
         return 1

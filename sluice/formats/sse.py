@@ -41,6 +41,7 @@ class EventSplitter:
         held = self._held
         if held and held[-1].endswith(b"\n"):  # half of a blank line may wait at the end of what is held
             held[-1] = held[-1][:-1]
+            self._held_bytes -= 1
             data = b"\n" + data
         blocks = data.split(b"\n\n")
         rest = blocks.pop()
@@ -49,10 +50,10 @@ class EventSplitter:
             blocks[:1] = self._take()
         held.append(rest)
         self._held_bytes += len(rest)
-        if self._held_bytes > self._limit:
+        if self._held_bytes - rest.endswith(b"\n") > self._limit:
             self._dropping = True
             held[:] = [rest[-1:]]
-        return list(filter(None, blocks))
+        return [block for block in blocks if 0 < len(block) <= self._limit]
 
     def end(self) -> bytes:
         """The block that the end of the stream cut. The standard drops it; its data may be whole all the same."""

@@ -124,6 +124,18 @@ def test_an_event_past_the_limit_is_left_out_and_not_kept():
     assert splitter.feed(b"\ndata: b\n\n") == [b"data: b"]
 
 
+def test_an_event_past_the_limit_is_left_out_wherever_it_stands_in_a_read():
+    long = b"data: 12345"
+    stream = b"\n\n".join((long, b"data: a", long, b"data: b", b""))
+    assert EventSplitter(max_event_bytes=8).feed(stream) == [b"data: a", b"data: b"]
+
+
+def test_an_event_of_just_the_limit_is_kept_however_it_comes():
+    stream = b"data: a\ndata: b\ndata: c\n\n"
+    splitter = EventSplitter(max_event_bytes=len(stream) - 2)
+    assert [block for at in range(len(stream)) for block in splitter.feed(stream[at : at + 1])] == [stream[:-2]]
+
+
 def test_an_event_past_the_limit_is_left_out_at_the_end_too():
     splitter = EventSplitter(max_event_bytes=4)
     splitter.feed(b"data: more than four")
