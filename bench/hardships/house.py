@@ -107,6 +107,7 @@ async def house(
             await asyncio.to_thread(program.wait_for_family, FAMILY)
             token = await asyncio.to_thread(make_token, data)
             yield House(plan, data, program, port, token, shim)
+            await asyncio.to_thread(program.end)  # not in the loop, which has connections to close
 
 
 def bound() -> Sequence[str]:

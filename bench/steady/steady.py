@@ -108,6 +108,7 @@ class Steady:
                     for task in doing:
                         task.cancel()
                 await self._find_the_rest(account)
+                await asyncio.to_thread(program.end)
             done = await asyncio.to_thread(self._doctor)
         if program.status() or done.returncode:
             raise BenchFault(f"exit status {program.status()}; sluice doctor: {done.stdout}{done.stderr}")
