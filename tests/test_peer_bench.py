@@ -15,7 +15,7 @@ import pytest
 from bench.machine import BenchFault, Cores
 from bench.peers import paced, pacing, sockets, tables, upstreams
 from bench.peers.calls import PIECES, judge_completion
-from bench.peers.gateways import Gateway, Site, answer, direct
+from bench.peers.gateways import Gateway, Site, answer, check, direct
 from bench.peers.install import LOCKS, forbidden
 from bench.peers.pacing import Pace
 from bench.peers.turns import Comparison, Turn
@@ -95,12 +95,20 @@ def test_a_reply_without_its_pieces_is_wrong_to_every_client(paced_upstream: Gat
     way = paced_upstream.some_way()
     with pytest.raises(BenchFault, match="direct gave a wrong reply"):
         paced.measure(replace(way, pieces=("nobody says this",)), rate=200, connections=1, requests=1)
-    reply = answer(way)
-    assert reply is not None
+    told = answer(way)
+    assert told is not None
+    reply = told.body
     judge_completion(reply, "direct")
     judge_completion(json.dumps({"more": 1, **json.loads(reply)}, separators=(",", ":")).encode(), "a rewriter")
     with pytest.raises(BenchFault, match="gave a wrong reply"):
         judge_completion(reply.replace(b'"completion_tokens": 87', b'"completion_tokens": 88'), "a miscounter")
+
+
+def test_a_reply_that_is_not_out_of_the_cache_is_refused(paced_upstream: Gateway):
+    check(paced_upstream, "native")
+    marked = replace(paced_upstream.calls["native"], mark="\ncf-aig-cache-status: hit\r")
+    with pytest.raises(BenchFault, match="does not say that it gave a reply out of its cache"):
+        check(replace(paced_upstream, calls={"native": marked, "cached": marked}), "cached")
 
 
 def test_the_pieces_are_in_a_reply_that_is_written_anew():

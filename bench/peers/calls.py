@@ -29,6 +29,8 @@ class Call:
     """The body that asks for what a query to the provider itself would."""
     verbatim: bool = True
     """Whether the reply is the upstream's to the byte; else the gateway writes it anew."""
+    mark: str = ""
+    """In the head of a second reply, in small letters: that it came out of a cache."""
 
 
 def plain() -> Query:

@@ -98,18 +98,38 @@ def start(peer: Peer, site: Site) -> tuple[Gateway, float]:
     peer.prepare(site)
     began = time.monotonic()
     gateway = peer.launch(site)
-    while (said := answer(gateway.some_way())) is None:
+    while answer(gateway.some_way()) is None:
         if time.monotonic() - began > PATIENCE_S or gateway.program is None or not gateway.program.running:
             told = gateway.program.said() if gateway.program else ""
             raise BenchFault(f"{peer.name} gave no reply within {PATIENCE_S} s of its start:\n{told}")
         time.sleep(0.005)
     took_s = time.monotonic() - began
-    judge_completion(said, peer.name)
+    check(gateway, "compat")
     return gateway, took_s
 
 
-def answer(way: Contender) -> bytes | None:
-    """The body of a reply with status 200, or nothing."""
+def check(gateway: Gateway, mode: Mode) -> None:
+    """Reads two replies whole: what is judged under load is less. Raises BenchFault."""
+    way, call = gateway.way(mode), gateway.call(mode)
+    assert way is not None
+    assert call is not None
+    replies = [answer(way), answer(way)]
+    for reply in replies:
+        judge_completion(reply.body if reply else b"", gateway.name)
+    if call.mark not in (replies[1].head if replies[1] else ""):
+        raise BenchFault(f"{gateway.name} does not say that it gave a reply out of its cache: {replies[1]}")
+
+
+class Answer(NamedTuple):
+    """A reply with status 200."""
+
+    head: str
+    """In small letters."""
+    body: bytes
+
+
+def answer(way: Contender) -> Answer | None:
+    """Nothing where there is no reply, or one with another status."""
     message = head(way.path, {**way.headers, "connection": "close"}, len(way.body)) + way.body.encode()
     try:
         with socket.create_connection(("127.0.0.1", way.port), timeout=30) as connection:
@@ -120,4 +140,4 @@ def answer(way: Contender) -> bytes | None:
     except OSError:
         return None
     before, _, body = reply.partition(b"\r\n\r\n")
-    return body if before.startswith(b"HTTP/1.1 200 ") else None
+    return Answer(before.decode("latin-1").lower() + "\r\n", body) if before.startswith(b"HTTP/1.1 200 ") else None

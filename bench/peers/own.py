@@ -71,7 +71,7 @@ def _ways(headers: dict[str, str]) -> tuple[dict[Mode, Call], tuple[str, dict[st
         "native": Call(native, headers),
         "universal": Call(_BASE, headers, steps),
         "compat": Call(f"{_BASE}/compat/chat/completions", headers, naming("openai/gpt-4o-mini")),
-        "cached": Call(native, kept),
+        "cached": Call(native, kept, mark="\ncf-aig-cache-status: hit\r"),
     }
     return calls, (f"{_BASE}/openai/v1/realtime?model=gpt-realtime", headers)
 

@@ -11,7 +11,7 @@ from bench.contenders import Contender
 from bench.machine import Cores, wait_until_quiet
 from bench.peers import paced, pacing, rest, roster, sockets, upstreams
 from bench.peers.calls import Call, Mode
-from bench.peers.gateways import Gateway, Peer, Site
+from bench.peers.gateways import Gateway, Peer, Site, check
 from bench.peers.pacing import Pace
 from bench.peers.turns import Comparison, Turn
 from bench.throughput import Way, by_wrk, measure
@@ -53,13 +53,13 @@ def throughput(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[
     upstream = upstreams.instant(plan.cores, plan.folder, stack)
     gateways = _start(plan, upstream, stack, faults)
     for mode in plan.modes:
-        yield from _loads("throughput", mode, _ways(gateways, mode), plan)
+        yield from _loads("throughput", mode, gateways, plan)
 
 
 def tls(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
     """The provider by TLS: each gateway trusts and checks the upstream's certificate."""
     upstream = upstreams.instant_by_tls(plan.cores, plan.folder, stack)
-    yield from _loads("tls", "compat", _ways(_start(plan, upstream, stack, faults), "compat"), plan)
+    yield from _loads("tls", "compat", _start(plan, upstream, stack, faults), plan)
 
 
 def websocket(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
@@ -67,7 +67,9 @@ def websocket(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[C
     gateways = _start(plan, upstream, stack, faults, with_direct=True)
     ways = [way for gateway in gateways if (way := gateway.socket_way())]
     for count in plan.connections:
-        yield _load("websocket", "realtime", [sockets.way(way, count) for way in ways], plan)
+        found = Comparison("websocket", "realtime", count)
+        found.measure([_turn(sockets.way(way, count), plan.seconds) for way in ways], plan.rounds)
+        yield found
 
 
 def latency(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Comparison]:
@@ -126,15 +128,24 @@ def _ways(gateways: Sequence[Gateway], mode: Mode) -> list[Contender]:
     return [way for gateway in gateways if (way := gateway.way(mode))]
 
 
-def _loads(part: str, mode: Mode, ways: Sequence[Contender], plan: Plan) -> Iterator[Comparison]:
+def _loads(part: str, mode: Mode, gateways: Sequence[Gateway], plan: Plan) -> Iterator[Comparison]:
     for count in plan.connections:
-        yield _load(part, mode, [by_wrk(way, count, plan.cores, plan.folder) for way in ways], plan)
+        found = Comparison(part, mode, count)
+        able = [(gateway, way) for gateway in gateways if (way := gateway.way(mode))]
+        turns = [
+            _checked(gateway, mode, _turn(by_wrk(way, count, plan.cores, plan.folder), plan.seconds))
+            for gateway, way in able
+        ]
+        found.measure(turns, plan.rounds)
+        yield found
 
 
-def _load(part: str, mode: str, ways: Sequence[Way], plan: Plan) -> Comparison:
-    found = Comparison(part, mode, ways[0].connections if ways else 0)
-    found.measure([_turn(way, plan.seconds) for way in ways], plan.rounds)
-    return found
+def _checked(gateway: Gateway, mode: Mode, turn: Turn) -> Turn:
+    def warm_up() -> None:
+        check(gateway, mode)
+        turn.warm_up()
+
+    return turn._replace(warm_up=warm_up)
 
 
 def _turn(way: Way, seconds: float) -> Turn:

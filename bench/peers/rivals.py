@@ -113,7 +113,9 @@ def _launch_litellm(installed: Installed, site: Site) -> Gateway:
         "native": Call("/openai/v1/chat/completions", key),
         "universal": Call(CHAT, key, naming(MODEL, fallbacks=["second"]), verbatim=False),
         "compat": Call(CHAT, key, naming(MODEL), verbatim=False),
-        "cached": Call(CHAT, key, naming(MODEL, cache={"use-cache": True}), verbatim=False),
+        "cached": Call(
+            CHAT, key, naming(MODEL, cache={"use-cache": True}), verbatim=False, mark="\nx-litellm-cache-key: "
+        ),
     }
     return Gateway("litellm", port, program, site.cores.gateway, calls, ("/v1/realtime?model=live", key))
 
