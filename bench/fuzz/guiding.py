@@ -41,7 +41,7 @@ def fuzz(folder: Path, seconds: float, targets: Collection[str], *, keep: bool) 
         corpus = _laid_out(folder / target, saved(target))
         yield _run(target, corpus, max(1, round(seconds / len(targets))))
         if keep:
-            save(target, _telling(target, corpus, folder / f"{target}-merged"))
+            save(target, _telling(target, corpus))
 
 
 def _run(target: str, corpus: Path, seconds: int) -> Ran:
@@ -54,13 +54,11 @@ def _run(target: str, corpus: Path, seconds: int) -> Ran:
     return Ran(target, int(ran[1]), *map(int, covered[-1]))
 
 
-def _telling(target: str, corpus: Path, merged: Path) -> list[bytes]:
-    """The saved inputs, and of the new ones the smallest that reach what they do not."""
-    before = set(saved(target))
-    _laid_out(merged, before)
-    _guided(target, "-merge=1", f"-max_len={LARGEST_SAVED}", str(merged), str(corpus))
-    new = sorted((path.read_bytes() for path in merged.iterdir()), key=len)
-    return [*before, *(one for one in new if one not in before)][: max(MOST_SAVED, len(before))]
+def _telling(target: str, corpus: Path) -> list[bytes]:
+    """The saved inputs, and of the new ones, each of which reached something, the smallest."""
+    before = saved(target)
+    new = sorted({path.read_bytes() for path in corpus.iterdir()}.difference(before), key=len)
+    return [*before, *(one for one in new if len(one) <= LARGEST_SAVED)][: max(MOST_SAVED, len(before))]
 
 
 def _guided(target: str, *arguments: str) -> str:

@@ -1,6 +1,7 @@
 """Calls of the management API made by schemathesis from its description, valid ones and others, and judged by it."""
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -81,11 +82,13 @@ class Account:
         return self.statuses.total()
 
     def blame(self, case: Case, what: str, told: str) -> None:
-        self.wrong.setdefault(f"{case.method} {case.operation.path}: {what}", f"{_shown(case)}\n{told}"[:SHOWN])
+        kind, how = f"{case.method} {case.operation.path}: {what}", f"{_shown(case)}\n{told}"[:SHOWN]
+        if self.wrong.setdefault(kind, how) is how:
+            print(f"- {kind}\n{how}", file=sys.stderr)  # the rest of a long run may not be waited for
 
     def __str__(self) -> str:
         answers = ", ".join(f"{count:,} of {status}" for status, count in sorted(self.statuses.items()))
-        faults = "".join(f"\n- {what}\n{how}" for what, how in self.wrong.items())
+        faults = "".join(f"\n- {what}" for what in self.wrong)
         return f"{self.sent:,} calls: {answers}{faults}"
 
 

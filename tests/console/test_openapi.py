@@ -86,6 +86,14 @@ async def test_what_is_needed_of_a_new_one_is_not_needed_of_a_change(described):
     assert needed["properties"] == free["properties"]
 
 
+async def test_of_a_reply_it_tells_what_is_always_there(described):
+    schemas = described["components"]["schemas"]
+    always, sometimes = set(schemas["ShownConfig"]["required"]), {"rate_limit", "rate_limit_period"}
+    assert always == set(schemas["ShownConfig"]["properties"]) - sometimes
+    assert set(schemas["ShownGateway"]["required"]) == set(schemas["ShownGateway"]["properties"])
+    assert "next_cursor" not in schemas["LogPageInfo"]["required"]
+
+
 async def test_a_query_has_nothing_where_json_has_null(described):
     told = described["paths"]["/client/v4/accounts/{account}/ai-gateway/gateways/{gateway}/logs"]["get"]
     cursor = next(one for one in told["parameters"] if one["name"] == "cursor")

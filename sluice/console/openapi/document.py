@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
+from msgspec import UnsetType
 
 from sluice import __version__
 from sluice.console.call import Path
@@ -62,6 +63,14 @@ class _Schemas:
         distinct = {repr(kind): kind for kind in (Failure, *kinds)}
         found, self.components = msgspec.json.schema_components(distinct.values(), ref_template=_REFERENCE)
         self._of: dict[str, Schema] = dict(zip(distinct, found, strict=True))
+
+    def answered(self, kind: Type) -> Schema:
+        """The same, a part of a reply: what has a default is said there all the same."""
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not kind.__struct_config__.omit_defaults:
+            self.components[kind.__name__]["required"] = [
+                field.encode_name for field in msgspec.structs.fields(kind) if UnsetType not in get_args(field.type)
+            ]
+        return self.of(kind)
 
     def of(self, kind: Type) -> Schema:
         return self._of[repr(kind)]
@@ -138,9 +147,9 @@ def _parameter(one: Parameter) -> dict[str, object]:
 def _answer(answer: Answer, schemas: _Schemas) -> dict[str, object]:
     if answer.of is None:
         return {"description": "As asked for", "content": {answer.media: {}}}
-    schema = schemas.of(answer.of)
+    schema = schemas.answered(answer.of)
     if answer.enveloped:
-        schema = _envelope(schema, [schemas.of(info) for info in answer.infos])
+        schema = _envelope(schema, [schemas.answered(info) for info in answer.infos])
     return {"description": "Done", "content": {answer.media: {"schema": schema}}}
 
 
