@@ -197,7 +197,7 @@ class Steady:
         sent = ", ".join(f"{count:,} {kind}" for kind, count in account.sent.most_common())
         return (
             f"{account.ended:,} requests ended as they should and are in the log once ({sent}); {self._reloads} "
-            f"reloads, {account.not_begun} WebSockets closed before a request was read; nothing grew"
+            f"reloads, {account.not_begun} requests of WebSockets came too late for one that restarts; nothing grew"
         )
 
     def _growth(self, watch: Watch, begun_s: float) -> Iterator[Row]:

@@ -27,6 +27,10 @@ A_SOCKETS_PAUSE_S: Final = 0.25
 GATEWAY: Final = "/v1/local/default"
 
 
+class Restarting(Exception):
+    """The gateway restarts, and did not run a request of a WebSocket."""
+
+
 class Kind(NamedTuple):
     """What is asked, how often of a hundred times, and how it ends."""
 
@@ -61,7 +65,7 @@ class Account:
     """When each request ended that was not found in the log yet, by its log id."""
     faults: list[str] = field(default_factory=list)
     not_begun: int = 0
-    """Requests of WebSockets that were closed for a restart before they had read it."""
+    """Requests of WebSockets that came too late for a gateway that restarts, as it said."""
     at_s: "array[float]" = field(default_factory=lambda: array("d"))
     took_s: "array[float]" = field(default_factory=lambda: array("d"))
     """When each plain reply was whole, and after how long."""
@@ -173,6 +177,9 @@ class Traffic:
                 await socket.send(json.dumps({"type": "universal.create", "request": step}))
                 while not _is_last(kind, message := json.loads(await socket.recv())):
                     begun = True
+        except Restarting:
+            self.account.not_begun += 1
+            return False
         except ConnectionClosed as closed:
             if begun or closed.rcvd is None or closed.rcvd.code != SERVICE_RESTART:
                 raise
@@ -206,6 +213,8 @@ async def _is_whole(kind: Kind, answer: bytes, reader: asyncio.StreamReader) -> 
 def _is_last(kind: Kind, message: Mapping[str, Any]) -> bool:
     """Whether a message of a WebSocket is the last one of a reply. Raises Broken for what is no part of one."""
     said, told = message["type"], message.get("metadata", {})
+    if said == "universal.error" and "restarting" in str(message["error"]):
+        raise Restarting
     if (
         said not in ("universal.created", "universal.stream", "universal.done")
         or "statusCode" in told
