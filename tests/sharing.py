@@ -1,4 +1,4 @@
-"""Lets several runs of pytest share the test files: `pytest -p tests.sharing --share FOLDER`, as scripts/test does.
+"""Lets several runs of pytest share the test files: `pytest -p tests.sharing --share=FOLDER`, as scripts/test does.
 
 Each takes the next file that none has taken, whole, and collects it only then; those that take longest come first.
 """
@@ -117,5 +117,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "--share" in config.invocation_params.args:
+        raise pytest.UsageError("write --share=FOLDER: pytest takes a FOLDER that stands alone for one of tests")
     if folder := config.getoption("--share"):
         config.pluginmanager.register(Share(folder), "share")

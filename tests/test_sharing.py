@@ -49,8 +49,9 @@ def test_one(number, of_file, request):
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Six files of tests, one of them in a folder of its own, and one that cannot be imported."""
+    tmp_path = tmp_path / "project"
     (tmp_path / "checks" / "deep").mkdir(parents=True)
-    (tmp_path / "share").mkdir()
+    Path(f"{tmp_path}-shared").mkdir()
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "checks" / "conftest.py").write_text(CONFTEST)
     for name in ("test_0.py", "test_1.py", "test_2.py", "test_3.py", "deep/test_4.py"):
@@ -61,7 +62,17 @@ def project(tmp_path: Path) -> Path:
 
 def start(project: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "tests.sharing", "--share", "share", "-p", "no:cacheprovider", *options],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.sharing",
+            f"--share={project}-shared",
+            "-p",
+            "no:cacheprovider",
+            *options,
+        ],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.PIPE,
@@ -108,6 +119,12 @@ def test_files_with_a_costly_fixture_in_common_are_taken_by_one_run(project: Pat
     said = "".join(run.communicate(timeout=60)[0] for run in runs)
     assert said.count("by ") == len(TOGETHER)
     assert len(set(re.findall(r"by \d+\.", said))) == 1
+
+
+def test_a_folder_that_pytest_would_take_for_one_of_tests_is_refused(project: Path):
+    run = start(project, "--share", str(project))
+    assert "write --share=FOLDER" in run.communicate(timeout=60)[0]
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
 
 
 def test_the_files_that_take_longest_come_first_and_all_of_them_are_there():
