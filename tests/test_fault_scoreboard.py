@@ -11,10 +11,10 @@ from bench.faults.board import Verdict, score
 from bench.faults.cells import Found, cells_of
 from bench.faults.expectations import FAULTS
 from bench.faults.judging import lies
-from bench.faults.peers import judged, of_sluice, table
 from bench.faults.report import lines, markdown
 from bench.faults.seeing import Seen, View
 from bench.faults.shapes import SHAPES
+from bench.faults.sights import Texts, judged, of_sluice, table
 from bench.faults.stand import Waits
 
 Verdicts = list[Verdict]
@@ -102,8 +102,9 @@ def test_the_judge_sees(verdicts: Verdicts, what: str):
 # --- what is told of others
 
 
-def test_sluice_is_true_by_the_measure_of_the_others_too(verdicts: Verdicts):
-    sights = list(of_sluice([verdict.found for verdict in verdicts]))
+@pytest.mark.parametrize("fallback", [False, True])
+def test_sluice_is_true_by_the_measure_of_the_others_too(verdicts: Verdicts, fallback: bool):
+    sights = list(of_sluice([verdict.found for verdict in verdicts], fallback))
     assert [sight for sight in sights if sight.mark != "true"] == []
     assert list(table(sights))[-1] == f"| true | | {len(sights)} of {len(sights)} |"
 
@@ -133,4 +134,22 @@ SIGHTS: dict[str, tuple[str, View, int, bytes, str]] = {
 @pytest.mark.parametrize("what", SIGHTS)
 def test_others_are_judged_by_what_their_clients_can_tell(what: str):
     fault, view, status, body, mark = SIGHTS[what]
-    assert judged("Another", FAULTS[fault], True, Seen(status, {}, body, view), "All").mark == mark
+    assert judged("Another", FAULTS[fault], True, Seen(status, {}, body, view), Texts("All")).mark == mark
+
+
+OTHER = PIECE.replace(b"All", b"Other")
+FALLBACKS: dict[str, tuple[str, View, int, bytes, str]] = {
+    "another that answers": ("not HTTP", "whole", 200, OTHER + DONE, "true"),
+    "another in place of damage": ("damaged JSON", "whole", 200, OTHER + DONE, "true"),
+    "another that is asked for nothing": ("no fault", "whole", 200, OTHER + DONE, "false"),
+    "nobody that is asked": ("not HTTP", "whole", 502, b"{}", "false"),
+    "two answers in one": ("cut", "whole", 200, PIECE + OTHER + DONE, "false"),
+    "a cut that shows": ("cut", "cut", 200, PIECE, "true"),
+    "a cut in time for another": ("cut", "whole", 200, OTHER + DONE, "true"),
+}
+
+
+@pytest.mark.parametrize("what", FALLBACKS)
+def test_another_is_to_be_asked_where_nothing_came_and_only_there(what: str):
+    fault, view, status, body, mark = FALLBACKS[what]
+    assert judged("Another", FAULTS[fault], True, Seen(status, {}, body, view), Texts("All", "Other")).mark == mark

@@ -8,9 +8,10 @@ from pathlib import Path
 from bench.faults.board import score
 from bench.faults.cells import cells_of
 from bench.faults.expectations import FAULTS
-from bench.faults.peers import compare, of_sluice, table
+from bench.faults.peers import compare
 from bench.faults.report import lines, markdown
 from bench.faults.shapes import SHAPES
+from bench.faults.sights import of_sluice, table
 
 CACHE = Path.home() / ".cache" / "sluice-bench"
 """Where `scripts/bench --peers` has them too."""
@@ -32,10 +33,11 @@ def run(folder: Path, asked: argparse.Namespace) -> int:
     for line in (markdown if asked.markdown else lines)(verdicts):
         print(line)
     if asked.peers:
-        sights = [*of_sluice([verdict.found for verdict in verdicts]), *compare(folder, asked.cache, _say)]
-        print()
-        for line in table(sights):
-            print(line)
+        found = [verdict.found for verdict in verdicts]
+        for fallback, theirs in enumerate(compare(folder, asked.cache, _say)):
+            print()
+            for line in table([*of_sluice(found, bool(fallback)), *theirs]):
+                print(line)
     return int(any(verdict.lies for verdict in verdicts))
 
 
