@@ -3,10 +3,12 @@
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bench.fuzz.guiding import fuzz
-from bench.fuzz.served import fuzz_rest
+from bench.fuzz.rest import Fuzzer
+from bench.fuzz.served import fuzz_served
 from bench.fuzz.targets import TARGETS
 from bench.machine import BenchFault
 
@@ -28,7 +30,8 @@ def main() -> int:
                 for ran in fuzz(Path(folder), asked.seconds, asked.target or TARGETS, keep=asked.keep):
                     print(ran, flush=True)
             else:
-                print(fuzz_rest(Path(folder) / "data", asked.calls, asked.seed))
+                caller = partial(Fuzzer, number=asked.seed)
+                print(fuzz_served(Path(folder) / "data", asked.calls, caller))
     except BenchFault as fault:
         print(f"soak: {fault}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ LONGEST: Final = 4096
 PATIENCE_S: Final = 10
 """For one input: what takes longer has not ended."""
 MOST_MB: Final = 2048
-MOST_SAVED: Final = 150
+MOST_SAVED: Final = 100
 LARGEST_SAVED: Final = 400
 _RUNS: Final = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _COVERED: Final = re.compile(r"cov: (\d+) ft: (\d+)")

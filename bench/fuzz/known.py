@@ -3,13 +3,10 @@
 import random
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, Final
 
-import schemathesis
-from schemathesis import Response
-
-Case = schemathesis.Case[Any]
+import msgspec
 
 PART: Final = re.compile(r"\{(\w+)\}")
 KEPT: Final = 20
@@ -50,29 +47,25 @@ class Known:
         self._ids["account"].append("local")
         self._ids["provider_part"] += ("openai", "universal")
 
-    def learn(self, case: Case, response: Response) -> None:
-        """Remembers the ids of what a reply shows."""
-        kind = MADE_AT.get(case.operation.path.rpartition("/")[2])
-        if kind is None or response.status_code != 200:
-            return
-        if kind == "token" and case.method != "POST":
-            return  # those of others, ours among them, stay as they are
-        for one in _things_in(response.json()):
+    def learn(self, method: str, path: str, body: bytes) -> None:
+        """Remembers the ids of what a reply of 200 shows."""
+        kind = MADE_AT.get(path.rpartition("/")[2])
+        if kind is None or (kind == "token" and method != "POST"):
+            return  # the tokens of others, ours among them, stay as they are
+        for one in _things_in(body):
             if one not in self._ids[kind]:
                 self._ids[kind].append(one)
 
-    def parts(self, path: str, method: str) -> dict[str, str]:
+    def parts(self, method: str, path: str) -> dict[str, str]:
         """Parts of a path that are not to be made up: known ones, but for a few."""
         known = {name: self._choices(path, method, name) for name in PART.findall(path)}
         return {name: self._dice.choice(ids) for name, ids in known.items() if ids and self._dice.random() < LIKELY}
 
-    def guide(self, case: Case, *, valid: bool) -> None:
-        """Puts known ids in the place of others in the path; in a valid body, likely values too."""
-        case.path_parameters.update(self.parts(case.operation.path, case.method))
-        if valid and isinstance(case.body, dict):
-            for name in case.body:
-                if self._dice.random() < LIKELY and (values := self._values(name)):
-                    case.body[name] = self._dice.choice(values)
+    def guide(self, body: dict[str, Any]) -> None:
+        """Puts likely values into a body."""
+        for name in body:
+            if self._dice.random() < LIKELY and (values := self._values(name)):
+                body[name] = self._dice.choice(values)
 
     def _values(self, name: str) -> tuple[str, ...]:
         return tuple(self._ids["provider"]) if name == "account_provider_id" else VALUES.get(name, ())
@@ -84,8 +77,8 @@ class Known:
         return list(self._ids["provider_part" if path.endswith("/url/{provider}") else name])
 
 
-def _things_in(body: Any) -> Iterable[str]:
-    result = body.get("result")
+def _things_in(body: bytes) -> Iterator[str]:
+    result = msgspec.json.decode(body).get("result")
     for one in result if isinstance(result, list) else [result]:
         if isinstance(one, dict) and isinstance(one.get("id"), str):
             yield one["id"]

@@ -1,19 +1,15 @@
 """Calls of the management API made by schemathesis from its description, valid ones and others, and judged by it."""
 
 import random
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from requests import RequestException, Session
 from schemathesis import APIOperation, GenerationMode, Response
-from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.core.result import Err, Ok
 from schemathesis.specs.openapi.checks import (
@@ -23,73 +19,22 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from bench.fuzz.known import Case, Known
+from bench.fuzz.account import DEADLINE_S, DESCRIPTION, Account, misshapen
+from bench.fuzz.known import Known
 from bench.machine import BenchFault
 
-DESCRIPTION: Final = "/client/v4/openapi.json"
 CHECKS: Final = [
-    not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
 ]
-CODES: Final = frozenset((1002, 1003, 1004, 7000, 7001, 7002, 7003, 10000))
-"""Those of docs/errors.md."""
 Operation = APIOperation[Any, Any, Any, Any]
+Case = schemathesis.Case[Any]
 A_ROUND: Final = 10
 """Calls of one kind to one path before it is the next one's turn."""
 RARE: Final = 5
 """Paths a round of all, those among them that are not built yet and have one answer."""
-DEADLINE_S: Final = 20.0
-SHOWN: Final = 500
-
-
-class Problem(msgspec.Struct, forbid_unknown_fields=True):
-    code: int
-    message: str
-    path: list[str | int] = []
-
-
-class Refusal(msgspec.Struct, forbid_unknown_fields=True):
-    """All of an error reply."""
-
-    success: bool
-    errors: list[Problem]
-    messages: list[Problem]
-    result: None
-
-
-class GraphProblem(msgspec.Struct):
-    message: str
-    extensions: dict[str, int]
-
-
-class GraphRefusal(msgspec.Struct):
-    errors: list[GraphProblem]
-    data: None
-
-
-class Account:
-    """What was sent, how it was answered, and what was wrong with the answers: of each kind the first."""
-
-    def __init__(self) -> None:
-        self.statuses: Counter[int] = Counter()
-        self.wrong: dict[str, str] = {}
-
-    @property
-    def sent(self) -> int:
-        return self.statuses.total()
-
-    def blame(self, case: Case, what: str, told: str) -> None:
-        kind, how = f"{case.method} {case.operation.path}: {what}", f"{_shown(case)}\n{told}"[:SHOWN]
-        if self.wrong.setdefault(kind, how) is how:
-            print(f"- {kind}\n{how}", file=sys.stderr)  # the rest of a long run may not be waited for
-
-    def __str__(self) -> str:
-        answers = ", ".join(f"{count:,} of {status}" for status, count in sorted(self.statuses.items()))
-        faults = "".join(f"\n- {what}" for what in self.wrong)
-        return f"{self.sent:,} calls: {answers}{faults}"
 
 
 class Fuzzer:
@@ -139,7 +84,7 @@ class Fuzzer:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(operation.as_strategy(mode, path_parameters=self._known.parts(operation.path, operation.method)))
+        @given(operation.as_strategy(mode, path_parameters=self._known.parts(operation.method, operation.path)))
         def attempt(case: Case) -> None:
             self._call(case, valid=mode is GenerationMode.POSITIVE)
 
@@ -147,19 +92,25 @@ class Fuzzer:
             attempt()
 
     def _call(self, case: Case, *, valid: bool) -> None:
-        self._known.guide(case, valid=valid)
+        case.path_parameters.update(self._known.parts(case.method, case.operation.path))
+        if valid and isinstance(case.body, dict):
+            self._known.guide(case.body)
         token = self._dice.choices(list(self._tokens), list(self._tokens.values()))[0]
         headers = {"authorization": f"Bearer {token}"} if token else {}
         case.headers.clear()
         try:
             response = case.call(self._base_url, self._session, headers, timeout=DEADLINE_S)
         except RequestException as error:
-            self.account.blame(case, "no answer", type(error).__name__)
+            self._blame(case, "no answer", type(error).__name__)
             return
         self.account.statuses[response.status_code] += 1
         for what, told in self._judged(case, response):
-            self.account.blame(case, what, f"HTTP {response.status_code}: {told}")
-        self._known.learn(case, response)
+            self._blame(case, what, f"HTTP {response.status_code}: {told}")
+        if response.status_code == 200:
+            self._known.learn(case.method, case.operation.path, response.content)
+
+    def _blame(self, case: Case, what: str, told: str) -> None:
+        self.account.blame(f"{case.method} {case.operation.path}: {what}", f"{_shown(case)}\n{told}")
 
     def _judged(self, case: Case, response: Response) -> Iterator[tuple[str, str]]:
         try:
@@ -167,22 +118,7 @@ class Fuzzer:
         except FailureGroup as group:
             yield from ((found.title, found.message) for found in group.exceptions if isinstance(found, Failure))
         if response.status_code >= 400:
-            yield from _misshapen(case.operation.path, response.content)
-
-
-def _misshapen(path: str, body: bytes) -> Iterator[tuple[str, str]]:
-    """What is wrong with the envelope of a refusal."""
-    try:
-        if path.endswith("/graphql") and b'"data"' in body:
-            codes = [one.extensions["code"] for one in msgspec.json.decode(body, type=GraphRefusal).errors]
-        else:
-            refusal = msgspec.json.decode(body, type=Refusal)
-            codes = [] if refusal.success else [one.code for one in refusal.errors]
-    except (msgspec.DecodeError, KeyError) as error:
-        yield "a refusal without its envelope", f"{error}: {body[:200]!r}"
-        return
-    if not codes or not CODES.issuperset(codes):
-        yield "a refusal without a code of the catalogue", f"{body[:200]!r}"
+            yield from misshapen(case.operation.path, response.content)
 
 
 def _is_built(operation: Operation) -> bool:

@@ -1,22 +1,31 @@
 """Fuzzes the management API of a server of its own, and looks whether it came through."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from requests import Session
 
 from bench.contenders import FAMILY, SLUICE, build, make_token
-from bench.fuzz.rest import DEADLINE_S, Account, Fuzzer
+from bench.fuzz.account import DEADLINE_S, Account
 from bench.machine import BenchFault, Program, free_port
 
 LEAST_DONE: Final = 0.1
 """Of all calls at least so many must come as far as a 200, lest only refusals be tried."""
 
 
-def fuzz_rest(data: Path, calls: int, number: int) -> Account:
-    """Raises BenchFault for whatever is not as the description has it, and where a process failed or died."""
+class Caller(Protocol):
+    """Calls one gateway."""
+
+    def run(self, calls: int, between: Callable[[], None]) -> Account: ...
+
+
+def fuzz_served(data: Path, calls: int, caller: Callable[[str, Mapping[str | None, int]], Caller]) -> Account:
+    """`caller` is given the URL, and how often which token is to be offered.
+
+    Raises BenchFault for whatever is not as the description has it, and where a process failed or died.
+    """
     port = free_port()
     command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--simulate"]
     log = data.with_suffix(".log")
@@ -26,9 +35,9 @@ def fuzz_rest(data: Path, calls: int, number: int) -> Account:
         before = {title: program.family()[title] for title in FAMILY}
         session.trust_env = False
         url, admin = f"http://127.0.0.1:{port}", make_token(data)
-        fuzzer = Fuzzer(url, _tokens(session, url, admin), number)
+        calling = caller(url, _tokens(session, url, admin))
         _talk(session, url, admin)
-        account = fuzzer.run(calls, lambda: _talk(session, url, admin))
+        account = calling.run(calls, lambda: _talk(session, url, admin))
         after = program.family()
     died = [title for title, pid in before.items() if after.get(title) != pid]
     faults = list(_faults(log.read_text(errors="replace").splitlines()))
