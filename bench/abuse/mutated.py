@@ -9,7 +9,7 @@ from bench.abuse.sockets import create, handshake
 LAWFUL = (
     "200 204 400 401 403 404 405 409 415 422 429 500 400:2001 400:2002 400:2004 400:2005 400:2008 400:2019 400:2040"
     " 401:2009 404:2004 404:2031 405:2004 408:2004 413:2004 431:2004 501:2004 505:2004 m400:7001 m400:7003 m401:10000"
-    " m404:7002 m404:7003 m405:7003 m400:2004 200-cut end reset cut"
+    " m403:10000 m404:7002 m404:7003 m405:7003 m400:2004 200-cut end reset cut"
 )
 """Nobody knows what a request asks for that was altered at random: anything but a 5xx of ours, silence, or a leak."""
 

@@ -315,8 +315,8 @@ def shared(rng: Random, aim: Aim) -> Case:
 def forms(rng: Random, aim: Aim) -> Case:
     """Forms with a boundary that is none, or with parts that have no end."""
     boundary = rng.choice(("", "x", "x" * 90, '"', "a;b", "\\"))
-    part = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + rng.choice((b"m", b"m" * 9_000)) + b"\r\n"
-    body = part * rng.choice((1, 3, 90)) + rng.choice((b"", b"--x--", b"--x--\r\n", b"--x"))
+    part = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + rng.choice((b"m", b"m" * 3_000)) + b"\r\n"
+    body = part * rng.choice((1, 3, 12_000 // len(part))) + rng.choice((b"", b"--x--", b"--x--\r\n", b"--x"))
     key = f"{rng.getrandbits(64):016x}"
     fields = [("Content-Type", f"multipart/form-data; boundary={boundary}"), (KEY_FIELD, key)]
     data = request(f"{GATEWAY}/groq/audio/transcriptions", body, fields, aim=aim)

@@ -50,23 +50,18 @@ def broken(aim: Aim, target: str, frames: bytes, right: str = "") -> Case:
 
 
 def handshakes(rng: Random, aim: Aim) -> Case:
-    bad_keys = (None, "", "x", KEY[:-1], KEY + KEY, "dGhl", word(rng))
-    what, values = rng.choice(
-        (
-            ("Sec_WebSocket_Key", bad_keys),
-            ("Sec_WebSocket_Version", ("12", "8", "0", "x", "14", "13, 8")),
-            ("Origin_", ("x",)),
-        )
-    )
-    fields = {what: rng.choice(values)} if what != "Origin_" else {"Sec_WebSocket_Key": None, "Upgrade": "websocket"}
-    return asked(handshake(aim, rng.choice((GATEWAY, REALTIME)), **fields))
+    """Without a key, with one that is none, of another version."""
+    if rng.random() < 0.5:
+        key = rng.choice((None, "", "x", KEY[:-1], KEY + KEY, "dGhl", word(rng)))
+        return asked(handshake(aim, rng.choice((GATEWAY, REALTIME)), Sec_WebSocket_Key=key))
+    version = rng.choice(("12", "8", "0", "x", "14", "13, 8"))
+    return asked(handshake(aim, rng.choice((GATEWAY, REALTIME)), Sec_WebSocket_Version=version))
 
 
 def handshake_methods(rng: Random, aim: Aim) -> Case:
     method = rng.choice(("POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
     target = rng.choice((GATEWAY, REALTIME, "/healthz", f"{GATEWAY}/nobody/x", "/v1/x/y"))
-    lines = list(FIELDS.items())
-    return asked(request(target, fields=lines, method=method, aim=aim), "405:2004 200 400:2008 404:2004")
+    return asked(request(target, fields=FIELDS.items(), method=method, aim=aim), "405:2004 200 400:2008 404:2004")
 
 
 def handshake_tokens(rng: Random, aim: Aim) -> Case:
@@ -84,8 +79,7 @@ def extensions(rng: Random, aim: Aim) -> Case:
         ",,,",
         "a;b;c=",
     )
-    case = asked(handshake(aim, rng.choice((GATEWAY, REALTIME)), Sec_WebSocket_Extensions=rng.choice(bad)))
-    return case
+    return asked(handshake(aim, rng.choice((GATEWAY, REALTIME)), Sec_WebSocket_Extensions=rng.choice(bad)))
 
 
 def bad_frames(target: str) -> Callable[[Random, Aim], Case]:
@@ -238,7 +232,7 @@ def unread(rng: Random, aim: Aim) -> Case:
 def unread_realtime(rng: Random, aim: Aim) -> Case:
     """What the provider says again and again is not read."""
     said = frame(TEXT, b"x" * 60_000)
-    return Case((handshake(aim, REALTIME), *[said] * 400), most=10**6, goes="reads late", upgrades=True)
+    return Case((handshake(aim, REALTIME), *[said] * 250), most=10**6, goes="reads late", upgrades=True)
 
 
 def failing(rng: Random, aim: Aim) -> Case:
@@ -271,7 +265,7 @@ def too_eager(rng: Random, aim: Aim) -> Case:
 
 BROKEN = "101 close1002 close1009 end reset"
 FAMILIES: tuple[Family, ...] = (
-    family("WebSocket: handshakes", handshakes, "400:2004 401:2009"),
+    family("WebSocket: handshakes", handshakes, "400:2004"),
     family("WebSocket: methods", handshake_methods, ""),
     family("WebSocket: tokens", handshake_tokens, "401:2009"),
     family("WebSocket: extensions", extensions, "101 400:2004"),

@@ -12,6 +12,7 @@ from bench.abuse.cases import Aim, Case, Script
 from bench.abuse.replies import Catalogue, Ended, Replies
 
 DEADLINE_S = 20.0
+"""For each word; many times the deadline of the gateway's that an input may wait for, as cores are shared with others."""
 LATE_S = 2.5
 """How long a client that reads late leaves its reply unread."""
 MOST_HEAD_BYTES = 1024 * 1024
@@ -52,11 +53,11 @@ async def _play_one(case: Case, port: int, aim: Aim, catalogue: Catalogue) -> To
     words: list[str] = []
     replies = None
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S) as deadline:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST_HEAD_BYTES)
             replies = Replies(reader, catalogue, aim.token)
             try:
-                await _Line(case, replies, writer, words).talk()
+                await _Line(case, replies, writer, words, deadline).talk()
             finally:
                 writer.transport.abort()
     except TimeoutError:
@@ -70,8 +71,16 @@ async def _play_one(case: Case, port: int, aim: Aim, catalogue: Catalogue) -> To
 class _Line:
     """One connection: what is sent goes out beside what is read."""
 
-    def __init__(self, case: Case, replies: Replies, writer: asyncio.StreamWriter, words: list[str]) -> None:
+    def __init__(
+        self,
+        case: Case,
+        replies: Replies,
+        writer: asyncio.StreamWriter,
+        words: list[str],
+        deadline: asyncio.Timeout,
+    ) -> None:
         self._case, self._replies, self._writer, self._words = case, replies, writer, words
+        self._deadline = deadline
         self._open = asyncio.Event()
 
     async def talk(self) -> None:
@@ -99,6 +108,7 @@ class _Line:
         while len(words) < most and not (words and words[-1].startswith(LAST)):
             words.append(await (replies.message() if replies.status == 101 else replies.reply()))
             self._open.set()
+            self._deadline.reschedule(asyncio.get_running_loop().time() + DEADLINE_S)
 
     async def _send(self) -> None:
         case, writer = self._case, self._writer
