@@ -65,7 +65,8 @@ def test_streams_are_timed_event_by_event(paced_upstream: Gateway):
     pace = Pace(3, 20, 5)
     run = pacing.measure(pacing.way(paced_upstream, paced_upstream.calls["native"], pace), pace)
     assert run.events == 60
-    assert 4_000 < run.gap_p50_us < 100_000
+    assert run.events_per_s < 60 / 0.095  # the last of a stream is written 95 ms after the first, however busy all are
+    assert 0 <= run.gap_p50_us <= run.gap_p99_us
     assert 0 < run.delay_p50_us <= run.delay_p99_us
     assert 0 < run.first_p50_us <= run.first_p99_us
 
