@@ -18,6 +18,7 @@ from bench.peers.calls import PIECES, judge_completion
 from bench.peers.gateways import Gateway, Site, answer, check, direct
 from bench.peers.install import LOCKS, forbidden
 from bench.peers.pacing import Pace
+from bench.peers.parts import too_slow
 from bench.peers.turns import Comparison, Turn
 
 ROOT = Path(__file__).parent.parent
@@ -184,6 +185,11 @@ def test_latency_is_what_is_added_to_the_direct_way_of_the_same_round():
     assert "## Latency at 300 requests/s: compat" in shown
     assert "| sluice | 0.35 / 3.5 |" in shown
     assert "| direct, whole | 0.3 / 3 |" in shown
+
+
+def test_a_rate_is_for_those_who_carry_more():
+    probe = Comparison("capacity", "compat", 64, rows=[load_row(0, "slow", 100.0), load_row(0, "quick", 4000.0)])
+    assert [too_slow(probe, rate) for rate in (60, 61, 2400, 2401)] == [[], ["slow"], ["slow"], ["slow", "quick"]]
 
 
 def print_tables(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -21,6 +21,7 @@ MOST_OF_CAPACITY: Final = 0.6
 """A fixed rate beyond this part of what a gateway can do measures its queue, not what it adds."""
 WARM_UP_EVENTS: Final = 10
 WARM_UP_CONNECTIONS: Final = 16
+WARM_UP_S: Final = 2.0
 LEAST_REPLIES: Final = 10
 """That each connection should get in a turn under load, if the turn need not be longer than MOST_S for it."""
 MOST_S: Final = 30.0
@@ -84,12 +85,12 @@ def latency(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Com
         probe = Comparison("capacity", mode, PROBE_CONNECTIONS)
         probe.measure([_turn(_by_wrk(way, plan), PROBE_CONNECTIONS, min(2, plan.seconds)) for way in ways], 1)
         yield probe
-        can = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
         for rate in plan.rates:
-            able = [way for way in ways if rate <= can.get(way.name, 0) * MOST_OF_CAPACITY]
+            slow = dict.fromkeys(too_slow(probe, rate), f"{rate:,} requests/s are too near to what it carries")
+            able = [way for way in ways if way.name not in slow | probe.faults]
+            requests = max(plan.least_requests, round(rate * plan.seconds))
             for connections in plan.connections:
-                requests = max(plan.least_requests, round(rate * plan.seconds))
-                found = Comparison("latency", mode, connections, rate, faults=dict(probe.faults))
+                found = Comparison("latency", mode, connections, rate, faults=slow | probe.faults)
                 found.measure([_paced(way, rate, connections, requests) for way in able], plan.rounds)
                 yield found
 
@@ -104,6 +105,12 @@ def streams(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Com
             calls = [(gateway, call) for gateway in gateways if (call := gateway.call(mode))]
             found.measure([_streamed(*each, pace) for each in calls], plan.rounds)
             yield found
+
+
+def too_slow(probe: Comparison, rate: float) -> list[str]:
+    """Who cannot be asked at this rate, by what the probe found."""
+    most = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
+    return [name for name, carries in most.items() if rate > carries * MOST_OF_CAPACITY]
 
 
 PARTS: Final[dict[str, Part]] = {
@@ -158,7 +165,7 @@ def _turn(at: Callable[[int], Way], connections: int, seconds: float) -> Turn:
     long_s = [seconds]
 
     def warm_up() -> None:
-        load = few.drive(1)
+        load = few.drive(WARM_UP_S)
         wanted_s = LEAST_REPLIES * connections * load.duration_us / 1e6 / load.requests
         long_s[0] = max(seconds, min(MOST_S, wanted_s))
         wait_until_quiet(list(way.contender.processes().values()))
