@@ -20,6 +20,11 @@ PROBE_CONNECTIONS: Final = 64
 MOST_OF_CAPACITY: Final = 0.6
 """A fixed rate beyond this part of what a gateway can do measures its queue, not what it adds."""
 WARM_UP_EVENTS: Final = 10
+WARM_UP_CONNECTIONS: Final = 16
+WARM_UP_S: Final = 2.0
+LEAST_REPLIES: Final = 10
+"""That each connection should get in a turn under load, if the turn need not be longer than MOST_S for it."""
+MOST_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def websocket(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[C
     ways = [way for gateway in gateways if (way := gateway.socket_way())]
     for count in plan.connections:
         found = Comparison("websocket", "realtime", count)
-        found.measure([_turn(sockets.way(way, count), plan.seconds) for way in ways], plan.rounds)
+        found.measure([_turn(partial(sockets.way, way), count, plan.seconds) for way in ways], plan.rounds)
         yield found
 
 
@@ -78,15 +83,14 @@ def latency(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Com
     for mode in _two_modes(plan):
         ways = _ways(gateways, mode)
         probe = Comparison("capacity", mode, PROBE_CONNECTIONS)
-        turns = [_turn(by_wrk(way, PROBE_CONNECTIONS, plan.cores, plan.folder), min(2, plan.seconds)) for way in ways]
-        probe.measure(turns, 1)
+        probe.measure([_turn(_by_wrk(way, plan), PROBE_CONNECTIONS, min(2, plan.seconds)) for way in ways], 1)
         yield probe
-        can = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
         for rate in plan.rates:
-            able = [way for way in ways if rate <= can.get(way.name, 0) * MOST_OF_CAPACITY]
+            slow = dict.fromkeys(too_slow(probe, rate), f"{rate:,} requests/s are too near to what it carries")
+            able = [way for way in ways if way.name not in slow | probe.faults]
+            requests = max(plan.least_requests, round(rate * plan.seconds))
             for connections in plan.connections:
-                requests = max(plan.least_requests, round(rate * plan.seconds))
-                found = Comparison("latency", mode, connections, rate, faults=dict(probe.faults))
+                found = Comparison("latency", mode, connections, rate, faults=slow | probe.faults)
                 found.measure([_paced(way, rate, connections, requests) for way in able], plan.rounds)
                 yield found
 
@@ -101,6 +105,12 @@ def streams(plan: Plan, stack: ExitStack, faults: roster.Faults) -> Iterator[Com
             calls = [(gateway, call) for gateway in gateways if (call := gateway.call(mode))]
             found.measure([_streamed(*each, pace) for each in calls], plan.rounds)
             yield found
+
+
+def too_slow(probe: Comparison, rate: float) -> list[str]:
+    """Who cannot be asked at this rate, by what the probe found."""
+    most = {str(row["contender"]): float(str(row["requests_per_s"])) for row in probe.rows}
+    return [name for name, carries in most.items() if rate > carries * MOST_OF_CAPACITY]
 
 
 PARTS: Final[dict[str, Part]] = {
@@ -132,10 +142,7 @@ def _loads(part: str, mode: Mode, gateways: Sequence[Gateway], plan: Plan) -> It
     for count in plan.connections:
         found = Comparison(part, mode, count)
         able = [(gateway, way) for gateway in gateways if (way := gateway.way(mode))]
-        turns = [
-            _checked(gateway, mode, _turn(by_wrk(way, count, plan.cores, plan.folder), plan.seconds))
-            for gateway, way in able
-        ]
+        turns = [_checked(gateway, mode, _turn(_by_wrk(way, plan), count, plan.seconds)) for gateway, way in able]
         found.measure(turns, plan.rounds)
         yield found
 
@@ -148,8 +155,22 @@ def _checked(gateway: Gateway, mode: Mode, turn: Turn) -> Turn:
     return turn._replace(warm_up=warm_up)
 
 
-def _turn(way: Way, seconds: float) -> Turn:
-    return Turn(way.name, _then_quiet(way.contender, partial(way.drive, 1)), lambda: asdict(measure(way, seconds)))
+def _by_wrk(way: Contender, plan: Plan) -> Callable[[int], Way]:
+    return lambda connections: by_wrk(way, connections, plan.cores, plan.folder)
+
+
+def _turn(at: Callable[[int], Way], connections: int, seconds: float) -> Turn:
+    """A slow gateway gets longer than was asked for, or its connections' first replies would be most that is seen."""
+    way, few = at(connections), at(min(connections, WARM_UP_CONNECTIONS))
+    long_s = [seconds]
+
+    def warm_up() -> None:
+        load = few.drive(WARM_UP_S)
+        wanted_s = LEAST_REPLIES * connections * load.duration_us / 1e6 / load.requests
+        long_s[0] = max(seconds, min(MOST_S, wanted_s))
+        wait_until_quiet(list(way.contender.processes().values()))
+
+    return Turn(way.name, warm_up, lambda: asdict(measure(way, long_s[0])))
 
 
 def _paced(way: Contender, rate: float, connections: int, requests: int) -> Turn:
@@ -169,13 +190,3 @@ def _streamed(gateway: Gateway, call: Call, pace: Pace) -> Turn:
         return asdict(pacing.measure(pacing.way(gateway, call, pace), pace))
 
     return Turn(gateway.name, partial(run, pace._replace(events=WARM_UP_EVENTS)), partial(run, pace))
-
-
-def _then_quiet(way: Contender, work: Callable[[], object]) -> Callable[[], None]:
-    """What the work leaves to do, as to a keeper, is done before another's turn."""
-
-    def both() -> None:
-        work()
-        wait_until_quiet(list(way.processes().values()))
-
-    return both
