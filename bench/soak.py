@@ -83,8 +83,11 @@ async def end(data: Path, by: signal.Signals, rate: float) -> Account:
     return account
 
 
-async def reload(data: Path, rounds: int, rate: float) -> Account:
-    """Replaces all processes under load, again and again. Raises BenchFault where a request was cut or a log lost."""
+async def reload(data: Path, rounds: int, rate: float, by: signal.Signals = signal.SIGHUP) -> Account:
+    """Replaces all processes under load, again and again; by SIGUSR2 their supervisor too.
+
+    Raises BenchFault where a request was cut or a log lost.
+    """
     async with upstream() as origin:
         with start_sluice(origin, port := free_port(), None, data, workers=2) as program:
             await asyncio.to_thread(program.wait_for_port, port)
@@ -95,7 +98,7 @@ async def reload(data: Path, rounds: int, rate: float) -> Account:
                 await asyncio.sleep(0.5)
                 for _ in range(rounds):
                     before = set(program.family().values())
-                    os.kill(program.pid, signal.SIGHUP)
+                    os.kill(program.pid, by)
                     await until(partial(_replaced, program, before), "a successor of every process")
                     await asyncio.sleep(random.uniform(0.0, 0.5))
             if account.cut or account.refused:

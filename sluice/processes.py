@@ -24,7 +24,7 @@ ROLES: Final = {
 """Loaded by name once the role is known: a worker must not pay for what a console imports."""
 
 FILES: Final = 1 << 18
-SUPERVISORS_OWN: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SUPERVISORS_OWN: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 """Meant for the whole process group by a terminal; a child ends by its orders alone."""
 
 

@@ -1,26 +1,33 @@
 """`sluice serve`: the gateway, and what a person is told when it is ready."""
 
 import contextlib
+import importlib
 import shlex
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
 
-from sluice import journal
+from sluice import __version__, journal
 from sluice.cli.options import common, read_settings, settings_of
 from sluice.config import Tree
 from sluice.dumps import forbid_dumps
 from sluice.providers.registry import PROVIDERS
 from sluice.storage.embedded.bootstrap import bootstrap
+from sluice.storage.embedded.control_file import edition_problem
 from sluice.storage.ports import StoreFault
 from sluice.supervisor.serve import CannotStart, Hooks, Started, serve
 from sluice.values.secret import Secret
+from sluice.values.settings import Settings
 
 DEFAULT_DATA = Path("sluice-data")
+_CHECK_S: Final = 30.0
+_TOLD: Final = 1000
 
 
 @click.command("serve")
@@ -35,6 +42,7 @@ DEFAULT_DATA = Path("sluice-data")
 @click.option("--tls-key", help="A PEM file with its key.  [default: it is in the same file]")
 @click.option("--workers", type=int, help="How many processes carry traffic.  [default: one less than the cores]")
 @click.option("--simulate", is_flag=True, help="Answer with the provider simulator: no key is needed.")
+@click.option("--check", is_flag=True, help="Say whether a server of these settings could start, and start none.")
 @common
 def command(
     config: Path | None,
@@ -44,10 +52,13 @@ def command(
     tls_key: str | None,
     workers: int | None,
     simulate: bool,
+    check: bool,
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Start the gateway and stay until SIGINT or SIGTERM. SIGHUP reads the settings anew.
+    """Start the gateway and stay until SIGINT or SIGTERM.
+
+    SIGHUP reads the settings anew. SIGUSR2 goes on as the Sluice that is installed by then, and cuts no request.
 
     Settings come from --config, then SLUICE_SECTION__NAME in the environment, then these options.
     The process log, JSON lines, goes to stderr.
@@ -66,6 +77,8 @@ def command(
         flags["simulate"] = True
     forbid_dumps()
     settings = settings_of(flags, config)
+    if check:
+        return _check(settings)
     journal.begin("supervisor")
     front = _Front(as_json)
 
@@ -75,6 +88,7 @@ def command(
         announce=front.announce,
         say=lambda text: click.echo(text, err=True),
         providers=tuple(PROVIDERS),
+        check=_successor_problem,
     )
     try:
         status = serve(settings, hooks)
@@ -83,6 +97,36 @@ def command(
     finally:
         front.tell_token()
     sys.exit(status)
+
+
+def _check(settings: Settings) -> None:
+    """Reads what a start would: settings, the code of every process, the edition of the database."""
+    for module, _ in importlib.import_module("sluice.processes").ROLES.values():
+        importlib.import_module(module)
+    control = settings.data / "control.db"
+    try:
+        if control.exists() and (problem := edition_problem(control)):
+            raise click.ClickException(problem)
+    except StoreFault as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Sluice {__version__} can serve {settings.data.absolute()} with these settings.")
+
+
+def _successor_problem() -> str:
+    """Why what is installed now would not start as this process was started."""
+    try:
+        done = subprocess.run(
+            [sys.executable, *sys.orig_argv[1:], "--check"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_CHECK_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    *_, last = ["", *done.stderr.splitlines()]
+    return "" if done.returncode == 0 else last[:_TOLD] or f"it ends with {done.returncode}"
 
 
 @dataclass(slots=True)

@@ -14,13 +14,15 @@ class FolderInUse(Exception):
 
 
 @contextmanager
-def hold(data: Path, purpose: str) -> Iterator[None]:
-    """Makes the folder if need be and holds it. Raises FolderInUse, or OSError where it cannot be had.
+def hold(data: Path, purpose: str, inherited: int = -1) -> Iterator[int]:
+    """Makes the folder if need be and holds it, by a descriptor that may be inherited with the lock on it.
 
+    Raises FolderInUse, or OSError where it cannot be had.
     The lock ends with the process that took it, however it ends: children do not inherit it.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(data / "sluice.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    new = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    fd = inherited if inherited >= 0 else os.open(data / "sluice.lock", new, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +34,7 @@ def hold(data: Path, purpose: str) -> Iterator[None]:
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{purpose} (process {os.getpid()})\n".encode(), 0)
-        yield
+        yield fd
     finally:
         os.close(fd)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import sluice
 from sluice.supervisor import orders
@@ -21,17 +21,47 @@ PROGRAM: Final = (
     "import sys; sys.path.append(sys.argv[1]); from sluice.processes import main; main()",
     str(Path(sluice.__file__).parent.parent),
 )
-_BLOCKED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BLOCKED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+
+class Process(Protocol):
+    """A process of which we are the parent."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+
+class AdoptedProcess:
+    """One that this process had started before it became another program."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self._code = os.waitstatus_to_exitcode(status) if pid else None
+            except ChildProcessError:
+                self._code = 0
+        return self._code
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
 
 
 class Offspring:
     """A child process, from its start to its burial."""
 
-    def __init__(self, given: Orders, process: subprocess.Popen[bytes], link: socket.socket, now: float) -> None:
-        self.role = given.role
-        self.slot = given.slot
-        self.generation = given.generation
-        self.metrics = given.metrics
+    def __init__(
+        self, role: str, slot: int, generation: int, metrics: Path, process: Process, link: socket.socket, now: float
+    ) -> None:
+        self.role, self.slot, self.generation, self.metrics = role, slot, generation, metrics
         self.pid = process.pid
         self.link = link
         self.born = now
@@ -41,7 +71,8 @@ class Offspring:
         self.doomed_at: float | None = None
         """When it gets SIGKILL."""
         self._process = process
-        self._heard = b""
+        self.unfinished = b""
+        """What it has begun to say."""
 
     @classmethod
     def start(cls, given: Orders, program: Sequence[str], now: float) -> "Offspring":
@@ -68,7 +99,7 @@ class Offspring:
             raise
         finally:
             its.close()
-        return cls(given, process, mine, now)
+        return cls(given.role, given.slot, given.generation, given.metrics, process, mine, now)
 
     def hear(self, now: float) -> bool:
         """Takes in what the child says; true if it is the word that it is ready. Its end is told by `ended`."""
@@ -76,7 +107,7 @@ class Offspring:
             piece = self.link.recv(65536)
         except OSError:
             return False
-        *lines, self._heard = (self._heard + piece).split(b"\n")
+        *lines, self.unfinished = (self.unfinished + piece).split(b"\n")
         if lines:
             self.last_beat = now
         news = not self.ready and orders.READY.strip() in lines

@@ -17,7 +17,8 @@ class ServiceManager:
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         """Takes what was asked out of the environment: it is for this process, and for none of its children."""
-        path, watchdog_us, watched = (environment.pop(name, "") for name in _ASKED)
+        self.asked = {name: environment.pop(name) for name in _ASKED if name in environment}
+        path, watchdog_us, watched = (self.asked.get(name, "") for name in _ASKED)
         self._address = f"\0{path[1:]}" if path.startswith("@") else path
         for_us = watched in ("", str(os.getpid())) and watchdog_us.isdecimal()
         self._every_s = int(watchdog_us) / 2_000_000 if for_us else 0.0

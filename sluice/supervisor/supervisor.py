@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
-from sluice import metrics
+from sluice import __version__, metrics
 from sluice.journal import fields
+from sluice.supervisor.handover import HELD_BACK, NOTHING, Handover, adopted
 from sluice.supervisor.offspring import PROGRAM, Offspring
 from sluice.supervisor.orders import Orders
 from sluice.supervisor.patience import Patience
@@ -27,7 +28,6 @@ PHASES: Final = (("worker",), ("console", "simulator", "runner"), ("keeper",))
 LATER: Final = frozenset(("keeper", "runner"))
 """No client waits for these: they begin when all others are ready."""
 
-_HEARD: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _MAX_DRAINING_GENERATIONS: Final = 2
 _log = logging.getLogger(__name__)
 
@@ -46,32 +46,38 @@ class Conduct:
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tell: Callable[[State], None] = lambda state: None
     """Hears how it fares, and several times a minute that it lives."""
+    give_way: Callable[[int, Sequence[Place], Sequence[Offspring]], str] = lambda *_: "there is no other program"
+    """Becomes the program that is installed now, which is told this; returns only where it cannot, and why."""
 
 
 class Supervisor:
     """Keeps one child in each place until it is told to stop."""
 
-    def __init__(self, settings: Settings, places: list[Place], conduct: Conduct) -> None:
+    def __init__(self, settings: Settings, places: list[Place], conduct: Conduct, handover: Handover = NOTHING) -> None:
         self._settings = settings
         self._conduct = conduct
         self._patience = conduct.patience
         self._places = places
         self._leaving: list[Offspring] = []
         """Workers that drain while a successor has their place."""
-        self._generation = 0
+        self._generation = handover.generation
         self._phase = -1
         self._hurried = False
-        self._announced = False
+        self._announced = self._took_over = bool(handover)
         self._failed = False
-        self._reloading = self._reloaded = False
+        self._reloading = self._reloaded = self._reload_failed = False
         self._last_look = time.monotonic()
         self._selector = selectors.DefaultSelector()
+        self._adopt(handover)
 
     def run(self) -> int:
         """Returns the exit status once every child has ended: 0 after a stop, 1 where the start failed."""
         with ExitStack() as stack:
             stack.callback(self._selector.close)
             stack.enter_context(_Signals(self._selector))
+            if self._took_over:
+                _log.info("took over", extra=fields(version=__version__))
+                self._reload(time.monotonic())
             while self._look(now := time.monotonic()):
                 for key, _ in self._selector.select(self._pause_s(now)):
                     if isinstance(key.data, Offspring):
@@ -159,6 +165,7 @@ class Supervisor:
         for place in self._places:
             if place.successor is child:
                 place.successor = None
+                self._reload_failed = True
                 _log.error("reload failed here, the predecessor stays", extra=self._about(child))
             elif place.current is child:
                 place.current, place.successor = place.successor, None
@@ -201,9 +208,34 @@ class Supervisor:
         for number in signals:
             if number == signal.SIGHUP and not self._conduct.hangs_up():
                 self._reload(now)
+            elif number == signal.SIGUSR2:
+                self._give_way()
             elif number != signal.SIGCHLD:
                 _log.info("stopping", extra=fields(signal=signal.Signals(number).name))
                 self._stop(now)
+
+    def _give_way(self) -> None:
+        if self._phase >= 0:
+            return
+        _log.info("giving way to the program that is installed now")
+        why = self._conduct.give_way(self._generation, self._places, self._leaving)
+        _log.error("upgrade refused, all stays as it was", extra=fields(why=why))
+
+    def _adopt(self, handover: Handover) -> None:
+        """Children of the program that was before."""
+        now = time.monotonic()
+        for child in handover.children:
+            found = adopted(child, now)
+            self._selector.register(found.link, selectors.EVENT_READ, found)
+            place = next((each for each in self._places if (each.role, each.number) == (child.role, child.slot)), None)
+            if child.standing == "leaving":
+                self._leaving.append(found)
+            elif place is None:
+                self._send_off(found, now)
+            elif child.standing == "current":
+                place.current = found
+            else:
+                place.successor = found
 
     def _reload(self, now: float) -> None:
         """Successors first: each worker drains once the one after it is ready."""
@@ -215,7 +247,7 @@ class Supervisor:
             _log.error("reload refused, the settings stay as they were", extra=fields(error=str(error)))
             return
         self._generation += 1
-        self._reloading = True
+        self._reloading, self._reload_failed = True, False
         self._conduct.tell("reloading")
         _log.info("reloading", extra=fields(generation=self._generation))
         draining = sorted({child.generation for child in self._leaving})
@@ -231,9 +263,13 @@ class Supervisor:
     def _replace_the_rest(self, now: float) -> None:
         """Then the keeper and the console, of which there is never a second: the place starts the next at once.
 
-        The console's sockets stay open meanwhile, and a keeper that stops at once loses nothing.
+        The console's sockets stay open meanwhile, and a keeper that stops at once loses nothing. Where no worker could
+        follow on another, neither would they.
         """
         self._reloading, self._reloaded = False, True
+        if self._reload_failed:
+            _log.error("reload failed, keeper and console stay too")
+            return
         for place in self._places:
             if place.current and place.role == "keeper":
                 place.current.hasten(now + self._patience.grace_s)
@@ -314,7 +350,8 @@ class _Signals:
 
     def __enter__(self) -> None:
         self._wakeup = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
+        self._before = {number: signal.signal(number, lambda *_: None) for number in HELD_BACK}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._wakeup)

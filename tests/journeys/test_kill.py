@@ -19,6 +19,9 @@ async def test_no_request_is_cut_when_the_server_ends(tmp_path: Path, by: signal
     assert len(account.ended) > 300
 
 
-async def test_a_reload_under_load_cuts_no_request_and_loses_no_log(tmp_path: Path):
-    account = await soak.reload(tmp_path / "data", rounds=3, rate=300)
+@pytest.mark.parametrize(("by", "rounds"), [(signal.SIGHUP, 3), (signal.SIGUSR2, 2)])
+async def test_a_reload_or_upgrade_under_load_cuts_no_request_and_loses_no_log(
+    tmp_path: Path, by: signal.Signals, rounds: int
+):
+    account = await soak.reload(tmp_path / "data", rounds, rate=300, by=by)
     assert len(account.ended) > 300

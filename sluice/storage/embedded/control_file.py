@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -83,6 +83,13 @@ def _run(db: apsw.Connection, name: str, edition: int) -> None:
         for statement in script.split("\n\n")[1:]:
             db.execute(statement)
         db.pragma("user_version", edition)
+
+
+def edition_problem(path: Path) -> str:
+    """Why this version cannot work on a database; empty where it can, or will once it has brought it to its edition."""
+    with control_faults(), closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        found: int = db.pragma("user_version")
+    return "" if found <= EDITION else f"{path} is of edition {found}, this version of Sluice reads edition {EDITION}"
 
 
 def assert_edition(db: apsw.Connection, path: Path) -> None:

@@ -18,6 +18,8 @@ class Plan(msgspec.Struct):
     settings: Settings = Settings()
     patience: Patience = msgspec.field(default_factory=Patience)
     simulate: bool = False
+    refused: str = ""
+    """Why no other program may take over."""
 
 
 def plan() -> Plan:
@@ -43,6 +45,7 @@ hooks = Hooks(
     say=lambda text: print(text, flush=True),
     providers=("openai",),
     patience=plan().patience,
+    check=lambda: plan().refused,
     programs=dict.fromkeys(("worker", "keeper", "console", "simulator"), program),
 )
 try:
