@@ -24,6 +24,8 @@ from bench.machine import BenchFault
 
 QUICK, SLOW = 16, 200
 """How many inputs are under way at once: those that are answered at once, and those that wait for a deadline."""
+LONG_PATIENCE = 2
+"""How much longer all deadlines are in a long run: its cores are busy, and may be shared with others."""
 MOST_FAILURES = 20
 FLAT_SHARE, FLAT_MB = 0.05, 8.0
 """By how much a process may have grown in the second half: so much of it, or so many megabytes."""
@@ -62,10 +64,10 @@ class Findings:
             f"ordinary requests beside them: {self.beside.asked:,}, all answered rightly; {quantiles(self.beside)}",
             f"before the abuse: {self.alone.asked:,}; {quantiles(self.alone)}",
         ]
-        if self.half and self.end:
-            for title, mb in self.end.rss_mb.items():
-                files = f"{self.half.files[title].total()} and {self.end.files[title].total()} files"
-                lines.append(f"{title}: {self.half.rss_mb[title]:.1f} MB at half, {mb:.1f} MB at the end; {files}")
+        for when, held in (("at half time", self.half), ("at the end", self.end)):
+            if held is not None:
+                each = [f"{title} {mb:.1f} MB, {held.files[title].total()} files" for title, mb in held.rss_mb.items()]
+                lines.append(f"{when}: {'; '.join(each)}; {held.tasks:g} tasks")
         return "\n".join(lines)
 
 
@@ -99,7 +101,7 @@ async def abuse(
     scripts: dict[str, Script] = {}
     findings = Findings(families={one.family.name for one in inputs})
     async with hostile(scripts) as provider:
-        with house(data, provider) as under:
+        with house(data, provider, LONG_PATIENCE if weighs else 1) as under:
             attack = Attack(under, seed, scripts, findings)
             async with bystanders(under, findings.alone):
                 await asyncio.sleep(min(len(inputs) / 10_000, 5))
@@ -109,6 +111,8 @@ async def abuse(
             if weighs:
                 await attack.play(inputs[:middle])
                 findings.half = await under.quiet(before)
+                findings.took_s = time.monotonic() - start
+                print(f"half time: {findings}", file=sys.stderr, flush=True)
             await attack.play(inputs[middle:])
             findings.end = await under.quiet(before)
             findings.took_s = time.monotonic() - start

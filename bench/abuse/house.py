@@ -19,10 +19,12 @@ from bench.machine import BenchFault, Program, free_port, rss_mb
 from bench.traffic import Broken, get_bytes
 
 FAMILY = ("sluice: supervisor", "sluice: worker 1", "sluice: worker 2", "sluice: keeper", "sluice: console")
-LIMITS = {
+BOUNDS = {
     "LIMITS__BODY_BYTES": BODY_BYTES,
     "LIMITS__WEBSOCKET_MESSAGE_BYTES": MESSAGE_BYTES,
     "REALTIME__FRAME_BYTES": MESSAGE_BYTES,
+}
+DEADLINES_S = {
     "LIMITS__HEAD_TIMEOUT_S": 1.5,
     "LIMITS__BODY_IDLE_TIMEOUT_S": 1.5,
     "LIMITS__KEEP_ALIVE_S": 2,
@@ -158,8 +160,8 @@ def open_files(pid: int) -> Counter[str]:
 
 
 @contextmanager
-def house(data: Path, hostile: int) -> Iterator[House]:
-    """A house that has come up, with a hostile provider on this port."""
+def house(data: Path, hostile: int, patience: float) -> Iterator[House]:
+    """A house that has come up, with a hostile provider on this port; its deadlines are so many times as long."""
     simulator, port = free_port(), free_port()
     with Program(
         [*SLUICE, "simulate", "--port", str(simulator)], None, data.with_suffix(".simulator.log"), build()
@@ -167,18 +169,19 @@ def house(data: Path, hostile: int) -> Iterator[House]:
         provider.wait_for_port(simulator)
         command = [*SLUICE, "serve", "--data", str(data), "--port", str(port), "--workers", "2"]
         log = data.with_suffix(".log")
-        with Program(command, None, log, environment(simulator, hostile)) as program:
+        with Program(command, None, log, environment(simulator, hostile, patience)) as program:
             program.wait_for_port(port)
             program.wait_for_family(FAMILY)
             yield House(program, port, make_token(data), log)
 
 
-def environment(simulator: int, hostile: int) -> dict[str, str]:
+def environment(simulator: int, hostile: int, patience: float) -> dict[str, str]:
     """Limits that can be met, and where the providers are; at Mistral's nobody listens."""
     urls = {name: f"http://127.0.0.1:{simulator}/{name}" for name in ("openai", "cartesia", "workers-ai")}
     urls |= dict.fromkeys(("groq", "anthropic", "aws-bedrock"), f"http://127.0.0.1:{hostile}")
     urls["mistral"] = "http://127.0.0.1:1"
-    settings = {f"SLUICE_{name}": str(value) for name, value in LIMITS.items()}
+    settings = {f"SLUICE_{name}": str(value) for name, value in BOUNDS.items()}
+    settings |= {f"SLUICE_{name}": str(value * patience) for name, value in DEADLINES_S.items()}
     for name, url in urls.items():
         settings[f"SLUICE_PROVIDERS__{name.upper().replace('-', '_')}__BASE_URL"] = url
     return {**build(), **settings}

@@ -12,7 +12,7 @@ from bench.abuse.cases import Aim, Case, Script
 from bench.abuse.replies import Catalogue, Ended, Replies
 
 DEADLINE_S = 20.0
-"""For each word; many times the deadline of the gateway's that an input may wait for, as cores are shared with others."""
+"""For each word: many times those of the gateway's that an input may wait for, as cores are shared with others."""
 LATE_S = 2.5
 """How long a client that reads late leaves its reply unread."""
 MOST_HEAD_BYTES = 1024 * 1024
