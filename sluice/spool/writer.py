@@ -98,6 +98,8 @@ class SpoolWriter:
         self._bound = settings.max_bytes
         """The spool is full once `_appended` is past it; set anew about once a second."""
         self._fd, self._offset = -1, 0
+        self._path = self._folder
+        """Of the file that is open, if one is."""
         self._broken = False
         self._mend_at = 0.0
         self._late: deque[Callable[[], None]] = deque()
@@ -232,7 +234,9 @@ class SpoolWriter:
         return not self._broken or self._mend()
 
     def close(self) -> None:
-        """Writes and syncs what waits, then lets go of the spool."""
+        """Writes and syncs what waits, then lets go of the spool. Twice is harmless."""
+        if self._mend_at == inf:
+            return
         self._sides.flush()
         while self._late:
             self._late.popleft()()
@@ -325,7 +329,7 @@ class SpoolWriter:
         _log.error("append failed", extra=fields(spool=self.number, file=self._seq, error=str(error)))
         self._broken = True
         self._mend_at = self._clock_s() + _MEND_S
-        if os.fstat(self._fd).st_size > FILE_HEADER_BYTES:  # else nothing is in it: try it again, do not litter
+        if os.fstat(self._fd).st_size > FILE_HEADER_BYTES:  # else nothing is in it: it goes when another can be made
             self._sync.follow(-1)
             self._fd = -1
 
@@ -334,9 +338,11 @@ class SpoolWriter:
         if now < self._mend_at:
             return False
         self._mend_at = now + _MEND_S
+        empty = self._path if self._fd >= 0 else None
         try:
-            if self._fd < 0:
-                self._open_file()
+            self._open_file()  # its header shows that there is room: hope alone lets requests in that lose their logs
+            if empty is not None:
+                empty.unlink(missing_ok=True)
         except OSError as error:
             _log.error("no new spool file", extra=fields(spool=self.number, error=str(error)))
             return False
@@ -369,7 +375,7 @@ class SpoolWriter:
             path.unlink(missing_ok=True)
             raise
         self._seed = header.seed
-        self._fd, self._offset = fd, FILE_HEADER_BYTES
+        self._fd, self._path, self._offset = fd, path, FILE_HEADER_BYTES
         self._sync.follow(fd, self._folder)
 
 

@@ -261,6 +261,26 @@ def test_a_writer_that_begins_on_a_full_disk_counts_what_it_loses_and_goes_on_on
     assert list(logs_in(root / "0")) == [after]
 
 
+def test_a_disk_that_is_full_when_a_file_is_new_refuses_until_there_is_room(
+    open_writer: OpenWriter, put: Put, root: Path
+):
+    now = 0.0
+    writer = open_writer(SpoolSettings(when_full="refuse"), clock_s=lambda: now)
+    [first] = file_seqs(root / "0")
+    with largest_file(FILE_HEADER_BYTES):
+        put(writer)
+    with largest_file(0):
+        for _ in range(3):
+            now += 1.0
+            assert writer.refusing
+        assert file_seqs(root / "0") == [first]
+    now += 1.0
+    assert not writer.refusing
+    after = put(writer)
+    assert first not in file_seqs(root / "0")
+    assert list(logs_in(root / "0")) == [after]
+
+
 def test_a_failed_spool_is_not_tried_again_at_once(open_writer: OpenWriter, put: Put, metrics: Metrics):
     writer = open_writer(clock_s=lambda: 0.0)
     with largest_file(FILE_HEADER_BYTES):
