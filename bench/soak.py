@@ -3,6 +3,7 @@
 scripts/soak kill --rounds 100 --rate 500   kill -9 of a random process: a worker, the keeper, the console
 scripts/soak end --signal TERM              the whole server, by SIGTERM, SIGINT, or SIGKILL of the supervisor
 scripts/soak reload --rounds 5              every process replaced by SIGHUP, again and again
+scripts/soak backup --rounds 10             backups of a server under load, each served and looked through
 scripts/soak store --rounds 50              kill -9 of a keeper that rolls, seals, compacts, deletes all the time
 scripts/soak limits --rounds 20             floods of gateways that allow 100, every second one with a kill -9
 scripts/soak steady                         an hour of mixed traffic, in which nothing may grow
@@ -25,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.abuse import command as abuse
+from bench.backups import back_up
 from bench.contenders import make_token, start_sluice
 from bench.faults import command as faults
 from bench.hardships import hardships
@@ -135,6 +137,8 @@ def main() -> int:
     ending.add_argument("--signal", choices=SIGNALS, default="TERM")
     reloading = ways.add_parser("reload", help="every process, by its successor")
     reloading.add_argument("--rounds", type=int, default=5)
+    backing = ways.add_parser("backup", help="backups, and a server on each")
+    backing.add_argument("--rounds", type=int, default=10)
     storing = ways.add_parser("store", help="the keeper alone, in the middle of all it does")
     storing.add_argument("--rounds", type=int, default=50)
     storing.add_argument("--power", action="store_true", help="the power fails each time")
@@ -146,7 +150,7 @@ def main() -> int:
     abuse.add_arguments(ways.add_parser("abuse", help="bad inputs of every kind: docs/hardening.md"))
     steady.add_options(ways.add_parser("steady", help="an hour of mixed traffic, in which nothing may grow"))
     hardships.add_options(ways.add_parser("hardships", help="what a machine may do to a server"))
-    for way in (killing, ending, reloading):
+    for way in (killing, ending, reloading, backing):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder:
@@ -154,6 +158,9 @@ def main() -> int:
         try:
             if asked.way == "store":
                 print(kill_keepers(data, asked.rounds, power=asked.power))
+                return 0
+            if asked.way == "backup":
+                print(asyncio.run(back_up(data, asked.rounds, asked.rate)))
                 return 0
             if asked.way == "faults":
                 return faults.run(Path(folder), asked)
