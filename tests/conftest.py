@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -251,15 +250,18 @@ def environment_of(settings: Mapping[str, Any], prefix: str = "SLUICE") -> dict[
 class Starter:
     """Starts gateways, ends them when asked, and remembers what they said."""
 
-    def __init__(self, data: Callable[[], Path], settings: Mapping[str, Any] = MappingProxyType({})) -> None:
-        self._data, self._env = data, environment_of(settings)
+    def __init__(self, data: Callable[[], Path], shared: bool = False) -> None:
+        self._data, self._shared = data, shared
         self.before: Sequence[str] = ()
         """A command that starts what is named behind it, for what the server is to be deprived of."""
         self.started: list[Gateway] = []
 
     def __call__(self, *flags: str, **settings: Any) -> Gateway:
-        own = Gateway(self._data(), *flags, env=self._env | environment_of(settings), before=self.before)
+        env = environment_of(PROMPT if self._shared else {}) | environment_of(settings)
+        own = Gateway(self._data(), *flags, env=env, before=self.before)
         self.started.append(own)
+        if self._shared:
+            own.wait_for_event("prices loaded", 60)  # on a busy machine they may come after its first logs
         return own
 
     def stop(self) -> None:
@@ -270,9 +272,9 @@ class Starter:
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One gateway in front of the simulator for all tests that leave it as it was."""
-    shared = Gateway(tmp_path_factory.mktemp("gateway") / "data", "--simulate", env=environment_of(PROMPT))
-    yield shared
-    shared.stop()
+    starter = Starter(lambda: tmp_path_factory.mktemp("gateway") / "data", shared=True)
+    yield starter("--simulate")
+    starter.stop()
 
 
 @pytest.fixture(scope="session")
@@ -311,7 +313,7 @@ def start_gateway(tmp_path: Path) -> Iterator[Starter]:
 @pytest.fixture(scope="module")
 def start_shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """The same for all tests of a file, each with a data folder of its own: for fixtures that start it once."""
-    starter = Starter(lambda: tmp_path_factory.mktemp("gateway") / "data", PROMPT)
+    starter = Starter(lambda: tmp_path_factory.mktemp("gateway") / "data", shared=True)
     yield starter
     starter.stop()
 
