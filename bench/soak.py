@@ -22,6 +22,7 @@ import random
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -126,7 +127,31 @@ def _replaced(program: Program, before: set[int]) -> bool:
     return all(title in now and now[title] not in before for title in FAMILY)
 
 
-def main() -> int:
+def told(account: Account) -> str:
+    return (
+        f"{account.sent:,} requests sent, {len(account.ended):,} ended, each in the log once; "
+        f"{len(account.cut)} cut by a death, {account.refused} not begun"
+    )
+
+
+Asked = argparse.Namespace
+WAYS: dict[str, Callable[[Path, Asked], str | int]] = {
+    "kill": lambda folder, asked: told(asyncio.run(kill(folder / "data", asked.rounds, asked.rate))),
+    "end": lambda folder, asked: told(asyncio.run(end(folder / "data", SIGNALS[asked.signal], asked.rate))),
+    "reload": lambda folder, asked: told(asyncio.run(reload(folder / "data", asked.rounds, asked.rate))),
+    "backup": lambda folder, asked: asyncio.run(back_up(folder / "data", asked.rounds, asked.rate)),
+    "store": lambda folder, asked: kill_keepers(folder / "data", asked.rounds, power=asked.power),
+    "limits": lambda folder, asked: asyncio.run(limits(folder / "data", asked.rounds)),
+    "import": lambda folder, asked: bring(folder / "data", asked.lines),
+    "faults": faults.run,
+    "abuse": abuse.run,
+    "steady": steady.run,
+    "hardships": hardships.run,
+}
+"""What each does in a folder of its own: says what came of it, or returns the exit status and has said it."""
+
+
+def arguments() -> Asked:
     parser = argparse.ArgumentParser(
         prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -152,45 +177,20 @@ def main() -> int:
     hardships.add_options(ways.add_parser("hardships", help="what a machine may do to a server"))
     for way in (killing, ending, reloading, backing):
         way.add_argument("--rate", type=float, default=500, help="requests a second")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = arguments()
     with tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder:
-        data = Path(folder) / "data"
         try:
-            if asked.way == "store":
-                print(kill_keepers(data, asked.rounds, power=asked.power))
-                return 0
-            if asked.way == "backup":
-                print(asyncio.run(back_up(data, asked.rounds, asked.rate)))
-                return 0
-            if asked.way == "faults":
-                return faults.run(Path(folder), asked)
-            if asked.way == "limits":
-                print(asyncio.run(limits(data, asked.rounds)))
-                return 0
-            if asked.way == "import":
-                print(bring(data, asked.lines))
-                return 0
-            if asked.way == "abuse":
-                return abuse.run(Path(folder), asked)
-            if asked.way == "steady":
-                print(steady.run(Path(folder), asked))
-                return 0
-            if asked.way == "hardships":
-                print(hardships.run(Path(folder), asked))
-                return 0
-            if asked.way == "kill":
-                account = asyncio.run(kill(data, asked.rounds, asked.rate))
-            elif asked.way == "reload":
-                account = asyncio.run(reload(data, asked.rounds, asked.rate))
-            else:
-                account = asyncio.run(end(data, SIGNALS[asked.signal], asked.rate))
+            outcome = WAYS[asked.way](Path(folder), asked)
         except (BenchFault, Broken) as fault:
             print(f"soak: {fault}", file=sys.stderr)
             return 1
-    print(
-        f"{account.sent:,} requests sent, {len(account.ended):,} ended, each in the log once; "
-        f"{len(account.cut)} cut by a death, {account.refused} not begun"
-    )
+    if isinstance(outcome, int):
+        return outcome
+    print(outcome)
     return 0
 
 
