@@ -228,7 +228,9 @@ def test_a_successor_that_cannot_start_leaves_the_predecessor_at_work(server: Se
     server.settings(server={"workers": 1, "public_url": "die"})
     os.kill(server.process.pid, signal.SIGHUP)
     server.journal("reload failed here")
+    server.journal("reload failed, keeper and console stay too")
     assert server.ask("who") == before
+    assert {server.ready[role]["generation"] for role in ("worker", "keeper", "console")} == {0}
 
 
 def test_the_port_cannot_change_without_a_restart_and_workers_are_told_the_one_in_use(server: Server):
