@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -209,6 +210,21 @@ def test_kept_figures_are_printed_again(tmp_path: Path):
     assert "| nginx | 1.2.3 | 2.5 | 7 |" in done.stdout
     assert "Without litellm: no such thing" in done.stdout
     assert "| nginx | 100 | 1 | 0.03 | 1 | 0.5 | 60 |" in done.stdout
+
+
+def test_a_session_that_is_ended_leaves_nothing_but_its_figures(tmp_path: Path):
+    command = [sys.executable, "-m", "bench.peers", "--peers", "--raw", str(tmp_path / "raw"), "--cache", str(tmp_path)]
+    (tmp_path / "own").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "own")}
+    words = ["--contenders", "nginx", "websocket"]
+    with subprocess.Popen([*command, *words], env=environment, stderr=subprocess.PIPE) as run:
+        assert run.stderr
+        while b" websocket ..." not in (line := run.stderr.readline()):
+            assert line
+        run.terminate()
+        assert run.wait(30) == 128 + signal.SIGTERM
+    assert list((tmp_path / "own").iterdir()) == []
+    assert json.loads((tmp_path / "raw" / "session.json").read_bytes())["plan"]["rounds"] == 5
 
 
 def test_a_folder_without_figures_is_refused(tmp_path: Path):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ def main() -> int:
     if asked.markdown:
         return show(asked.raw)
     asked.raw.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # who ends it ends what it has started
     faults: Faults = {}
     try:
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
