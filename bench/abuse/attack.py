@@ -22,7 +22,7 @@ from bench.abuse.talk import Told, play
 from bench.contenders import ROOT
 from bench.machine import BenchFault
 
-QUICK, SLOW = 16, 200
+QUICK, SLOW = 16, 100
 """How many inputs are under way at once: those that are answered at once, and those that wait for a deadline."""
 MANAGEMENT = b"/client/v4/"
 """Where errors of ours come in the envelope of the management API."""
