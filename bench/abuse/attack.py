@@ -154,7 +154,7 @@ class Attack:
 
     def _judge(self, one: Input, case: Case, told: Told) -> None:
         right = set(case.right.split()) or set(one.family.right)
-        if any(MANAGEMENT in data[:1000] for data in case.sends[:1]):
+        if MANAGEMENT in b"".join(case.sends[:100])[:1000]:  # which may have been dribbled
             right |= {f"m{word}" for word in right if word[0].isdigit() and ":" in word}
         self._findings.answers.update(set(told.words) or {"nothing"})
         if set(told.words) <= right and case.least <= told.replies <= case.most:
