@@ -11,7 +11,7 @@ from itertools import groupby
 from bench.abuse.cases import Aim, Case, Script
 from bench.abuse.replies import Catalogue, Ended, Replies
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 """For each word: many times those of the gateway's that an input may wait for, as cores are shared with others."""
 LATE_S = 2.5
 """How long a client that reads late leaves its reply unread."""
