@@ -358,6 +358,7 @@ class Downstream(asyncio.Protocol):
         except Exception as error:
             if not isinstance(error, GatewayError):  # a last resort: nobody else would end the connection
                 _log.exception("reply failed")
+            error.__traceback__ = None  # its frames hold the provider's connection, which holds it: 12 KB to collect
             source.close()
             self._break(form.delimited)
             return False

@@ -181,3 +181,21 @@ async def test_clients_that_leave_in_the_midst_of_large_replies_leave_nothing_be
         await asyncio.gather(*[leave() for _ in range(20)])
     assert memory_mb(gateway, "VmHWM") < 90
     await asyncio.to_thread(gateway.until, lambda: descriptors(gateway) <= before + 2, "the end of all connections")
+
+
+async def test_replies_that_break_off_leave_nothing_behind(busy: Any):
+    """Not even until the garbage collector comes: errors and what they passed through held each other, 15 KB a time."""
+
+    async def broken(count: int) -> None:
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection("127.0.0.1", busy.port)
+            writer.write(chat(busy, "gpt-4o-mini~words-50~cut-5", stream=True))
+            reply = await reader.read()
+            assert reply.startswith(b"HTTP/1.1 200")
+            assert b"data: [DONE]" not in reply
+            writer.close()
+
+    await asyncio.gather(*[broken(20) for _ in range(10)])
+    before = memory_mb(busy)
+    await asyncio.gather(*[broken(30) for _ in range(10)])
+    assert memory_mb(busy) < before + 1.5
