@@ -25,6 +25,8 @@ LONGEST: Final = (
     "tests/journeys/test_hardships.py",
     "tests/journeys/test_steady.py",
     "tests/journeys/test_backup.py",
+    "tests/journeys/test_upgrade.py",
+    "tests/supervisor/test_handover.py",
     "tests/journeys/test_realtime.py",
     "tests/storage/embedded/test_repair.py",
     "tests/journeys/test_universal_faults.py",
