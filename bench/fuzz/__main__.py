@@ -10,7 +10,7 @@ from bench.fuzz.guiding import fuzz
 from bench.fuzz.rest import Fuzzer
 from bench.fuzz.served import fuzz_served
 from bench.fuzz.targets import TARGETS
-from bench.machine import BenchFault
+from bench.machine import BenchFault, end_in_order
 
 
 def main() -> int:
@@ -39,4 +39,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench import machine
 from bench.contenders import ROOT
-from bench.machine import BenchFault, Cores
+from bench.machine import BenchFault, Cores, end_in_order
 from bench.peers import roster, tables
 from bench.peers.calls import MODES
 from bench.peers.gateways import Peer
@@ -180,4 +180,5 @@ def one_of(known: Sequence[str] | Mapping[str, object]) -> Any:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())
