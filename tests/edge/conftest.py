@@ -23,7 +23,7 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Answer = Callable[[Call], Awaitable[Reply]]
 
 
-def refuse(error: GatewayError, event_id: bytes) -> Reply:
+def refuse(error: GatewayError, event_id: bytes, target: bytes) -> Reply:
     return refusal(error, error.status)
 
 

@@ -16,7 +16,7 @@ from sluice.values.reply import Reply, WholeBody
 from sluice.values.settings import LimitSettings
 
 
-def refuse(error: GatewayError, event_id: bytes) -> Reply:
+def refuse(error: GatewayError, event_id: bytes, target: bytes) -> Reply:
     return refusal(error, error.status)
 
 
