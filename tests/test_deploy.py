@@ -34,7 +34,7 @@ def final(word: str) -> list[str]:
 
 def options_of(words: list[str]) -> dict[str, Any]:
     """What a command line of ours says. Raises where it has no such command or option."""
-    command = main.get_command(click.Context(main), words[0])  # type: ignore[attr-defined]
+    command = main.get_command(click.Context(main), words[0])  # type: ignore[attr-defined]  # it is a group by the class that its decorator is given
     assert isinstance(command, click.Command)
     return command.make_context(words[0], words[1:], resilient_parsing=True).params
 
@@ -42,7 +42,7 @@ def options_of(words: list[str]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def unit() -> configparser.ConfigParser:
     parser = configparser.ConfigParser(strict=True, interpolation=None)
-    parser.optionxform = str  # type: ignore[method-assign,assignment]
+    parser.optionxform = str  # type: ignore[method-assign,assignment]  # as the library says to
     parser.read(ROOT / "deploy" / "sluice.service")
     return parser
 

@@ -68,7 +68,7 @@ def test_gateways_are_measured_beside_others_that_are_known(tmp_path: Path):
 
 @pytest.mark.parametrize("power", [False, True], ids=["a dead keeper", "a power failure"])
 def test_no_log_is_lost_twice_there_or_back_whenever_the_keeper_dies(tmp_path: Path, *, power: bool):
-    assert "all as they should be" in kill(tmp_path / "data", 2, power=power)
+    assert "all as they should be" in kill(tmp_path / "data", 4, power=power)
 
 
 def test_foreign_logs_are_stored_once_however_often_they_are_imported(tmp_path: Path):

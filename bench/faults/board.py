@@ -21,6 +21,9 @@ LOGGED_S: Final = 20.0
 """How long the last logs are waited for."""
 
 
+USUAL_WAITS: Final = Waits()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A cell, what was found of it, and what of that is not true."""
@@ -29,7 +32,7 @@ class Verdict:
     lies: Sequence[str]
 
 
-async def score(folder: Path, cells: Sequence[Cell], waits: Waits = Waits()) -> list[Verdict]:  # noqa: B008
+async def score(folder: Path, cells: Sequence[Cell], waits: Waits = USUAL_WAITS) -> list[Verdict]:
     """The verdict of every cell, in their order."""
     async with standing(folder, waits) as stand:
         found = await _call(stand, cells)
