@@ -60,6 +60,7 @@ COMPILED: Final = (
     "sluice/storage/embedded/packs.py",
     "sluice/storage/embedded/segment.py",
     "sluice/storage/embedded/shard.py",
+    "sluice/storage/shelf.py",
     "sluice/upstream/connection.py",
     "sluice/upstream/http.py",
     "sluice/upstream/pool.py",

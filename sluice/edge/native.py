@@ -4,7 +4,7 @@ from typing import Final
 
 from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
 from sluice.edge.call import Call, Place
-from sluice.edge.options import OPTION_HEADERS, parse_options
+from sluice.edge.options import OPTION_HEADERS, KnownOptions
 from sluice.edge.proxies import FORWARDED
 from sluice.engine.attempt import HOP_BY_HOP, NONE, nominated
 from sluice.values.request import DEFAULT_OPTIONS, Header, Request, Step
@@ -24,11 +24,13 @@ LONGEST_NAME: Final = 64
 NO_OPTIONS: Final = OPTION_HEADERS.keys().isdisjoint
 ACCESS_COOKIE: Final = b"CF_Authorization="
 
+_OPTIONS: Final = KnownOptions()
+
 
 def parse_native(call: Call, place: Place, names: "Names") -> Request:
     """ANY /v1/{account}/{gateway}/{provider}/{endpoint}: one step."""
     fields = call.head.fields
-    options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else parse_options(fields)
+    options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else _OPTIONS.of(fields)
     step = Step(
         0,
         place.provider,

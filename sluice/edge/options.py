@@ -12,6 +12,8 @@ from sluice.values.request import DEFAULT_OPTIONS, Backoff, Options
 
 MOST_RAW_BYTES: Final = 16 * 1024
 MOST_ATTEMPTS: Final = 5
+MOST_KNOWN: Final = 1024
+LONGEST_KNOWN: Final = 512
 BACKOFFS: Final[dict[bytes, Backoff]] = {
     b"constant": "constant",
     b"linear": "linear",
@@ -109,3 +111,25 @@ def parse_options(fields: dict[bytes, bytes], inherited: Options = DEFAULT_OPTIO
         if header in fields and (value := parse(fields[header])) is not None
     }
     return msgspec.structs.replace(inherited, **given) if given else inherited
+
+
+class KnownOptions:
+    """Remembers what headers came to: clients ask for the same over and over."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], Options] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, fields: dict[bytes, bytes]) -> Options:
+        """What these headers ask for."""
+        said = tuple([part for name in fields if name in OPTION_HEADERS for part in (name, fields[name])])
+        options = self._known.get(said)
+        if options is None:
+            options = parse_options(fields)
+            if sum(map(len, said)) <= LONGEST_KNOWN:
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[said] = options
+        return options

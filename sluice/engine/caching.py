@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sluice.engine.cache_key import SHORT_BYTES, fingerprint_of, key_of
+from sluice.engine.cache_key import SHORT_BYTES, Letter, key_of, letter_bytes, letter_of
 from sluice.engine.cache_rules import LARGEST_BYTES, asks_for_stream, is_good, is_stream, may_ask
 from sluice.engine.collected import Collected, Replayed
 from sluice.engine.flights import Asking, Flights, Given, Make
@@ -20,7 +20,8 @@ from sluice.values.tenancy import Gateway
 
 MOST_TAKEN_BYTES: Final = 64 * 1024 * 1024
 """Of requests that are taken in for their keys, in a worker; those past it are passed on as they come."""
-MOST_KNOWN: Final = 4096
+MOST_KNOWN_BYTES: Final = 4 * 1024 * 1024
+"""Of requests whose keys are remembered, in a worker."""
 TOLD: Final = (
     b"content-type:",
     b"content-encoding:",
@@ -39,8 +40,9 @@ class Caching:
     ) -> None:
         self._make, self._find, self._cache, self._streams = make, find, cache, streams
         self._flights = Flights(make, cache, finished, streams, metrics)
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[Letter, bytes] = {}
         """The keys of what was asked lately, to the letter."""
+        self._known_bytes = 0
         self._taken_bytes = 0
         self._hits = metrics.counter("sluice_cache_hits_total", "Replies out of the cache.")
         self._shared = metrics.counter("sluice_cache_shared_total", "Replies of another request's call.")
@@ -54,12 +56,12 @@ class Caching:
         lasts_s = ttl_s(options.cache_ttl_s, options.cache_key != b"", of_gateway_s)
         if not lasts_s:
             return self._make(step, record)
-        target = self._find(step, record.account)
-        if not may_ask(step, target.endpoint):
+        target, whole = self._find(step, record.account), step.body.whole
+        key = None if whole is None else self._known_key(step, record.gateway, whole)
+        if key is None and not may_ask(step, target.endpoint):
             return self._make(step, record)
-        whole = step.body.whole
         if whole is not None and len(whole) <= LARGEST_BYTES:
-            return self._looked_up(step, record, target, lasts_s)
+            return self._looked_up(step, record, target, lasts_s, key)
         return self._taken_in(step, record, target, lasts_s)
 
     async def close(self) -> None:
@@ -79,14 +81,18 @@ class Caching:
         finally:
             self._taken_bytes -= length
 
-    async def _looked_up(self, step: Step, record: Record, target: Target, lasts_s: int) -> Reply:
+    async def _looked_up(
+        self, step: Step, record: Record, target: Target, lasts_s: int, key: bytes | None = None
+    ) -> Reply:
         body = step.body.whole
         if body is None or len(body) > LARGEST_BYTES:
             return await self._make(step, record)
-        if len(body) > SHORT_BYTES:
+        if key is None and len(body) > SHORT_BYTES:
             key = await asyncio.to_thread(self._computed, step, record.gateway, target, body)
-        else:
-            key = self._key(step, record.gateway, target, body)
+        elif key is None:
+            key = self._computed(step, record.gateway, target, body)
+            if key is not None:
+                self._remember(step, record.gateway, body, key)
         if key is None:  # it comes as a stream, which is not to be kept
             return await self._make(step, record)
         fresh = step.options.skip_cache or record.cached  # a kept reply that did not serve is not tried again
@@ -104,14 +110,17 @@ class Caching:
         self._misses.add()
         return await self._make(step, record) if outcome is None else outcome
 
-    def _key(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
-        asked = fingerprint_of(gateway.id, gateway.cache_epoch, step, body)
-        key = self._known.get(asked)
-        if key is None and (key := self._computed(step, gateway, target, body)) is not None:
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[asked] = key
-        return key
+    def _known_key(self, step: Step, gateway: Gateway, body: bytes) -> bytes | None:
+        """The key of a request like one before it, which so may ask for a kept reply as well."""
+        return None if len(body) > SHORT_BYTES else self._known.get(letter_of(gateway, step, body))
+
+    def _remember(self, step: Step, gateway: Gateway, body: bytes, key: bytes) -> None:
+        size = letter_bytes(step, body)
+        if self._known_bytes + size > MOST_KNOWN_BYTES:
+            self._known.clear()
+            self._known_bytes = 0
+        self._known_bytes += size
+        self._known[letter_of(gateway, step, body)] = key
 
     def _computed(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
         if not self._streams and asks_for_stream(step, body):
@@ -122,14 +131,15 @@ class Caching:
 def given(step: Step, record: Record, target: Target, kept: KeptReply, outcome: Given | None = None) -> Reply:
     """A kept reply, as if its provider had given it now; `outcome` where it was somebody else's."""
     record.given(target.endpoint, step.body, outcome is None or outcome.cached)
+    status, data, ends, encoding = kept.status, kept.body, kept.ends, kept.content_encoding
     fields = {b"content-type": kept.content_type}
     if outcome is not None:
         fields = {**outcome.fields, **fields}
-    if kept.content_encoding:
-        fields[b"content-encoding"] = kept.content_encoding
-    record.answered(kept.status, fields, target.provider.terminal_line)
-    body: ReplyBody = Replayed(kept.body, kept.ends) if kept.ends else WholeBody(kept.body)
-    return Reply(kept.status, kept.reason, [kept.lines], None if kept.ends else len(kept.body), body)
+    if encoding:
+        fields[b"content-encoding"] = encoding
+    record.answered(status, fields, target.provider.terminal_line)
+    body: ReplyBody = Replayed(data, ends) if ends else WholeBody(data)
+    return Reply(status, kept.reason, [kept.lines], None if ends else len(data), body)
 
 
 def finished(asking: Asking, reply: Reply, body: Collected) -> KeptReply:

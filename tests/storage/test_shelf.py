@@ -19,6 +19,13 @@ def test_a_reply_is_given_until_its_time_is_over():
     assert (len(shelf), shelf.bytes) == (0, 0)
 
 
+def test_what_was_put_too_long_ago_is_kept_and_not_told():
+    shelf = Shelf(100_000)
+    shelf.put(b"a", reply(), 10.0)
+    assert shelf.get(b"a", 15.0, 10.1) is None
+    assert shelf.get(b"a", 15.0, 10.0) == shelf.get(b"a", 99.0) == reply()
+
+
 def test_what_was_asked_for_longest_ago_goes_first():
     shelf = Shelf(4 * reply().size)
     for key in (b"a", b"b", b"c", b"d"):
@@ -42,4 +49,4 @@ def test_the_bytes_are_those_of_what_is_there(puts: list[tuple[bytes, int, int]]
         shelf.put(key, reply(size, now_s + lasts_s))
         shelf.get(b"b", now_s)
         there = [found for name in (b"a", b"b", b"c") if (found := shelf._replies.get(name))]
-        assert shelf.bytes == sum(found.size for found in there) <= 8_000
+        assert shelf.bytes == sum(found.size for found, _ in there) <= 8_000

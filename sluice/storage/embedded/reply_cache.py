@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Final
@@ -41,6 +42,7 @@ class EmbeddedReplyCache:
         self._memory_bytes = metrics.gauge("sluice_cache_memory_bytes", "Replies kept in memory.")
         self._faults = metrics.counter("sluice_cache_faults_total", "Uses of cache.db that failed: misses instead.")
         self._disk = settings.disk_bytes > 0
+        self._checked_s = CHECKED_S if self._disk else inf
         self._reading = CacheFile(path, settings.disk_bytes)
         self._reader = ThreadPoolExecutor(1, "cache-reader")
         self._writer = CacheWriter(CacheFile(path, settings.disk_bytes), metrics, is_current, self._failed, clock_s)
@@ -50,20 +52,19 @@ class EmbeddedReplyCache:
 
     def at_hand(self, key: bytes) -> KeptReply | None:
         now_s = self._clock_s()
-        found = self._shelf.get(key, now_s)
-        return found if found is not None and self._is_of_now(key, now_s) else None
+        return self._shelf.get(key, now_s, now_s - self._checked_s)
 
     async def find(self, key: bytes) -> KeptReply | None:
+        if (found := self.at_hand(key)) is not None or not self._disk:
+            return found
         now_s = self._clock_s()
         found = self._shelf.get(key, now_s)
-        if not self._disk or (found is not None and self._is_of_now(key, now_s)):
-            return found
         try:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._reader, self._reading.get, key, now_s) or found
         except CacheFault as fault:
             self._failed(fault)
-        if found is not None and (not self._shelf.get(key, now_s) or not self._is_of_now(key, now_s)):
+        if found is not None and self.at_hand(key) is None:
             self._put(key, found)
         return found
 
@@ -78,10 +79,6 @@ class EmbeddedReplyCache:
             self._writer.close()
         self._reader.shutdown()
         self._reading.close()
-
-    def _is_of_now(self, key: bytes, now_s: float) -> bool:
-        """Whether what is in memory need not be looked for in the file."""
-        return not self._disk or self._shelf.lies_for_s(key, now_s) < CHECKED_S
 
     def _put(self, key: bytes, reply: KeptReply) -> None:
         self._shelf.put(key, reply, self._clock_s())
