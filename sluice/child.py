@@ -15,6 +15,7 @@ from typing import Final
 import setproctitle
 
 from sluice import journal
+from sluice.heap import return_large_blocks
 from sluice.metrics import Metrics
 from sluice.supervisor import orders
 from sluice.supervisor.orders import Orders
@@ -75,6 +76,7 @@ class Child:
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no collection need look at it again
         gc.set_threshold(*GC_THRESHOLDS)
+        return_large_blocks()
         self._tell(orders.READY)
         self.beat()
 

@@ -1,5 +1,6 @@
 """A real gateway for tests: `sluice serve` in processes of its own, in front of the simulator or what a test names."""
 
+import gc
 import json
 import os
 import signal
@@ -267,6 +268,24 @@ class Starter:
     def stop(self) -> None:
         for own in self.started:
             own.stop()
+
+
+@pytest.fixture
+def left_to_collector() -> Iterator[Callable[[], set[str]]]:
+    """Called, it names the types of what has become garbage since the test began, and nothing else would free."""
+
+    def kinds() -> set[str]:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found = {type(item).__name__ for item in gc.garbage}
+        gc.set_debug(0)
+        gc.garbage.clear()
+        return found
+
+    gc.collect()
+    gc.disable()
+    yield kinds
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ FLOORS = (
     {"edge", "keeper", "console", "runner", "simulator"},
     {"engine", "insight"},
     {"providers", "upstream", "spool", "storage"},
-    {"wire", "formats", "metrics", "journal", "deadlines", "outbox", "dumps", "long_slices"},
+    {"wire", "formats", "metrics", "journal", "deadlines", "outbox", "dumps", "long_slices", "heap"},
     {"values"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

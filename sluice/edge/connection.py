@@ -96,6 +96,8 @@ class Downstream(asyncio.Protocol):
         self.deadline = inf
         self._closing = True
         self._waiting.clear()
+        self._ahead.clear()
+        self._incoming = None  # which holds on to this connection
         self._reader.close()
         self._server.left(self)
         task, self._task = self._task, None  # it ends with frames that hold on to this connection, and to what it wrote

@@ -30,6 +30,23 @@ class Relaying(Protocol):
         """It takes no more for now, or takes more again: `full` says which."""
 
 
+class Nobody:
+    """Who is told when it is all over."""
+
+    def heard(self, leg: "Leg", frame: Frame) -> None: ...
+
+    def parted(self, leg: "Leg", frame: Frame, closing: Closing) -> None: ...
+
+    def broke(self, leg: "Leg", fault: Closing) -> None: ...
+
+    def lost(self, leg: "Leg") -> None: ...
+
+    def weighed(self, leg: "Leg") -> None: ...
+
+
+NOBODY: Final = Nobody()
+
+
 class Leg(asyncio.Protocol):
     """A connection on which the handshake is done. Pings are answered here: they go from hop to hop."""
 
@@ -109,7 +126,8 @@ class Leg(asyncio.Protocol):
             self.full_since = inf
             self._ahead = b""
             self._reader.close()
-            self._relay.lost(self)
+            relay, self._relay = self._relay, NOBODY  # which holds on to this side
+            relay.lost(self)
 
     def pause_writing(self) -> None:
         self.full_since = self._loop.time()

@@ -156,6 +156,10 @@ class Connection(asyncio.Protocol):
         self.abort()
         self._wake()
 
+    def forgo(self) -> None:
+        """It was never opened."""
+        self._reader.close()
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()

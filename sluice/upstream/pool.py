@@ -118,9 +118,18 @@ class Pool:
         self._let_in()
 
     async def _dial(self) -> Connection:
-        return await self._make(
-            self.origin, lambda: Connection(self._settings, self._deadlines, self._outbox, self._forget)
-        )
+        made: list[Connection] = []
+
+        def make() -> Connection:
+            made.append(Connection(self._settings, self._deadlines, self._outbox, self._forget))
+            return made[-1]
+
+        try:
+            return await self._make(self.origin, make)
+        except BaseException:
+            for connection in made:
+                connection.forgo()
+            raise
 
     async def _queue(self) -> None:
         if len(self._waiters) >= self._settings.waiters:

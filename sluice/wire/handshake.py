@@ -26,6 +26,7 @@ class Offer:
     def __init__(self, subprotocols: Sequence[str]) -> None:
         known = [Subprotocol(name) for name in subprotocols]
         self._protocol = ClientProtocol(_ANYWHERE, subprotocols=known or None)
+        self._protocol.parser.close()  # it is not to read anything, and holds on to its protocol
         self._subprotocols = subprotocols
 
     @property

@@ -23,6 +23,8 @@ from sluice.wire.events import END, ReplyEvent, ReplyHead, RequestEvent, Request
 _BODILESS: Final = frozenset({204, 304})
 _START_LINE: Final = 256
 """What a head read in pieces may have beyond what `_size` counts: method, version and white space."""
+_SHORTEST_LINE: Final = 4
+"""Of a header: a name of one letter, a colon, and how a line ends."""
 _SPENT_REQUESTS: Final = httptools.HttpRequestParser(object())
 _SPENT_REPLIES: Final = httptools.HttpResponseParser(object())
 _HOST: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
@@ -98,18 +100,21 @@ class RequestReader:
 
     def close(self) -> None:
         """Lets go of the parser, which holds on to this: the pieces last read are not left to the collector."""
-        self._events = []
+        self._events, self._headers, self._fields = [], [], {}
         self._parser = _SPENT_REQUESTS
 
     def on_url(self, piece: bytes) -> None:
         self.target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self._headers
+        if len(headers) > self._most_headers:
+            return  # it is refused: 16,000 of them in one head would take 3 MB
         lower = name.lower()
         if lower == b"transfer-encoding":
             value = coding(value, self._fields)
         self._fields[lower] = value = value.rstrip()  # llhttp leaves the white space after a value
-        self._headers.append((lower, name, value))
+        headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
         if self.fault is not None:
@@ -335,7 +340,7 @@ class ReplyReader:
 
     def close(self) -> None:
         """Lets go of the parser, which holds on to this: the pieces last read are not left to the collector."""
-        self._events = []
+        self._events, self._headers, self._fields = [], [], {}
         self._parser = _SPENT_REPLIES
 
     def on_message_begin(self) -> None:
@@ -348,11 +353,14 @@ class ReplyReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self._headers
+        if len(headers) * _SHORTEST_LINE > self._limit:
+            return  # it is refused
         lower = name.lower()
         if lower == b"transfer-encoding":
             value = coding(value, self._fields)
         self._fields[lower] = value = value.rstrip()
-        self._headers.append((lower, name, value))
+        headers.append((lower, name, value))
 
     def on_headers_complete(self) -> None:
         if self.ended or self.fault is not None:

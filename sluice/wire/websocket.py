@@ -106,6 +106,7 @@ class WebSocket:
         """The peer will send no more bytes: what it began to say is let go of."""
         self._protocol.receive_eof()
         self._parts = None
+        let_go(self._protocol)
 
     def outgoing(self) -> bytes:
         """What is to be sent now: answers to pings and to a goodbye, what `close` says, why it fails."""
@@ -155,6 +156,7 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
         if lower in _HANDSHAKE:
             headers[name.decode("ascii")] = value.decode("latin-1")
     response = handshake.accept(Request("/", headers))
+    let_go(handshake)
     if response.status_code != 101:
         raise MalformedRequest(f"This is no WebSocket handshake: {handshake.handshake_exc}")
     protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_bytes, logger=_log)
@@ -167,6 +169,15 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol)
     return WebSocket(protocol), lines
+
+
+def let_go(protocol: Protocol) -> None:
+    """Nothing more is read: the parser, and what stopped it, hold on to their protocol until the collector comes."""
+    protocol.parser.close()
+    error: BaseException | None = protocol.parser_exc or protocol.handshake_exc
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def head_of(size: int) -> bytes:

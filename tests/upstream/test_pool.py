@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -132,7 +133,9 @@ async def test_a_waiter_that_leaves_when_its_turn_has_come_passes_it_on(make_cli
     assert leaving.cancelled()
 
 
-async def test_room_is_made_by_a_connection_that_could_not_be_had(make_client: Any):
+async def test_room_is_made_by_a_connection_that_could_not_be_had(
+    make_client: Any, left_to_collector: Callable[[], set[str]]
+):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         client = make_client(connections=1)
@@ -140,6 +143,8 @@ async def test_room_is_made_by_a_connection_that_could_not_be_had(make_client: A
         asked = await asyncio.gather(*(client.ask(pool) for _ in range(5)), return_exceptions=True)
     assert [type(error) for error in asked] == [UpstreamUnreachable] * 5
     assert pool.size == 0
+    del asked
+    assert "ReplyReader" not in left_to_collector()
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".invalid", "a..b"])

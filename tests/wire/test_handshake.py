@@ -1,6 +1,7 @@
 """The opening handshake, both sides of it, over the codec of HTTP."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from websockets.utils import accept_key
@@ -50,6 +51,13 @@ def test_an_offer_is_what_a_server_accepts():
     accepted = reader.feed(b"HTTP/1.1 101 Switching Protocols\r\n" + answer + b"\r\n\x81\x00")[0]
     assert isinstance(accepted, ReplyHead)
     assert (offer.accepted(accepted), reader.rest) == ("realtime", b"\x81\x00")
+
+
+def test_nothing_of_an_offer_is_left_to_the_collector(left_to_collector: Callable[[], set[str]]):
+    offer = Offer(["chat"])
+    assert offer.accepted(reply(offer, sec_websocket_protocol="chat")) == "chat"
+    del offer
+    assert "ClientProtocol" not in left_to_collector()
 
 
 def test_nothing_is_chosen_where_nothing_was_offered():

@@ -249,6 +249,22 @@ def test_more_headers_than_allowed_are_refused(read_requests: Callable[..., Any]
             assert read_requests(pieces, most_headers=10).fault is fault
 
 
+def test_of_a_flood_of_headers_no_more_is_kept_than_it_takes_to_refuse_it() -> None:
+    line = b"a:\r\n"
+    for reader, start in (
+        (RequestReader(64 * 1024, 100), b"GET / HTTP/1.1\r\nHost: a\r\n"),
+        (ReplyReader(1024), b"HTTP/1.1 200 OK\r\n"),
+    ):
+        if isinstance(reader, ReplyReader):
+            reader.expect(b"GET")
+        tracemalloc.start()
+        reader.feed(start + line * 200_000)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 1024 * 1024
+        tracemalloc.stop()
+        reader.feed(b"\r\n")
+        assert reader.fault is not None
+
+
 def test_a_reply_head_past_the_limit_is_refused(read_replies: Callable[..., Any]) -> None:
     stream = OK + field(b"X", b"v" * 300) + b"Content-Length: 0\r\n\r\n"
     for pieces in every_cut(stream):

@@ -223,6 +223,19 @@ def test_a_connection_that_is_lost_holds_nothing_of_what_was_begun(kept_bytes: C
     assert kept_bytes(lose) < 1 << 20
 
 
+@pytest.mark.parametrize(
+    "stream",
+    [b"", frame(Opcode.TEXT, b"x", fin=False), b"\xff" * 20, text(b"\xff"), frame(Opcode.CLOSE), b"\x81"],
+    ids=["nothing", "begun", "no-frame", "no-text", "goodbye", "cut"],
+)
+def test_nothing_of_a_connection_is_left_to_the_collector(stream: bytes, left_to_collector: Callable[[], set[str]]):
+    socket = opened()
+    socket.feed(stream)
+    socket.finish()
+    del socket
+    assert not left_to_collector() & {"Protocol", "ServerProtocol", "StreamReader"}
+
+
 def test_the_answer_to_the_handshake_is_that_of_the_standard():
     _, lines = accept(head(), LIMIT, b"chat")
     told = {line.partition(b":")[0].lower(): line.partition(b":")[2].strip() for line in lines}
@@ -249,9 +262,10 @@ def test_windows_are_forgotten_after_each_message():
         {"connection": "keep-alive"},
     ],
 )
-def test_what_is_no_handshake_is_refused(fields: dict[str, str]):
+def test_what_is_no_handshake_is_refused(fields: dict[str, str], left_to_collector: Callable[[], set[str]]):
     with pytest.raises(MalformedRequest, match="no WebSocket handshake"):
         accept(head(**fields), LIMIT, None)
+    assert "ServerProtocol" not in left_to_collector()
 
 
 @pytest.mark.parametrize("version", ["8", "", "13, 8", "14"])
