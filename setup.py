@@ -39,6 +39,7 @@ COMPILED: Final = (
     "sluice/engine/flights.py",
     "sluice/engine/heard.py",
     "sluice/engine/held.py",
+    "sluice/engine/known_keys.py",
     "sluice/engine/limits.py",
     "sluice/engine/planning.py",
     "sluice/engine/recorder.py",

@@ -9,9 +9,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from sluice.providers.registry import PROVIDERS
-from sluice.values.caching import ENTRY_BYTES
 from sluice.values.request import Header, Step
-from sluice.values.tenancy import Gateway
 
 CANONICAL_BYTES: Final = 256 * 1024
 """JSON up to this long is the same whatever its white space and the order of its keys."""
@@ -19,7 +17,6 @@ SHORT_BYTES: Final = 16 * 1024
 """The key of a longer body is computed by a thread: JSON of 64 KB takes up to a millisecond."""
 
 Part = Literal["nothing", "everything", "credential"]
-Letter = tuple[object, ...]
 
 CREDENTIALS: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"xi-api-key")).union(
     *(provider.key_headers for provider in PROVIDERS.values())
@@ -75,8 +72,6 @@ IGNORED: Final = frozenset(
 IGNORED_PREFIXES: Final = (b"x-stainless-", b"sec-", b"x-b3-", b"x-datadog-", b"cf-")
 MOST_NAMES: Final = 4096
 LONGEST_NAME: Final = 64
-HEADER_BYTES: Final = 256
-"""What three short texts take as objects, beside what is in them."""
 
 _decode: Final = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode())).decode
 """Numbers with a fraction stay the text that they are: no digit of them is lost."""
@@ -116,31 +111,6 @@ def key_of(gateway: bytes, epoch: int, step: Step, where: bytes, body: bytes) ->
     query = _sorted_query(step.query) if step.query else b""
     form, content = canonical(body, step.content_encoding)
     return _digest((b"computed", *partition, step.method, where, query, b"\n".join(others), form, content))
-
-
-def letter_of(gateway: Gateway, step: Step, body: bytes) -> Letter:
-    """All that a key, and whether one is asked for, depends on, as it came: told alike at a tenth of a key's cost."""
-    options, credential = step.options, step.credential
-    return (
-        gateway.id,
-        gateway.cache_epoch,
-        step.method,
-        step.provider,
-        "" if credential is None else credential.id,
-        step.endpoint,
-        step.query,
-        options.cache_key,
-        options.cache_ttl_s is None,
-        tuple(step.headers),
-        body,
-    )
-
-
-def letter_bytes(step: Step, body: bytes) -> int:
-    """What remembering a letter takes, about."""
-    headers = sum(len(name) + len(sent) + len(value) for name, sent, value in step.headers)
-    fields_bytes = HEADER_BYTES * len(step.headers)
-    return len(body) + len(step.endpoint) + len(step.query) + headers + fields_bytes + ENTRY_BYTES
 
 
 def credential_of(step: Step, lines: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -32,8 +32,19 @@ _ERROR_EVENT: Final = re.compile(
     re.MULTILINE,
 )
 """Also one within other fields of an event; in a text that the event tells, its quotes would be escaped."""
+_LAST_EVENT: Final = re.compile(
+    rb"^(?:data:[ \t]*\[DONE\]"
+    rb"|event:[ \t]*(?:message_stop|message-end|done|response\.(?:completed|incomplete)))[ \t]*\r?$"
+    rb'|(?<!\\)"finishReason"[ \t]*:[ \t]*"',
+    re.MULTILINE,
+)
+"""What only the end of a stream has: in OpenAI's shape, Anthropic's, Cohere's, Replicate's, of Responses, Google's."""
+ENDING_BYTES: Final = 256 * 1024
+"""So much of a stream is looked at for its last event, which may repeat all that was said."""
 _EXCEPTION: Final = b":exception-type"
 """The header by which a message of Amazon's event streams is an error."""
+_UNFINISHED: Final = ("queued", "in_progress", "starting", "processing")
+"""How Responses in the background and predictions of Replicate tell that they are not there yet."""
 _STREAM_IN_PATH: Final = re.compile(rb"stream", re.IGNORECASE)
 
 
@@ -44,6 +55,7 @@ class _Asked(msgspec.Struct, frozen=True):
 class _Document(msgspec.Struct, frozen=True):
     error: object = None
     success: object = True
+    status: object = None
 
 
 _asked: Final = msgspec.json.Decoder(_Asked).decode
@@ -97,7 +109,7 @@ def may_share(status: int, fields: Mapping[bytes, bytes], streams: bool) -> bool
     return kind in _TEXTS or kind.endswith(b"+json") or kind.startswith(_KINDS)
 
 
-def is_good(content_type: bytes, encoding: bytes, body: bytes, terminal_line: bytes) -> bool:
+def is_good(content_type: bytes, encoding: bytes, body: bytes) -> bool:
     """Whether a whole reply with a good status is one in truth: some vendors tell errors so, and end streams early."""
     kind = media_type(content_type)
     if encoding and encoding.lower() != b"identity":
@@ -107,19 +119,18 @@ def is_good(content_type: bytes, encoding: bytes, body: bytes, terminal_line: by
     if kind in _LINES:
         return _ERROR_EVENT.search(body) is None
     if kind == b"text/event-stream":
-        ended = not terminal_line or body.startswith(terminal_line) or b"\n" + terminal_line in body
-        return ended and _ERROR_EVENT.search(body) is None
+        return _LAST_EVENT.search(body[-ENDING_BYTES:]) is not None and _ERROR_EVENT.search(body) is None
     if (kind == b"application/json" or kind.endswith(b"+json")) and len(body) <= CHECKED_BYTES:
         return _tells_no_error(body)
     return True
 
 
 def _tells_no_error(body: bytes) -> bool:
-    """Of an object, or of several, as Google tells streams."""
+    """Of an object, or of several, as Google tells streams; neither may it tell that the reply is still to be made."""
     try:
         told = _documents(body) if body.lstrip()[:1] == b"[" else (_document(body),)
     except msgspec.ValidationError:
         return True  # no objects
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return not any(one.error or one.success is False for one in told)
+    return not any(one.error or one.success is False or one.status in _UNFINISHED for one in told)

@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sluice.engine.cache_key import SHORT_BYTES, Letter, key_of, letter_bytes, letter_of
+from sluice.engine.cache_key import SHORT_BYTES, key_of
 from sluice.engine.cache_rules import LARGEST_BYTES, asks_for_stream, is_good, is_stream, may_ask
 from sluice.engine.collected import Collected, Replayed
 from sluice.engine.flights import Asking, Flights, Given, Make
+from sluice.engine.known_keys import KnownKeys, letter_of
 from sluice.engine.recorder import Record
 from sluice.engine.target import Target
 from sluice.metrics import Metrics
@@ -20,8 +21,6 @@ from sluice.values.tenancy import Gateway
 
 MOST_TAKEN_BYTES: Final = 64 * 1024 * 1024
 """Of requests that are taken in for their keys, in a worker; those past it are passed on as they come."""
-MOST_KNOWN_BYTES: Final = 4 * 1024 * 1024
-"""Of requests whose keys are remembered, in a worker."""
 TOLD: Final = (
     b"content-type:",
     b"content-encoding:",
@@ -40,9 +39,7 @@ class Caching:
     ) -> None:
         self._make, self._find, self._cache, self._streams = make, find, cache, streams
         self._flights = Flights(make, cache, finished, streams, metrics)
-        self._known: dict[Letter, bytes] = {}
-        """The keys of what was asked lately, to the letter."""
-        self._known_bytes = 0
+        self._known = KnownKeys()
         self._taken_bytes = 0
         self._hits = metrics.counter("sluice_cache_hits_total", "Replies out of the cache.")
         self._shared = metrics.counter("sluice_cache_shared_total", "Replies of another request's call.")
@@ -57,7 +54,9 @@ class Caching:
         if not lasts_s:
             return self._make(step, record)
         target, whole = self._find(step, record.account), step.body.whole
-        key = None if whole is None else self._known_key(step, record.gateway, whole)
+        key = None
+        if whole is not None and len(whole) <= SHORT_BYTES:  # one that is known may be asked for
+            key = self._known.get(letter_of(record.gateway, step, whole))
         if key is None and not may_ask(step, target.endpoint):
             return self._make(step, record)
         if whole is not None and len(whole) <= LARGEST_BYTES:
@@ -90,9 +89,7 @@ class Caching:
         if key is None and len(body) > SHORT_BYTES:
             key = await asyncio.to_thread(self._computed, step, record.gateway, target, body)
         elif key is None:
-            key = self._computed(step, record.gateway, target, body)
-            if key is not None:
-                self._remember(step, record.gateway, body, key)
+            key = self._key(step, record.gateway, target, body)
         if key is None:  # it comes as a stream, which is not to be kept
             return await self._make(step, record)
         fresh = step.options.skip_cache or record.cached  # a kept reply that did not serve is not tried again
@@ -110,17 +107,12 @@ class Caching:
         self._misses.add()
         return await self._make(step, record) if outcome is None else outcome
 
-    def _known_key(self, step: Step, gateway: Gateway, body: bytes) -> bytes | None:
-        """The key of a request like one before it, which so may ask for a kept reply as well."""
-        return None if len(body) > SHORT_BYTES else self._known.get(letter_of(gateway, step, body))
-
-    def _remember(self, step: Step, gateway: Gateway, body: bytes, key: bytes) -> None:
-        size = letter_bytes(step, body)
-        if self._known_bytes + size > MOST_KNOWN_BYTES:
-            self._known.clear()
-            self._known_bytes = 0
-        self._known_bytes += size
-        self._known[letter_of(gateway, step, body)] = key
+    def _key(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
+        letter = letter_of(gateway, step, body)
+        key = self._known.get(letter)
+        if key is None and (key := self._computed(step, gateway, target, body)) is not None:
+            self._known.put(letter, key)
+        return key
 
     def _computed(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
         if not self._streams and asks_for_stream(step, body):
@@ -147,7 +139,7 @@ def finished(asking: Asking, reply: Reply, body: Collected) -> KeptReply:
     record, parts = asking.record, body.parts
     content_type, encoding = record.reply_type, record.reply_encoding
     whole = parts[0] if len(parts) == 1 else b"".join(parts)
-    good = reply.status < 400 and is_good(content_type, encoding, whole, asking.target.provider.terminal_line)
+    good = reply.status < 400 and is_good(content_type, encoding, whole)
     ends = ends_of(parts) if is_stream(content_type) else ()
     told = [line for line in reply.lines if line.lower().startswith(TOLD)]
     if not ends:

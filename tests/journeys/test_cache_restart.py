@@ -118,3 +118,21 @@ async def test_streams_are_replayed_with_their_parts(recording: Any, wire: Any, 
                 assert stream(gateway, f"gpt-4o-mini~{fault}~words-8", json.dumps(fault))[0] == "MISS"
             except httpx.RemoteProtocolError:
                 assert fault == "cut-4"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "google-ai-studio/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+            {"contents": [{"parts": []}]},
+        ),
+        ("anthropic/v1/messages", {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [], "stream": True}),
+        ("openai/v1/responses", {"model": "gpt-4o-mini", "input": "hello", "stream": True}),
+    ],
+)
+def test_streams_are_kept_whatever_their_vendor_ends_them_with(recording: Any, path: str, body: dict[str, Any]):
+    url = f"{recording.base_url}/v1/local/default/{path}"
+    told = [recording.http.post(url, json=body, headers=HEADERS | {"x-marker": path}) for _ in range(2)]
+    assert [reply.headers["cf-aig-cache-status"] for reply in told] == ["MISS", "HIT"]
+    assert told[0].content == told[1].content != b""
