@@ -24,13 +24,11 @@ LONGEST_NAME: Final = 64
 NO_OPTIONS: Final = OPTION_HEADERS.keys().isdisjoint
 ACCESS_COOKIE: Final = b"CF_Authorization="
 
-_OPTIONS: Final = KnownOptions()
 
-
-def parse_native(call: Call, place: Place, names: "Names") -> Request:
+def parse_native(call: Call, place: Place, names: "Names", known: KnownOptions) -> Request:
     """ANY /v1/{account}/{gateway}/{provider}/{endpoint}: one step."""
     fields = call.head.fields
-    options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else _OPTIONS.of(fields)
+    options = DEFAULT_OPTIONS if NO_OPTIONS(fields) else known.of(fields)
     step = Step(
         0,
         place.provider,

@@ -14,6 +14,8 @@ MOST_RAW_BYTES: Final = 16 * 1024
 MOST_ATTEMPTS: Final = 5
 MOST_KNOWN: Final = 1024
 LONGEST_KNOWN: Final = 512
+EVER_NEW: Final = frozenset((b"cf-aig-event-id", b"cf-aig-metadata"))
+"""Header fields that mostly differ from one request to the next."""
 BACKOFFS: Final[dict[bytes, Backoff]] = {
     b"constant": "constant",
     b"linear": "linear",
@@ -114,7 +116,7 @@ def parse_options(fields: dict[bytes, bytes], inherited: Options = DEFAULT_OPTIO
 
 
 class KnownOptions:
-    """Remembers what headers came to: clients ask for the same over and over."""
+    """Remembers what headers came to: clients ask for the same over and over, but for what names a request."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], Options] = {}
@@ -124,6 +126,8 @@ class KnownOptions:
 
     def of(self, fields: dict[bytes, bytes]) -> Options:
         """What these headers ask for."""
+        if not EVER_NEW.isdisjoint(fields):
+            return parse_options(fields)
         said = tuple([part for name in fields if name in OPTION_HEADERS for part in (name, fields[name])])
         options = self._known.get(said)
         if options is None:

@@ -9,6 +9,7 @@ from sluice.edge.call import Call, Place
 from sluice.edge.compat import MODELS, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
+from sluice.edge.options import KnownOptions
 from sluice.edge.proxies import host_asked
 from sluice.edge.realtime import RealtimeSockets
 from sluice.edge.universal import universal
@@ -65,7 +66,7 @@ class Paths:
         self._default = self._hosts.pop(ANY_HOST, b"")
         """Where what is no path of ours belongs, whatever its host; empty for nowhere."""
         self._places: dict[bytes, Place] = {}
-        self._names = Names()
+        self._names, self._options = Names(), KnownOptions()
 
     def answer(self, call: Call) -> Awaitable[Reply]:
         """The reply to a request. Raises GatewayError for paths that are not served."""
@@ -100,7 +101,7 @@ class Paths:
             return compat(call, place, self._engine, self._names)
         if provider == "run":
             raise MalformedRequest("/run is not available in this version of Sluice")
-        return self._engine.serve(parse_native(call, place, self._names))
+        return self._engine.serve(parse_native(call, place, self._names, self._options))
 
     def _upgrade(self, call: Call, place: Place) -> Awaitable[Reply]:
         """Requests for a WebSocket, which come by GET (RFC 6455, 4.1)."""
