@@ -276,11 +276,12 @@ def left_to_collector() -> Iterator[Callable[[], set[str]]]:
 
     def kinds() -> set[str]:
         gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        found = {type(item).__name__ for item in gc.garbage}
-        gc.set_debug(0)
-        gc.garbage.clear()
-        return found
+        try:
+            gc.collect()
+            return {type(item).__name__ for item in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
 
     gc.collect()
     gc.disable()

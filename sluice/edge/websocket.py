@@ -103,7 +103,7 @@ class UniversalSocket(asyncio.Protocol):
             self.drain()
 
     def dismiss(self) -> None:
-        pass  # nothing has begun
+        self._socket.finish()
 
     def drain(self) -> None:
         if not self._events:

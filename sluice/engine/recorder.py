@@ -16,7 +16,7 @@ from sluice.journal import fields
 from sluice.spool.tape import Recording, Tape, Whole
 from sluice.spool.writer import SpoolWriter
 from sluice.values.credential import Credential, Keyring
-from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure
+from sluice.values.errors import GatewayError, InternalFault, Overloaded, UpstreamFailure, forget_frames
 from sluice.values.exchange import Ending, Exchange
 from sluice.values.limits import Permit, Reservation
 from sluice.values.reply import Part, Ready, Reply, ReplyBody
@@ -46,6 +46,7 @@ class Recorder:
     def refuse(self, error: GatewayError, event_id: bytes = b"", dialect: Dialect = "gateway") -> Reply:
         """The answer to what never became a request to a gateway: it has ids, for people to name it by, but no log."""
         reply = refusal(error, error.status, dialect)
+        forget_frames(error)
         reply.lines.append(self.ids(event_id))
         return reply
 
@@ -103,6 +104,7 @@ class Trace:
         status = self._status_of(error)
         if self._record is not None:
             self._record.refused(error, status)
+        forget_frames(error)
         return refusal(error, status, self._request.dialect)
 
     def _status_of(self, error: GatewayError) -> int:

@@ -49,7 +49,6 @@ def refusal(error: GatewayError, status: int, dialect: Dialect = "gateway") -> R
     """A gateway error as a client reads it."""
     body = refused_at_gateway(error, status) if dialect == "gateway" else refused_at_api(error, status, dialect)
     lines = [b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), error.lines)]
-    error.__traceback__ = None  # its frames hold what holds it, until the collector comes
     return Reply(status, None, lines, len(body), WholeBody(body))
 
 

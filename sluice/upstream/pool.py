@@ -124,12 +124,14 @@ class Pool:
             made.append(Connection(self._settings, self._deadlines, self._outbox, self._forget))
             return made[-1]
 
+        opened: Connection | None = None
         try:
-            return await self._make(self.origin, make)
-        except BaseException:
+            opened = await self._make(self.origin, make)
+        finally:  # one is made for each address that is tried
             for connection in made:
-                connection.forgo()
-            raise
+                if connection is not opened:
+                    connection.forgo()
+        return opened
 
     async def _queue(self) -> None:
         if len(self._waiters) >= self._settings.waiters:

@@ -34,6 +34,13 @@ class GatewayError(Exception):
         self.detail = detail[:LONGEST_DETAIL]
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """An error that is told, and kept a while: the frames it passed through hold what holds it, until collected."""
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 class GatewayNotFound(GatewayError):
     """The account or the gateway does not exist."""
 

@@ -14,7 +14,7 @@ from websockets.uri import parse_uri
 from sluice.values.errors import UpstreamBroken
 from sluice.wire.events import ReplyHead, RequestHead
 from sluice.wire.http1 import field
-from sluice.wire.websocket import accept
+from sluice.wire.websocket import agreed
 
 _ANYWHERE: Final = parse_uri("ws://anywhere/")
 """The library wants an address, which only the heads that it writes itself would name."""
@@ -56,4 +56,4 @@ def acceptance(head: RequestHead, subprotocol: bytes | None = None) -> list[byte
     Raises MalformedRequest.
     """
     headers = [header for header in head.headers if header[0] != b"sec-websocket-extensions"]
-    return accept(msgspec.structs.replace(head, headers=headers), 0, subprotocol)[1]
+    return agreed(msgspec.structs.replace(head, headers=headers), subprotocol)[1]

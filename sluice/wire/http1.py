@@ -109,7 +109,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if len(headers) > self._most_headers:
-            return  # it is refused: 16,000 of them in one head would take 3 MB
+            return  # a head with more is refused, trailers are dropped: 16,000 of them would take 3 MB
         lower = name.lower()
         if lower == b"transfer-encoding":
             value = coding(value, self._fields)
@@ -355,7 +355,7 @@ class ReplyReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if len(headers) * _SHORTEST_LINE > self._limit:
-            return  # it is refused
+            return  # a head with more is refused, trailers are dropped
         lower = name.lower()
         if lower == b"transfer-encoding":
             value = coding(value, self._fields)

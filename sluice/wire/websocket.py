@@ -13,6 +13,7 @@ from typing import Final
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -20,7 +21,7 @@ from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from sluice.values.errors import MalformedRequest, WebSocketVersionNotSupported
+from sluice.values.errors import MalformedRequest, WebSocketVersionNotSupported, forget_frames
 from sluice.wire.events import RequestHead
 from sluice.wire.frames import TEXT, Closing, closing_of, short
 from sluice.wire.utf8 import TextCheck
@@ -148,6 +149,14 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
 
     Raises MalformedRequest.
     """
+    extensions, lines = agreed(head, subprotocol)
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_bytes, logger=_log)
+    protocol.extensions = extensions
+    return WebSocket(protocol), lines
+
+
+def agreed(head: RequestHead, subprotocol: bytes | None) -> tuple[list[Extension], list[bytes]]:
+    """What a handshake agrees to beside the protocol, and the field lines of the 101. Raises MalformedRequest."""
     if head.fields.get(b"sec-websocket-version", _VERSION) != _VERSION:
         raise WebSocketVersionNotSupported
     handshake = ServerProtocol(extensions=[_DEFLATE], logger=_log)
@@ -159,8 +168,6 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
     let_go(handshake)
     if response.status_code != 101:
         raise MalformedRequest(f"This is no WebSocket handshake: {handshake.handshake_exc}")
-    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_bytes, logger=_log)
-    protocol.extensions = handshake.extensions
     lines = [
         f"{name}: {value}\r\n".encode("latin-1")
         for name, value in response.headers.raw_items()
@@ -168,16 +175,14 @@ def accept(head: RequestHead, max_message_bytes: int, subprotocol: bytes | None)
     ]
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol)
-    return WebSocket(protocol), lines
+    return handshake.extensions, lines
 
 
 def let_go(protocol: Protocol) -> None:
     """Nothing more is read: the parser, and what stopped it, hold on to their protocol until the collector comes."""
     protocol.parser.close()
-    error: BaseException | None = protocol.parser_exc or protocol.handshake_exc
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+    forget_frames(protocol.parser_exc)
+    forget_frames(protocol.handshake_exc)
 
 
 def head_of(size: int) -> bytes:
