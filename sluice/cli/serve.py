@@ -80,8 +80,11 @@ def command(
     if check:
         return _check(settings)
     journal.begin("supervisor")
-    front = _Front(as_json)
+    sys.exit(_serve(settings, flags, config, _Front(as_json)))
 
+
+def _serve(settings: Settings, flags: Tree, config: Path | None, front: "_Front") -> int:
+    """The exit status, once all is over."""
     hooks = Hooks(
         load=lambda: read_settings(flags, config),
         prepare=front.prepare,
@@ -91,12 +94,11 @@ def command(
         check=_successor_problem,
     )
     try:
-        status = serve(settings, hooks)
+        return serve(settings, hooks)
     except (CannotStart, StoreFault) as error:
         raise click.ClickException(str(error)) from error
     finally:
         front.tell_token()
-    sys.exit(status)
 
 
 def _check(settings: Settings) -> None:
