@@ -38,6 +38,7 @@ LONGEST: Final = (
     "tests/journeys/test_log_changes.py",
     "tests/journeys/test_faults.py",
     "tests/journeys/test_moving.py",
+    "tests/cli/test_export.py",
     "tests/journeys/test_websocket_bench.py",
     "tests/clients/test_pages.py",
     "tests/supervisor/test_supervisor.py",
