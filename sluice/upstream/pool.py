@@ -124,13 +124,15 @@ class Pool:
             made.append(Connection(self._settings, self._deadlines, self._outbox, self._forget))
             return made[-1]
 
-        opened: Connection | None = None
         try:
             opened = await self._make(self.origin, make)
-        finally:  # one is made for each address that is tried
+        except BaseException:
             for connection in made:
-                if connection is not opened:
-                    connection.forgo()
+                connection.forgo()
+            raise
+        for connection in made:  # one for each address that was tried
+            if connection is not opened:
+                connection.forgo()
         return opened
 
     async def _queue(self) -> None:
