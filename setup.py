@@ -67,6 +67,7 @@ COMPILED: Final = (
     "sluice/upstream/pool.py",
     "sluice/values/ids.py",
     "sluice/wire/http1.py",
+    "sluice/wire/lines.py",
     "sluice/wire/utf8.py",
     "sluice/wire/websocket.py",
 )

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Final
 
-LARGE_BYTES: Final = 128 * 1024
+LARGE_BYTES: Final = 512 * 1024
 """What the C library begins with; left to itself, it comes to take blocks of up to 32 MB from its heap."""
 SPARE_BYTES: Final = 1024 * 1024
 """So much may lie free at the end of the heap."""

@@ -21,7 +21,7 @@ done = return_large_blocks()
 for _ in range(3):
     bytes(8 << 20)  # the library raises its threshold when such a one is freed
 before = library.mallinfo2().hblks
-held = [bytes(200 << 10) for _ in range(10)]
+held = [bytes(600 << 10) for _ in range(10)]
 print(done, library.mallinfo2().hblks - before)
 """
 

@@ -19,7 +19,8 @@ from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, 
 from sluice.values.reply import Part, Reply, ReplyBody
 from sluice.values.settings import LimitSettings
 from sluice.wire.events import END, RequestEvent, RequestHead
-from sluice.wire.http1 import CONTINUE, RequestReader, status_line
+from sluice.wire.http1 import RequestReader
+from sluice.wire.lines import CONTINUE, status_line
 
 _log = logging.getLogger(__name__)
 

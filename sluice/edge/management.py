@@ -11,7 +11,7 @@ from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
 from sluice.values.errors import Overloaded, UpstreamFailure
 from sluice.values.reply import Part, Ready, Reply, WholeBody
-from sluice.wire.http1 import field
+from sluice.wire.lines import field
 
 NOT_RELAYED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 GATHERED_BYTES: Final = 1024 * 1024

@@ -2,7 +2,7 @@
 
 from sluice.values.reply import Part, Reply
 from sluice.wire.events import RequestHead
-from sluice.wire.http1 import LAST_CHUNK, chunk, status_line
+from sluice.wire.lines import LAST_CHUNK, chunk, status_line
 
 
 class Form:

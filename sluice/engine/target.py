@@ -8,7 +8,7 @@ import msgspec
 
 from sluice.providers.provider import Provider
 from sluice.upstream.pool import Pool
-from sluice.wire.http1 import field
+from sluice.wire.lines import field
 
 _DOTS: Final = re.compile(rb"(?:^|[/\\;]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\;]|%2f|%5c)", re.IGNORECASE)
 """With all that some server takes for a slash: words of a model are put into paths, their slashes in percent."""

@@ -17,7 +17,8 @@ from sluice.simulator.staging import Send, Stop, Wait, perform
 from sluice.wire.events import EndOfMessage, RequestEvent, RequestHead
 from sluice.wire.frames import Frame, FrameReader
 from sluice.wire.handshake import acceptance
-from sluice.wire.http1 import CONTINUE, RequestReader, field, status_line
+from sluice.wire.http1 import RequestReader
+from sluice.wire.lines import CONTINUE, field, status_line
 
 HEAD_BYTES: Final = 256 * 1024
 HEADERS: Final = 1000

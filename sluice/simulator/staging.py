@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from sluice.simulator.faults import Faults
 from sluice.simulator.script import Part, Script
-from sluice.wire.http1 import LAST_CHUNK, chunk, field, status_line
+from sluice.wire.lines import LAST_CHUNK, chunk, field, status_line
 
 Ending = Literal["keep", "close", "reset", "half-close"]
 Framing = Literal["length", "chunked", "close"]

@@ -23,7 +23,7 @@ class Shelf:
         return len(self._replies)
 
     def get(self, key: bytes, now_s: float, since_s: float = -inf) -> KeptReply | None:
-        """What was put no earlier than `since_s`, and whose time is not over."""
+        """What was put later than `since_s`, and whose time is not over."""
         found = self._replies.get(key)
         if found is None:
             return None
@@ -32,7 +32,7 @@ class Shelf:
             self._remove(key)
             return None
         self._replies.move_to_end(key)
-        return reply if put_s >= since_s else None
+        return reply if put_s > since_s else None
 
     def put(self, key: bytes, reply: KeptReply, now_s: float = 0.0) -> None:
         self._remove(key)

@@ -12,7 +12,8 @@ from sluice.values.reply import Part, Ready
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
 from sluice.wire.events import END, ReplyHead
-from sluice.wire.http1 import LAST_CHUNK, ReplyReader, chunk
+from sluice.wire.http1 import ReplyReader
+from sluice.wire.lines import LAST_CHUNK, chunk
 
 HEAD_BYTES: Final = 256 * 1024
 """The largest head taken from a provider; some send kilobytes of cookies and policies."""

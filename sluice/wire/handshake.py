@@ -13,7 +13,7 @@ from websockets.uri import parse_uri
 
 from sluice.values.errors import UpstreamBroken
 from sluice.wire.events import ReplyHead, RequestHead
-from sluice.wire.http1 import field
+from sluice.wire.lines import field
 from sluice.wire.websocket import agreed
 
 _ANYWHERE: Final = parse_uri("ws://anywhere/")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 HEADERS = {"authorization": "Bearer sk-theirs", "cf-aig-cache-ttl": "3600"}
+VERSION = {"anthropic-version": "2023-06-01", "x-api-key": "sk-ant-theirs"}
 
 
 def ask(gateway: Any, text: str, model: str = "gpt-4o-mini", **fields: Any) -> httpx.Response:
@@ -125,14 +126,22 @@ async def test_streams_are_replayed_with_their_parts(recording: Any, wire: Any, 
     [
         (
             "google-ai-studio/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
-            {"contents": [{"parts": []}]},
+            {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
         ),
-        ("anthropic/v1/messages", {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [], "stream": True}),
+        (
+            "anthropic/v1/messages",
+            {
+                "model": "claude-sonnet-4-5",
+                "max_tokens": 9,
+                "stream": True,
+                "messages": [{"role": "user", "content": "hello"}],
+            },
+        ),
         ("openai/v1/responses", {"model": "gpt-4o-mini", "input": "hello", "stream": True}),
     ],
 )
 def test_streams_are_kept_whatever_their_vendor_ends_them_with(recording: Any, path: str, body: dict[str, Any]):
     url = f"{recording.base_url}/v1/local/default/{path}"
-    told = [recording.http.post(url, json=body, headers=HEADERS | {"x-marker": path}) for _ in range(2)]
-    assert [reply.headers["cf-aig-cache-status"] for reply in told] == ["MISS", "HIT"]
+    told = [recording.http.post(url, json=body, headers=HEADERS | VERSION) for _ in range(2)]
+    assert [status(reply) for reply in told] == ["MISS", "HIT"]
     assert told[0].content == told[1].content != b""

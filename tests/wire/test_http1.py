@@ -8,17 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.wire.events import END, ReplyHead, RequestHead
-from sluice.wire.http1 import (
-    CONTINUE,
-    LAST_CHUNK,
-    Header,
-    ReplyReader,
-    RequestReader,
-    chunk,
-    field,
-    is_safe_value,
-    status_line,
-)
+from sluice.wire.http1 import Header, ReplyReader, RequestReader
+from sluice.wire.lines import CONTINUE, LAST_CHUNK, chunk, field, is_safe_value, status_line
 
 bounded = settings(max_examples=200, deadline=None, database=None)
 

@@ -17,7 +17,8 @@ from sluice.values.errors import (
     UnsupportedVersion,
 )
 from sluice.wire.events import END, EndOfMessage, ReplyHead, RequestHead
-from sluice.wire.http1 import ReplyReader, RequestReader, chunk, field
+from sluice.wire.http1 import ReplyReader, RequestReader
+from sluice.wire.lines import chunk, field
 
 bounded = settings(max_examples=300, deadline=None, database=None)
 
