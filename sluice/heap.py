@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 LARGE_BYTES: Final = 512 * 1024
-"""What the C library begins with; left to itself, it comes to take blocks of up to 32 MB from its heap."""
+"""Above the 256 KB that each read by TLS asks for; left to itself, the library comes to take 32 MB from its heap."""
 SPARE_BYTES: Final = 1024 * 1024
 """So much may lie free at the end of the heap."""
 _TRIM_THRESHOLD: Final = -1
@@ -16,7 +16,7 @@ _TUNED: Final = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
 
 def return_large_blocks() -> bool:
-    """Blocks of 128 KB and more have memory of their own, and leave no holes in the heap.
+    """Blocks of 512 KB and more have memory of their own, and leave no holes in the heap.
 
     glibc raises that size to that of the largest block freed so far: a few bodies of megabytes among many small ones,
     and a heap of 15 MB has 40 MB of holes in it (docs/hardening.md). Returns False, and changes nothing, where the C
