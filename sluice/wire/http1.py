@@ -110,7 +110,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if len(headers) > self._most_headers:
-            return  # a head with more is refused, trailers are dropped: 16,000 of them would take 3 MB
+            return  # so many are refused, as trailers too: 16,000 of them would take 3 MB
         lower = name.lower()
         if lower == b"transfer-encoding":
             value = coding(value, self._fields)
@@ -177,8 +177,8 @@ class RequestReader:
             self._head = None
 
     def _drop_trailers(self) -> None:
-        """Trailers are read, bounded and dropped (RFC 9110, 6.5.1)."""
-        if _size(self._headers) > self._limit:
+        """Trailers are read, bounded as a head is, and dropped (RFC 9110, 6.5.1)."""
+        if len(self._headers) > self._most_headers or _size(self._headers) > self._limit:
             self._fail(HeadTooLarge())
         self._headers, self._fields = [], {}
 
@@ -356,7 +356,7 @@ class ReplyReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if len(headers) * _SHORTEST_LINE > self._limit:
-            return  # a head with more is refused, trailers are dropped
+            return  # a head with more is refused; trailers are capped as barren bytes are
         lower = name.lower()
         if lower == b"transfer-encoding":
             value = coding(value, self._fields)

@@ -266,6 +266,16 @@ def test_of_a_flood_of_headers_no_more_is_kept_than_it_takes_to_refuse_it() -> N
         assert reader.fault is not None
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "fault"), [(100, 600, None), (101, 1, HeadTooLarge), (150, 600, HeadTooLarge)]
+)
+def test_trailers_are_bounded_as_a_head_is(
+    read_requests: Callable[..., Any], count: int, size: int, fault: type[Exception] | None
+) -> None:
+    start = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    assert read_requests([start + b"t: %b\r\n" % (b"x" * size) * count + b"\r\n"]).fault is fault
+
+
 def test_a_reply_head_past_the_limit_is_refused(read_replies: Callable[..., Any]) -> None:
     stream = OK + field(b"X", b"v" * 300) + b"Content-Length: 0\r\n\r\n"
     for pieces in every_cut(stream):
