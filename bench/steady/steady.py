@@ -17,8 +17,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,14 +99,12 @@ class Steady:
                 rate = await self._saturation(traffic) / 2
                 _say(f"half of saturation is {rate:,.0f} requests a second")
                 begun_s = time.monotonic()
-                async with traffic.running(rate) as account, asyncio.TaskGroup() as group:
-                    doing = [
-                        group.create_task(self._look_on(watch, account, begun_s)),
-                        group.create_task(self._follow(account)),
-                    ]
+                async with (
+                    traffic.running(rate) as account,
+                    _meanwhile(self._look_on(watch, account, begun_s)),
+                    _meanwhile(self._follow(account)),
+                ):
                     await asyncio.gather(asyncio.sleep(times.seconds), self._reload(program))
-                    for task in doing:
-                        task.cancel()
                 await self._find_the_rest(account)
                 await asyncio.to_thread(program.end)
             done = await asyncio.to_thread(self._doctor)
@@ -118,7 +116,7 @@ class Steady:
         """Requests a second in a closed loop."""
         seconds = min(5.0, self._times.seconds / 6)
         loop = asyncio.get_running_loop()
-        async with traffic.running(0) as account:
+        async with traffic.running(0) as account, _meanwhile(self._follow(account)):
             await asyncio.sleep(seconds / 2)  # a first second is slower
             before, since = account.ended, loop.time()
             await asyncio.sleep(seconds)
@@ -236,6 +234,15 @@ class Steady:
         return done
 
 
+@asynccontextmanager
+async def _meanwhile(doing: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Goes on with something until the block ends, which ends with it where it fails."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(doing)
+        yield
+        task.cancel()
+
+
 def _slower(account: Account, begun_s: float, times: Times) -> Row:
     """The p99 of plain replies, of the first third and of the last: the median of ten parts of each.
 
@@ -278,4 +285,13 @@ async def soak(folder: Path, seconds: float, reload_s: float) -> str:
     try:
         return await Steady(folder / "data", Times(seconds, reload_s)).run()
     except* BenchFault as faults:
-        raise BenchFault("; ".join(str(fault) for fault in faults.exceptions)) from faults
+        raise BenchFault("; ".join(map(str, _each(faults)))) from faults
+
+
+def _each(faults: BaseExceptionGroup[BenchFault]) -> Iterator[BenchFault]:
+    """Those of groups within it too."""
+    for fault in faults.exceptions:
+        if isinstance(fault, BaseExceptionGroup):
+            yield from _each(fault)
+        else:
+            yield fault
