@@ -201,8 +201,8 @@ def _place(tree: Tree, keys: list[str], text: str, variable: str) -> None:
             value = msgspec.convert(text, kind, strict=False, dec_hook=_rich)
     except msgspec.MsgspecError as error:
         plain = _plain(str(error), kind).removesuffix(", got str")
-        text = "this" if kind is Secret else text
-        raise ConfigError(f"{variable}: {plain}, got {text!r}") from error
+        got = "" if kind is Secret or get_origin(kind) is dict or _fields(kind) else f", got {text!r}"
+        raise ConfigError(f"{variable}: {plain}{got}") from error  # keys may be in it
     for key in reversed(keys[1:]):
         value = {key: value}
     _lay_over(tree, {keys[0]: value})

@@ -105,6 +105,22 @@ def test_what_is_wrong_in_the_environment_is_named(variable: str, text: str, mes
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("SLUICE_PROVIDERS__OPENAI", "sk-live-123"),
+        ("SLUICE_PROVIDERS", '{"openai": {"api_key": "sk-live-123"}'),
+        ("SLUICE_LOGPUSH", '{"secret_key": "sk-live-123"'),
+        ("SLUICE_PACKS", "sk-live-123"),
+    ],
+)
+def test_what_may_hold_a_key_is_not_shown(variable: str, text: str):
+    with pytest.raises(ConfigError) as caught:
+        load(**{variable: text})
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert "sk-live" not in str(caught.value)
+
+
 def test_metadata_keys_for_analytics_come_as_a_list(tmp_path: Path):
     assert load("[logs]\nrollup_metadata = ['team']", None, tmp_path).logs.rollup_metadata == ("team",)
     assert load(SLUICE_LOGS__ROLLUP_METADATA='["a", "b"]').logs.rollup_metadata == ("a", "b")

@@ -1,5 +1,6 @@
 """`sluice custom-provider price` and `prices`: what models of an account's own providers cost."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,11 @@ class ShownCost(msgspec.Struct):
     cost_in: float | None
     cost_out: float | None
     enable: bool
+    token_pricing: dict[str, float | None] | None = None
 
 
 _MILLION: Final = 1_000_000
+_KINDS: Final = {"cost_in": "input_tokens", "cost_out": "output_tokens"}
 _USD: Final = click.FloatRange(0)
 
 
@@ -64,7 +67,7 @@ def price(
         if (one.account_provider_id, one.model, one.model_rule) == (provider.id, model, rule)
     ]
     if known:
-        result = operator.result("PATCH", f"{path}/{known[0].id}", given)
+        result = operator.result("PATCH", f"{path}/{known[0].id}", {**given, **_in_force(known[0], given)})
     else:
         wanted = {"account_provider_id": provider.id, "model": model, "model_rule": rule, **given}
         result = operator.result("POST", path, wanted)
@@ -101,6 +104,15 @@ def prices(account: str, data: Path | None, as_json: bool) -> None:
         ("PROVIDER", "RULE", "IN", "OUT", "ENABLED", "MODEL"),
         empty=f"No prices in account {account}: `sluice custom-provider price SLUG MODEL --cost-in USD` sets one.",
     )
+
+
+def _in_force(known: ShownCost, given: Mapping[str, float]) -> dict[str, object]:
+    """What else is to change for these prices of a side to count: a price of its kind of tokens would win."""
+    winning = {_KINDS[side] for side in given}
+    if winning.isdisjoint(known.token_pricing or {}):
+        return {"enable": True}
+    kinds = {kind: usd for kind, usd in (known.token_pricing or {}).items() if kind not in winning}
+    return {"enable": True, "token_pricing": kinds or None}
 
 
 def _costs(operator: Operator, account: str) -> list[ShownCost]:

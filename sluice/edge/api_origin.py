@@ -3,12 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import unquote
 
 import msgspec
 
 from sluice.edge.auth import bare, find_token
-from sluice.edge.call import Call, Place
+from sluice.edge.call import Call, Place, segment
 from sluice.edge.native import Names, forwardable
 from sluice.edge.universal import opening
 from sluice.edge.whole import read_whole
@@ -44,9 +43,9 @@ async def api_origin(call: Call, engine: Engine, names: Names) -> Reply:
     found = PATH.fullmatch(call.path)
     assert found is not None
     endpoint = found[3] or b""
-    request = _opening(call, _text(found[1]), DIALECTS.get(endpoint, "api"))
+    request = _opening(call, segment(found[1]), DIALECTS.get(endpoint, "api"))
     parse = (
-        _in_shape(call, endpoint, request, names) if endpoint else _run(call, _text(found[2] or b""), request, names)
+        _in_shape(call, endpoint, request, names) if endpoint else _run(call, segment(found[2] or b""), request, names)
     )
     return await engine.serve_parsed(request, parse)
 
@@ -114,8 +113,3 @@ def _passing(call: Call, names: Names) -> list[Header]:
     if any(name in fields for name in OWN_TOKENS):
         return headers
     return [header for header in headers if header[0] != b"authorization"]
-
-
-def _text(segment: bytes) -> str:
-    text = segment.decode("ascii", "replace")
-    return unquote(text) if "%" in text else text

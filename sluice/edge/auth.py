@@ -1,6 +1,7 @@
 """Finds the gateway token among the headers (contract 3.1)."""
 
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from sluice.values.tenancy import TOKEN_PREFIX
 
@@ -26,6 +27,15 @@ def bare(value: bytes) -> bytes:
     """A credential without its scheme, which is optional, for published examples leave it out."""
     scheme, _, rest = value.partition(b" ")
     return rest.strip() if rest and scheme.lower() in SCHEMES else value.strip()
+
+
+def without_tokens(query: bytes) -> bytes:
+    """A query without tokens of ours, which some put where a vendor wants its key: they go to no provider."""
+    if PREFIX not in query and b"%" not in query:
+        return query
+    pairs = query.split(b"&")
+    kept = [pair for pair in pairs if not unquote_to_bytes(pair.partition(b"=")[2]).startswith(PREFIX)]
+    return query if len(kept) == len(pairs) else b"&".join(kept)
 
 
 def is_ours(value: bytes) -> bool:

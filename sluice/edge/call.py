@@ -1,5 +1,7 @@
 """One HTTP request as the handlers see it."""
 
+from urllib.parse import unquote
+
 import msgspec
 
 from sluice.edge.body import ArrivedBody, IncomingBody
@@ -25,3 +27,9 @@ class Place(msgspec.Struct, frozen=True):
     provider: str
     """In lower case and no alias; empty for the gateway itself."""
     endpoint: bytes
+
+
+def segment(raw: bytes) -> str:
+    """A segment of a path as text."""
+    text = raw.decode("ascii", "replace")
+    return unquote(text) if "%" in text else text

@@ -12,7 +12,7 @@ from typing import Final, Protocol, cast
 from sluice.edge.body import ArrivedBody, IncomingBody
 from sluice.edge.call import Call
 from sluice.edge.handover import Connection, Handover, Successor
-from sluice.edge.parting import finish, unread
+from sluice.edge.parting import finish, still_reads, unread
 from sluice.edge.render import Form
 from sluice.outbox import Outbox
 from sluice.values.errors import GatewayError, InternalFault, MalformedRequest, RequestTimeout
@@ -466,8 +466,8 @@ class Downstream(asyncio.Protocol):
 
     def _look_whether_read(self) -> None:
         """The time to read a reply is up: it begins anew for a client that has read some of it meanwhile."""
-        unsent = unread(self._transport)
-        if not unsent or unsent >= self._unsent:
+        unsent = still_reads(self._transport, self._unsent)
+        if unsent is None:
             return self._transport.abort()
         self._unsent = unsent
         self.deadline = self._loop.time() + self._limits.send_idle_timeout_s

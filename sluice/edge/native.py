@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours
+from sluice.edge.auth import PROVIDER_SLOTS, find_token, is_ours, without_tokens
 from sluice.edge.call import Call, Place
 from sluice.edge.options import OPTION_HEADERS, KnownOptions
 from sluice.edge.proxies import FORWARDED
@@ -33,7 +33,7 @@ def parse_native(call: Call, place: Place, names: "Names", known: KnownOptions) 
         0,
         place.provider,
         place.endpoint,
-        call.query,
+        without_tokens(call.query),
         call.head.method,
         forwardable(call.head.headers, fields, names),
         fields.get(b"content-type", b""),

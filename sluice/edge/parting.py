@@ -17,6 +17,12 @@ def finish(transport: asyncio.Transport) -> None:
         transport.close()
 
 
+def still_reads(transport: asyncio.Transport, unsent: int) -> int | None:
+    """How many bytes a client has not taken yet, where they are fewer than before; None where its time is up."""
+    left = unread(transport)
+    return left if 0 < left < unsent else None
+
+
 def unread(transport: asyncio.Transport) -> int:
     """Bytes that were written and that the client has not taken yet.
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import unquote
 
 from sluice.edge.api_origin import api_origin, runs_model
-from sluice.edge.call import Call, Place
+from sluice.edge.call import Call, Place, segment
 from sluice.edge.compat import MODELS, compat, models, unversioned
 from sluice.edge.management import Management
 from sluice.edge.native import Names, parse_native
@@ -165,12 +164,6 @@ def hostname(host: bytes) -> bytes:
     """The Host header without its port, in lower case."""
     name = host.lower()
     return name if name.endswith(b"]") else name.rpartition(b":")[0] or name
-
-
-def segment(raw: bytes) -> str:
-    """A path segment as text."""
-    text = raw.decode("ascii", "replace")
-    return unquote(text) if "%" in text else text
 
 
 def plain(status: int, body: bytes) -> Reply:

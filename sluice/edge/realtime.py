@@ -4,7 +4,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
-from sluice.edge.auth import find_token
+from sluice.edge.auth import find_token, without_tokens
 from sluice.edge.browser_keys import Offered, read_subprotocols, with_subprotocols
 from sluice.edge.call import Call, Place
 from sluice.edge.handover import switched
@@ -54,7 +54,7 @@ def parse_realtime(call: Call, place: Place, names: Names, offered: Offered, nee
     route = as_asked if provider is None else provider.realtime.route
     headers = with_subprotocols(call.head.headers, offered)
     fields = call.head.fields | {name: value for name, _, value in headers if name not in call.head.fields}
-    endpoint, query = route(place.endpoint, call.query)
+    endpoint, query = route(place.endpoint, without_tokens(call.query))
     step = Step(
         0,
         place.provider,

@@ -14,7 +14,7 @@ from sluice.edge.events import Event, EventCounts, Events
 from sluice.edge.handover import House, switched
 from sluice.edge.native import Names
 from sluice.edge.options import parse_options
-from sluice.edge.parting import finish, unread
+from sluice.edge.parting import finish, still_reads, unread
 from sluice.edge.room import Room
 from sluice.edge.session import Cancel, Create, NotExecuted, Session, error_message
 from sluice.edge.subprotocols import chosen, fields_with, offered
@@ -347,8 +347,8 @@ class UniversalSocket(asyncio.Protocol):
 
     def _look_whether_read(self) -> None:
         """The time to read is up: it begins anew for a client that has read some of it meanwhile."""
-        unsent = unread(self._transport)
-        if not unsent or unsent >= self._unsent:
+        unsent = still_reads(self._transport, self._unsent)
+        if unsent is None:
             return self._transport.abort()
         self._unsent = unsent
         self.deadline = self._house.loop.time() + self._limits.send_idle_timeout_s

@@ -5,7 +5,7 @@ from typing import Final
 
 from sluice.engine.google_tokens import GoogleTokens
 from sluice.providers import bedrock, vertex
-from sluice.values.errors import BodyTooLarge
+from sluice.values.errors import BodyTooLarge, CredentialRefused, MalformedCredential
 from sluice.values.request import Step
 
 MOST_SIGNED_BYTES: Final = 32 * 1024 * 1024
@@ -27,9 +27,14 @@ class Authorizing:
         request body raises.
         """
         way = self._ways.get(step.provider)
-        credential = step.credential
-        secret = None if credential is None else credential.secret.reveal().encode()
-        return step if way is None else await way(step, secret)
+        if way is None:
+            return step
+        if step.credential is None:
+            return await way(step, None)
+        try:
+            return await way(step, step.credential.secret.reveal().encode())
+        except MalformedCredential as error:
+            raise CredentialRefused(error.said) from None  # the client did not write it
 
     async def _for_aws(self, step: Step, secret: bytes | None) -> Step:
         if bedrock.needs_whole_body(step, secret):

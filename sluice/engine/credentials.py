@@ -51,7 +51,7 @@ class Credentials:
     async def dressed(self, step: Step, record: Record, subprotocols: Sequence[str] = ()) -> Step:
         """The step with the key that it is to go with. Raises UnknownKeyAlias, CredentialRequired and StoreFault."""
         provider = row(step.provider)
-        headers = keyless(step.headers)
+        headers = keyless(step.headers, provider.other_headers)
         if headers is None or brings_key(step.query, provider, subprotocols):
             record.credential = None
             return step
@@ -68,6 +68,8 @@ class Credentials:
             key = chosen(keyring.keys, step.provider, step.options.key_alias)
             if key and (credential := self._stored.known(key) or await self._stored.open(key)):
                 return credential
+            if key and key.alias == step.options.key_alias:  # deleted since the request was let in
+                raise _unknown(key.alias, step.provider, ())
             if not own_only:
                 return self._unified.get(step.provider)
         is_own = step.custom is not None and bool(step.custom.headers)
@@ -102,13 +104,14 @@ def chosen(keys: Sequence[StoredKey], provider: str, alias: str) -> StoredKey | 
     return fallback
 
 
-def keyless(headers: list[Header]) -> list[Header] | None:
-    """The headers without empty keys; None where one of them is a key."""
-    if KEY_HEADERS.isdisjoint([header[0] for header in headers]):
+def keyless(headers: list[Header], others: Container[bytes] = ()) -> list[Header] | None:
+    """The headers without empty keys; None where one of them is a key, as none of `others` is."""
+    keys = [header for header in headers if header[0] in KEY_HEADERS and header[0] not in others]
+    if not keys:
         return headers
-    if any(header[0] in KEY_HEADERS and header[2].strip().lower() not in NO_KEY for header in headers):
+    if any(header[2].strip().lower() not in NO_KEY for header in keys):
         return None
-    return [header for header in headers if header[0] not in KEY_HEADERS]
+    return [header for header in headers if header not in keys]
 
 
 def brings_key(query: bytes, provider: Provider, subprotocols: Sequence[str]) -> bool:

@@ -5,12 +5,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sluice.engine.target import Target, host_line, leads_upwards, port_of
+from sluice.engine.target import Target, check_path, host_line, port_of
 from sluice.providers.custom import CUSTOM
 from sluice.upstream.http import HttpClient
 from sluice.upstream.origin import Origin
 from sluice.values.custom_provider import CustomProvider
-from sluice.values.errors import MalformedRequest
 
 MOST_ROOTS: Final = 1024
 
@@ -33,8 +32,7 @@ class CustomTargets:
 
     def find(self, custom: CustomProvider, endpoint: bytes, account: str) -> Target:
         """Raises MalformedRequest for a path that leads upwards, Overloaded where no pool can be had."""
-        if leads_upwards(endpoint):
-            raise MalformedRequest("A provider's path must not lead upwards")
+        check_path(endpoint)
         root = self._roots.get(custom.id)
         if root is None or root.custom is not custom:
             root = self._remember(custom, account)

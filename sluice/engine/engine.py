@@ -90,7 +90,6 @@ class Engine:
         return admission is not None
 
     async def _answer(self, request: Request, trace: Trace) -> Reply:
-        admission = self._directory.known(request) or await self._directory.admit(request)
-        trace.admitted = admission
+        trace.admitted = admission = await self._admit(request)
         plan = compile_plan(request, admission.gateway.retry, self._find)  # all the same from here
         return await self._workflow.run(plan, trace)

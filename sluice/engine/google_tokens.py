@@ -16,7 +16,7 @@ from sluice.metrics import Metrics
 from sluice.providers.vertex import ServiceAccount
 from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
-from sluice.values.errors import CredentialRefused, GatewayError, MalformedRequest, UpstreamBroken, UpstreamTimeout
+from sluice.values.errors import CredentialRefused, GatewayError, MalformedCredential, UpstreamBroken, UpstreamTimeout
 from sluice.values.request import BytesBody
 
 MOST_TOKENS: Final = 1024
@@ -27,7 +27,8 @@ DEADLINE_S: Final = 10.0
 _LONGEST_REPLY: Final = 64 * 1024
 _GRANT: Final = "sluice.providers.google_grant"
 _PASSING: Final = frozenset((408, 425, 429))
-_GOOGLES: Final = re.compile(r"(?:[a-z0-9-]+\.)*googleapis\.com|accounts\.google\.com")
+_GOOGLES: Final = frozenset(("oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com"))
+"""Where Google has ever said in its files that tokens are to be had; to others nothing of a client's is sent."""
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
@@ -60,7 +61,7 @@ class TokenPlaces:
         self._base_url, self._simulated = base_url, simulated
 
     def url(self, account: ServiceAccount) -> str:
-        """The URL to ask at. Raises MalformedRequest."""
+        """The URL to ask at. Raises MalformedCredential."""
         if self._simulated:
             return f"{self._base_url}/token"
         uri = account.token_uri
@@ -71,15 +72,15 @@ class TokenPlaces:
             raise _misplaced() from None
         if parts.username is not None or not uri.isascii() or not uri.isprintable() or " " in uri:
             raise _misplaced()
-        if parts.scheme == "https" and _GOOGLES.fullmatch(parts.hostname or "") and port in (None, 443):
+        if parts.scheme == "https" and parts.hostname in _GOOGLES and port in (None, 443):
             return uri
         if self._base_url and (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
             return uri
         raise _misplaced()
 
 
-def _misplaced() -> MalformedRequest:
-    return MalformedRequest("The token_uri of the service account for google-vertex-ai is no https URL of Google's")
+def _misplaced() -> MalformedCredential:
+    return MalformedCredential("The token_uri of the service account for google-vertex-ai is no https URL of Google's")
 
 
 class GoogleTokens:
@@ -98,7 +99,7 @@ class GoogleTokens:
         self._kept = metrics.gauge("sluice_google_tokens_held", "Access tokens of Google's at hand.")
 
     async def token(self, account: ServiceAccount) -> bytes:
-        """A token that is good for another minute. Raises MalformedRequest, CredentialRefused, UpstreamFailure."""
+        """A token that is good for another minute. Raises MalformedCredential, CredentialRefused, UpstreamFailure."""
         digest = account.digest
         found = self._find(digest)
         if found is not None:
@@ -142,7 +143,7 @@ class GoogleTokens:
 
 
 def _granted(account: ServiceAccount, now_s: int) -> bytes:
-    """The form to ask with. Raises MalformedRequest."""
+    """The form to ask with. Raises MalformedCredential."""
     grant: Callable[[ServiceAccount, int], bytes] = importlib.import_module(_GRANT).grant
     return grant(account, now_s)
 

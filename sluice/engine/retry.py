@@ -7,6 +7,8 @@ from sluice.values.request import ONE_TRY, Options, RetryPolicy
 
 RETRIED: Final = frozenset((408, 409, 425, 429))
 """Statuses below 500 that may be others the next time."""
+LOOP_DETECTED: Final = 508
+"""A gateway that a custom provider leads to has said so: each on the way would try again."""
 LONGEST_DELAY_MS: Final = 60_000
 
 Failure = GatewayError | int
@@ -25,7 +27,7 @@ def may_pass(failure: Failure) -> bool:
     """Whether trying again may help."""
     if isinstance(failure, GatewayError):
         return failure.retryable
-    return failure >= 500 or failure in RETRIED
+    return (failure >= 500 and failure != LOOP_DETECTED) or failure in RETRIED
 
 
 def policy_for(options: Options, default: RetryPolicy) -> RetryPolicy:

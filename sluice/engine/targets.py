@@ -7,12 +7,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sluice.engine.custom_targets import CustomTargets
-from sluice.engine.target import Target, host_line, leads_upwards, port_of
+from sluice.engine.target import Target, check_path, host_line, port_of
 from sluice.providers.provider import Provider
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
 from sluice.upstream.origin import Origin
-from sluice.values.errors import MalformedRequest
 from sluice.values.request import Step
 
 MOST_TARGETS: Final = 4096
@@ -45,8 +44,7 @@ class Targets:
 
     def _find(self, step: Step, account: str) -> Target:
         provider = self._providers[step.provider]
-        if leads_upwards(step.endpoint):
-            raise MalformedRequest("A provider's path must not lead upwards")  # out of an account, a resource
+        check_path(step.endpoint)
         address = provider.address(step.endpoint, account)
         root, path = self._given.get(provider.name), address.endpoint
         if root is None:

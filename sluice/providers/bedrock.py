@@ -9,7 +9,7 @@ import msgspec
 from sluice.providers import sigv4
 from sluice.providers.documents import document_in, key_in, read_document, without
 from sluice.providers.provider import NOT_COMPATIBLE, Address, Provider, bearer, in_x_api_key
-from sluice.values.errors import MalformedRequest
+from sluice.values.errors import MalformedCredential, MalformedRequest
 from sluice.values.request import Step
 
 DEFAULT_REGION: Final = b"us-east-1"
@@ -70,9 +70,9 @@ def needs_whole_body(step: Step, secret: bytes | None) -> bool:
 def _signed(step: Step, keys: _Keys, now: datetime) -> Step:
     for value in (keys.access_key_id, keys.secret_access_key, keys.session_token or "-"):
         if not _HEADER_TEXT.fullmatch(value):
-            raise MalformedRequest("The credential for aws-bedrock has characters that no key has")
+            raise MalformedCredential("The credential for aws-bedrock has characters that no key has")
     if not re.fullmatch(_REGION, keys.region.encode()):
-        raise MalformedRequest("The credential for aws-bedrock names no region of AWS")
+        raise MalformedCredential("The credential for aws-bedrock names no region of AWS")
     endpoint = _regioned(step.endpoint, keys.region.encode())
     service, region, rest = _parts(endpoint)
     content_type = next((value for name, _, value in step.headers if name == b"content-type"), b"")

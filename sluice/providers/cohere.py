@@ -20,6 +20,5 @@ COHERE: Final = Provider(
         chat=b"compatibility/v1/chat/completions",
         responses=None,
         embeddings=b"compatibility/v1/embeddings",
-        models=None,
     ),
 )

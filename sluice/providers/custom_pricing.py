@@ -26,11 +26,14 @@ def fitting(prices: Sequence[CustomCostConfig], model: str) -> CustomCostConfig 
 
 
 def rates_of(price: CustomCostConfig) -> Rates:
-    """The same as the price list has it. Prices of kinds of tokens win over those of a side."""
+    """The same as the price list has it. Prices of kinds of tokens win over those of a side; without any it is free."""
     kinds = price.token_pricing or _NO_PRICES
+    free = None if price.prices_nothing else 0
+    input = _rate(kinds.input_tokens if kinds.input_tokens is not None else price.cost_in)
+    output = _rate(kinds.output_tokens if kinds.output_tokens is not None else price.cost_out)
     return Rates(
-        input=_rate(kinds.input_tokens if kinds.input_tokens is not None else price.cost_in),
-        output=_rate(kinds.output_tokens if kinds.output_tokens is not None else price.cost_out),
+        input=free if input is None else input,
+        output=free if output is None else output,
         cached_input=_rate(kinds.input_cached_tokens),
         cache_write=_rate(kinds.input_cache_creation_tokens),
         reasoning=_rate(kinds.output_reasoning_tokens),

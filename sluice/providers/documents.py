@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from sluice.values.errors import MalformedRequest
+from sluice.values.errors import MalformedCredential
 from sluice.values.request import Header
 
 LONGEST: Final = 32 * 1024
@@ -42,13 +42,13 @@ def document_in(key: bytes) -> bytes | None:
 
 
 def read_document(document: bytes, decoder: msgspec.json.Decoder[Decoded], provider: str) -> Decoded:
-    """The document. Raises MalformedRequest, which names the field and never a value."""
+    """The document. Raises MalformedCredential, which names the field and never a value."""
     try:
         return decoder.decode(document)
     except msgspec.ValidationError as error:
-        raise MalformedRequest(f"The credential for {provider} does not fit: {error}") from None
+        raise MalformedCredential(f"The credential for {provider} does not fit: {error}") from None
     except (ValueError, RecursionError):
-        raise MalformedRequest(f"The credential for {provider} is not valid JSON") from None
+        raise MalformedCredential(f"The credential for {provider} is not valid JSON") from None
 
 
 def without(headers: Sequence[Header], names: Container[bytes]) -> list[Header]:

@@ -31,7 +31,6 @@ GOOGLE_AI_STUDIO: Final = Provider(
         chat=b"v1beta/openai/chat/completions",
         responses=None,
         embeddings=b"v1beta/openai/embeddings",
-        models=b"v1beta/openai/models",
     ),
     realtime=Realtime(_route, json_in_binary=True),
 )

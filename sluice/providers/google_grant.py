@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sluice.providers.vertex import ServiceAccount
-from sluice.values.errors import MalformedRequest
+from sluice.values.errors import MalformedCredential
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -26,7 +26,7 @@ _LONGEST_KEY: Final = 8192
 
 
 def grant(account: ServiceAccount, now_s: int) -> bytes:
-    """The form that asks for an access token (RFC 7523). Takes about 2 ms. Raises MalformedRequest."""
+    """The form that asks for an access token (RFC 7523). Takes about 2 ms. Raises MalformedCredential."""
     header = {"alg": "RS256", "typ": "JWT"} | ({"kid": account.private_key_id} if account.private_key_id else {})
     claims = {
         "iss": account.client_email,
@@ -48,7 +48,7 @@ def _rsa_key(account: ServiceAccount) -> RSAPrivateKey:
                 return key
     except (ValueError, TypeError, UnsupportedAlgorithm):
         pass
-    raise MalformedRequest("The private_key of the service account for google-vertex-ai is no RSA key in PEM")
+    raise MalformedCredential("The private_key of the service account for google-vertex-ai is no RSA key in PEM")
 
 
 def _base64(data: bytes) -> bytes:

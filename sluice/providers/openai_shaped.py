@@ -34,7 +34,7 @@ GROK: Final = Provider(
     realtime=Realtime(at(b"realtime"), key_subprotocols=("xai-client-secret.", "openai-insecure-api-key.")),
 )
 PERPLEXITY: Final = Provider(
-    "perplexity-ai", "https://api.perplexity.ai", endpoint=once, compat=Compat(chat=b"chat/completions", models=None)
+    "perplexity-ai", "https://api.perplexity.ai", endpoint=once, compat=Compat(chat=b"chat/completions")
 )
 PARALLEL: Final = Provider(
     "parallel",
@@ -42,5 +42,5 @@ PARALLEL: Final = Provider(
     endpoint=once,
     sign=in_x_api_key,
     key_headers=(b"x-api-key", b"authorization"),
-    compat=Compat(chat=b"chat/completions", responses=None, embeddings=None, models=None),
+    compat=Compat(chat=b"chat/completions", responses=None, embeddings=None),
 )

@@ -14,5 +14,5 @@ IDEOGRAM: Final = Provider(  # https://developer.ideogram.ai/api-reference
     "ideogram", "https://api.ideogram.ai", sign=_api_key, key_headers=(b"api-key",), compat=NOT_COMPATIBLE
 )
 ADOBE_FIREFLY: Final = Provider(  # https://developer.adobe.com/firefly-services: a client's id is in x-api-key besides
-    "adobe-firefly", "https://firefly-api.adobe.io", key_headers=(b"authorization", b"x-api-key"), compat=NOT_COMPATIBLE
+    "adobe-firefly", "https://firefly-api.adobe.io", other_headers=(b"x-api-key",), compat=NOT_COMPATIBLE
 )

@@ -55,13 +55,12 @@ class Compat(msgspec.Struct, frozen=True):
     chat: bytes | None = b"v1/chat/completions"
     responses: bytes | None = b"v1/responses"
     embeddings: bytes | None = b"v1/embeddings"
-    models: bytes | None = b"v1/models"
     publisher: str = ""
     """What stands before the name of a model that has no slash in it."""
 
 
 OPENAI_SHAPED: Final = Compat()
-NOT_COMPATIBLE: Final = Compat(chat=None, responses=None, embeddings=None, models=None)
+NOT_COMPATIBLE: Final = Compat(chat=None, responses=None, embeddings=None)
 
 
 def as_asked(endpoint: bytes, query: bytes) -> tuple[bytes, bytes]:
@@ -107,6 +106,8 @@ class Provider(msgspec.Struct, frozen=True):
     """A provider key as header fields of the vendor's own."""
     key_headers: tuple[bytes, ...] = (b"authorization",)
     """Every header, in lower case, in which a client may send its key."""
+    other_headers: tuple[bytes, ...] = ()
+    """What is a key to another vendor, and to this one something that goes beside its key."""
     key_parameters: tuple[bytes, ...] = ()
     """Likewise, of the query."""
     takes_documents: bool = False

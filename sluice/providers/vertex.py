@@ -106,8 +106,6 @@ GOOGLE_VERTEX_AI: Final = Provider(
     locate=_locate,
     key_headers=(b"authorization", b"x-goog-api-key"),
     key_parameters=(b"key", b"access_token"),
-    compat=Compat(
-        chat=b"v1/endpoints/openapi/chat/completions", responses=None, embeddings=None, models=None, publisher="google/"
-    ),
+    compat=Compat(chat=b"v1/endpoints/openapi/chat/completions", responses=None, embeddings=None, publisher="google/"),
     takes_documents=True,
 )

@@ -1,9 +1,9 @@
 """Cloudflare Workers AI. https://developers.cloudflare.com/api/resources/ai"""
 
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
-from sluice.providers.provider import Compat, Provider, Realtime, once
+from sluice.providers.provider import Provider, Realtime, once
 
 
 def _endpoint(endpoint: bytes) -> bytes:
@@ -18,13 +18,12 @@ def _route(endpoint: bytes, query: bytes) -> tuple[bytes, bytes]:
     if endpoint or not models:
         return endpoint, query
     rest = [pair for pair in pairs if not pair.startswith(b"model=")]
-    return unquote_to_bytes(models[-1]), b"&".join(rest)
+    return quote(unquote_to_bytes(models[-1]), safe="@/:").encode(), b"&".join(rest)
 
 
 WORKERS_AI: Final = Provider(
     "workers-ai",
     "https://api.cloudflare.com/client/v4/accounts/{account}/ai",
     endpoint=_endpoint,
-    compat=Compat(models=None),
     realtime=Realtime(_route),
 )

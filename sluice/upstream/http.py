@@ -2,21 +2,26 @@
 
 import asyncio
 import ssl
+from typing import Final
 
 from sluice.deadlines import Deadlines
+from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
 from sluice.upstream.dialling import Dialling, no_foreigner
 from sluice.upstream.foreign import Foreign
 from sluice.upstream.names import Names
 from sluice.upstream.origin import Origin
-from sluice.upstream.pool import Pool
+from sluice.upstream.pool import Gauges, Pool
 from sluice.upstream.proxy import Proxy
-from sluice.values.errors import UpstreamBroken
+from sluice.values.errors import Overloaded, UpstreamBroken
 from sluice.values.reply import Part, Ready
 from sluice.values.request import Body
 from sluice.values.settings import UpstreamSettings
 from sluice.wire.events import ReplyHead
+
+MOST_POOLS: Final = 1024
+"""Of some vendors the clients choose the host, as they do where Google's tokens are asked for."""
 
 
 class HttpClient:
@@ -27,6 +32,7 @@ class HttpClient:
         settings: UpstreamSettings,
         deadlines: Deadlines,
         outbox: Outbox,
+        metrics: Metrics,
         foreign: Foreign | None = None,
         names: Names | None = None,
     ) -> None:
@@ -38,13 +44,16 @@ class HttpClient:
         proxy = Proxy.of(settings.proxy.reveal(), settings.no_proxy)
         self._dialling = Dialling(trust(settings.ca_file), hosts, names, proxy)
         self._pools: dict[Origin, Pool] = {}
+        self._gauges = Gauges(metrics)
 
     def pool(self, origin: Origin) -> Pool:
-        """The connections to an origin. Raises Overloaded for one too many that accounts have named."""
+        """The connections to an origin. Raises Overloaded for one too many that clients or accounts have named."""
         if origin.account and self._foreign is not None:
             return self._foreign.pool(origin) or self._foreign.keep(self._made(origin))
         pool = self._pools.get(origin)
         if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                self._make_room()
             pool = self._pools[origin] = self._made(origin)
         return pool
 
@@ -86,8 +95,14 @@ class HttpClient:
         if self._foreign is not None:
             self._foreign.close()
 
+    def _make_room(self) -> None:
+        """Forgets origins that no connection is open to. Raises Overloaded where there is one to each."""
+        self._pools = {origin: pool for origin, pool in self._pools.items() if pool.size}
+        if len(self._pools) >= MOST_POOLS:
+            raise Overloaded
+
     def _made(self, origin: Origin) -> Pool:
-        return Pool(origin, self._settings, self._dialling.dial, self._deadlines, self._outbox)
+        return Pool(origin, self._settings, self._dialling.dial, self._deadlines, self._outbox, self._gauges)
 
 
 class UpstreamReply:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from sluice.deadlines import Deadlines
+from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.upstream.connection import Connection
 from sluice.upstream.origin import Origin
@@ -16,6 +17,15 @@ from sluice.values.settings import UpstreamSettings
 Dial = Callable[[Origin, Callable[[], Connection]], Awaitable[Connection]]
 """Makes a connection to an origin, by the protocol given."""
 
+
+class Gauges:
+    """What all pools of a client hold, for the operator."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.connections = metrics.gauge("sluice_upstream_connections", "Connections to providers.")
+        self.waiting = metrics.gauge("sluice_upstream_waiting", "Requests that wait for a connection to a provider.")
+
+
 GRACE_S: Final = 0.1
 """How long a reply that was given up behind its terminal event may take to end and save its connection."""
 
@@ -24,10 +34,16 @@ class Pool:
     """Connections to one origin. At most `upstream.connections` exist; past that callers queue, boundedly."""
 
     def __init__(
-        self, origin: Origin, settings: UpstreamSettings, dial: Dial, deadlines: Deadlines, outbox: Outbox
+        self,
+        origin: Origin,
+        settings: UpstreamSettings,
+        dial: Dial,
+        deadlines: Deadlines,
+        outbox: Outbox,
+        gauges: Gauges,
     ) -> None:
         self.origin, self._settings, self._make = origin, settings, dial
-        self._deadlines, self._outbox = deadlines, outbox
+        self._deadlines, self._outbox, self._gauges = deadlines, outbox, gauges
         self._loop = asyncio.get_running_loop()
         self._free: dict[Connection, None] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -74,6 +90,7 @@ class Pool:
         self._reserved -= 1
         if not connection.closed:
             self._open.add(connection)
+            self._gauges.connections.add()
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -113,7 +130,9 @@ class Pool:
             self.give_back(connection)
 
     def _forget(self, connection: Connection) -> None:
-        self._open.discard(connection)
+        if connection in self._open:
+            self._open.remove(connection)
+            self._gauges.connections.add(-1)
         self._free.pop(connection, None)
         self._let_in()
 
@@ -140,6 +159,7 @@ class Pool:
             raise Overloaded
         turn: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(turn)
+        self._gauges.waiting.add()
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 await turn
@@ -153,6 +173,8 @@ class Pool:
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeout("No connection to the provider became free in time") from error
             raise
+        finally:
+            self._gauges.waiting.add(-1)
         self._called -= 1
 
     def _let_in(self) -> None:

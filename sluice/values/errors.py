@@ -81,6 +81,10 @@ class MalformedRequest(GatewayError):
     """The request cannot be understood; the message names the culprit."""
 
 
+class MalformedCredential(MalformedRequest):
+    """A key that is a document cannot be understood. Where it is a stored one, no client is to blame."""
+
+
 class HeadTooLarge(MalformedRequest):
     status = 431
     message = "Request header fields too large"

@@ -22,10 +22,10 @@ class RateLimit(msgspec.Struct, frozen=True, gc=False):
 
 
 class SpendLimit(msgspec.Struct, frozen=True):
-    """A rule of contract 6.2: what calls that match it may cost in a window, together or apart by what it parts them.
+    """A rule of contract 6.2: what calls that match it may cost in a window, all together or apart.
 
-    `models`, `providers` and the values of `metadata` are those that it is for, None any. Whatever is named in
-    `parted` has a sum for each of its values.
+    `models`, `providers` and the values of `metadata` are those that it is for, None any. Under `by_model` and
+    `by_provider` each model and provider has a sum of its own.
     """
 
     id: str

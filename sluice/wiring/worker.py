@@ -13,6 +13,7 @@ from sluice.edge.server import Server
 from sluice.edge.tls import server_context
 from sluice.edge.websocket import UniversalSockets
 from sluice.engine.recorder import Recorder
+from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.spool.writer import SpoolWriter
 from sluice.storage.embedded.control_reader import EmbeddedControlReader
@@ -38,8 +39,8 @@ async def run_worker(child: Child) -> None:
         )
         names = Names(keep_s=settings.upstream.names_s, metrics=metrics)
         foreign = Foreign(settings.custom_providers, metrics, names)
-        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox, foreign, names)))
-        relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox)))
+        client = stack.enter_context(closing(HttpClient(settings.upstream, deadlines, outbox, metrics, foreign, names)))
+        relays = stack.enter_context(closing(HttpClient(console_waits(settings), deadlines, outbox, Metrics.unseen())))
         management = Management(relays, str(data / "relay.sock"), settings.limits.management_requests)
         recorder = Recorder(spool, settings.server.upstream_failure_status, settings.spool.durability == "power")
         deadlines.watch(recorder.watch)

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from sluice.cli.custom_lookup import customs_path
 from sluice.cli.main import main
+from sluice.cli.operator import Operator
+from sluice.cli.options import folder_settings
 from sluice.storage.embedded.bootstrap import bootstrap
 
 URL = "https://api.example.com/v1"
@@ -57,6 +60,18 @@ def test_a_price_is_set_by_slug_for_a_million_tokens_and_changed_in_its_place(da
         ["custom-Ours", "starts-with", "$1", "$2", "yes", "our-"],
     ]
     assert sluice(data, "price", "ours", "our-").exit_code == 2
+
+
+def test_a_price_that_is_set_is_in_force(data: Path):
+    """Though it was switched off, or prices of kinds of tokens stand over it."""
+    told(data, "create", "Ours", URL)
+    made = told(data, "price", "ours", "m", "--cost-in", "1", "--cost-out", "1")
+    kinds = {"input_tokens": 0.5, "output_tokens": 0.6, "input_cached_tokens": 0.1}
+    operator = Operator(folder_settings(data))
+    operator.result("PATCH", f"{customs_path('local')}/costs/{made['id']}", {"enable": False, "token_pricing": kinds})
+    changed = told(data, "price", "ours", "m", "--cost-in", "2")
+    assert (changed["enable"], changed["cost_in"]) == (True, 2e-6)
+    assert changed["token_pricing"] == {"output_tokens": 0.6, "input_cached_tokens": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from sluice.deadlines import Deadlines
 from sluice.engine.attempt import nominated
 from sluice.engine.targets import root_of
+from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.providers.openai import OPENAI
 from sluice.providers.provider import Provider
@@ -32,7 +33,7 @@ PLAIN = Provider("plain", "https://plain.example.com")
 )
 async def test_a_base_url_with_and_without_path_and_version(base_url: str, host: bytes, path: bytes):
     with closing(Deadlines(asyncio.get_running_loop())) as deadlines:
-        client = HttpClient(UpstreamSettings(), deadlines, Outbox(asyncio.get_running_loop()))
+        client = HttpClient(UpstreamSettings(), deadlines, Outbox(asyncio.get_running_loop()), Metrics.unseen())
         root = root_of(OPENAI, base_url, client)
         assert (root.host_line, root.path) == (b"Host: %b\r\n" % host, path)
         assert root_of(PLAIN, "https://plain.example.com/v1/", client).path == b"/v1"
@@ -41,7 +42,7 @@ async def test_a_base_url_with_and_without_path_and_version(base_url: str, host:
 @pytest.mark.parametrize("base_url", ["ftp://a", "a.example.com", "https://", ""])
 async def test_a_base_url_that_is_none(base_url: str):
     with closing(Deadlines(asyncio.get_running_loop())) as deadlines:
-        client = HttpClient(UpstreamSettings(), deadlines, Outbox(asyncio.get_running_loop()))
+        client = HttpClient(UpstreamSettings(), deadlines, Outbox(asyncio.get_running_loop()), Metrics.unseen())
         with pytest.raises(ValueError, match=r"providers\.openai\.base_url must be an http or https URL"):
             root_of(OPENAI, base_url, client)
 

@@ -58,7 +58,7 @@ async def desk(answer: Answer, document: dict[str, str]) -> AsyncIterator[Desk]:
     loop = asyncio.get_running_loop()
     with (
         closing(Deadlines(loop)) as deadlines,
-        closing(HttpClient(UpstreamSettings(), deadlines, Outbox(loop))) as client,
+        closing(HttpClient(UpstreamSettings(), deadlines, Outbox(loop), Metrics.unseen())) as client,
     ):
         places = TokenPlaces(f"http://127.0.0.1:{port}")
         tokens = GoogleTokens(client, places, Metrics.unseen(), lambda: open_one.now_s)

@@ -36,7 +36,7 @@ def test_what_may_pass_is_tried_again(failure: Any):
     assert next_delay_ms(RetryPolicy(2, 7), 1, failure) == 7
 
 
-@pytest.mark.parametrize("failure", [400, 401, 403, 404, 413, 422, 424, 451, TemplateFailure()])
+@pytest.mark.parametrize("failure", [400, 401, 403, 404, 413, 422, 424, 451, 508, TemplateFailure()])
 def test_what_will_not_pass_is_not_tried_again(failure: Any):
     assert next_delay_ms(RetryPolicy(5), 1, failure) is None
 

@@ -9,6 +9,7 @@ import pytest
 from sluice.deadlines import Deadlines
 from sluice.edge.body import ArrivedBody
 from sluice.engine.targets import MOST_ROOTS, MOST_TARGETS, Targets
+from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.providers.registry import PROVIDERS
 from sluice.upstream.http import HttpClient
@@ -20,7 +21,10 @@ from sluice.values.settings import UpstreamSettings
 @pytest.fixture
 async def client() -> AsyncIterator[HttpClient]:
     loop = asyncio.get_running_loop()
-    with closing(Deadlines(loop)) as deadlines, closing(HttpClient(UpstreamSettings(), deadlines, Outbox(loop))) as one:
+    with (
+        closing(Deadlines(loop)) as deadlines,
+        closing(HttpClient(UpstreamSettings(), deadlines, Outbox(loop), Metrics.unseen())) as one,
+    ):
         yield one
 
 
@@ -103,6 +107,12 @@ async def test_accounts_do_not_share_what_is_found_for_one(client):
 async def test_a_path_does_not_lead_out_of_an_account(client, endpoint):
     with pytest.raises(MalformedRequest):
         Targets({}, client).find(step("workers-ai", endpoint), "acme")
+
+
+@pytest.mark.parametrize("endpoint", ["a b", "a\r\nb", "a\tb", "a\0b", "a\x7fb", "a?b", "a#b"])
+async def test_what_ends_a_path_or_its_line_is_in_none(client, endpoint):
+    with pytest.raises(MalformedRequest):
+        Targets({}, client).find(step("openai", endpoint), "acme")
 
 
 @pytest.mark.parametrize("endpoint", ["a..b/c", "models/gpt-4.1", ".well-known/x", "a/...", "v1/files/x..json"])

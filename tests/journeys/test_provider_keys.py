@@ -16,7 +16,10 @@ PLAIN: dict[str, Any] = {
 }
 OPERATORS = "sk-operators-own-key-of-openai-0001"
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
-VENDORS = ("openai", "anthropic", "google-ai-studio", "elevenlabs", "deepgram", "workers-ai", "azure-openai")
+VENDORS = (
+    *("openai", "anthropic", "google-ai-studio", "elevenlabs", "deepgram", "workers-ai", "azure-openai"),
+    *("adobe-firefly", "aws-bedrock"),
+)
 SIGNED = {
     "openai": ("Authorization", "Bearer {}"),
     "anthropic": ("x-api-key", "{}"),
@@ -159,6 +162,33 @@ def test_of_several_keys_the_alias_the_default_then_the_one_called_default_is_us
     said = "openai has no provider key with the alias 'other': 'default', 'main', 'spare one' are configured"
     assert reply.json()["description"] == said
     assert tenant.log(reply)["error_code"] == 2040
+
+
+@pytest.mark.parametrize("query", ["key={}&a=1", "a=1&api_key={}"])
+def test_a_token_of_ours_in_a_query_goes_to_nobody(tenant: Tenant, house: Any, query: str):
+    reply = tenant.ask("google-ai-studio", f"v1beta/models?{query.format(house.token)}")
+    assert reply.json()["target"].endswith("/v1beta/models?a=1")
+    encoded = tenant.ask("google-ai-studio", f"v1beta/models?{query.format('%73' + house.token[1:])}")
+    assert encoded.json()["target"].endswith("/v1beta/models?a=1")
+
+
+def test_a_header_that_is_a_key_to_others_goes_beside_the_stored_key(tenant: Tenant):
+    tenant.store("adobe-firefly")
+    reply = tenant.ask("adobe-firefly", "v3/images/generate", x_api_key="the-client")
+    assert keys_seen(reply) == [("x-api-key", "the-client"), ("Authorization", f"Bearer {key('default')}")]
+    assert tenant.log(reply)["byok"] is True
+
+
+def test_a_stored_document_that_is_none_fails_its_step_and_the_next_one_is_tried(tenant: Tenant, house: Any):
+    tenant.store("aws-bedrock", secret='{"a": 1}')
+    body = [
+        {"provider": "aws-bedrock", "endpoint": "bedrock-runtime/us-east-1/model/m/converse", "query": {}},
+        {"provider": "openai", "endpoint": "chat/completions", "query": CHAT},
+    ]
+    reply = house.http.post(f"/v1/local/{tenant.name}", json=body)
+    assert (reply.status_code, reply.headers["cf-aig-step"]) == (200, "1"), reply.text
+    alone = tenant.ask("aws-bedrock", "bedrock-runtime/us-east-1/model/m/converse")
+    assert (alone.status_code, alone.json()["error"][0]["code"]) == (400, 2005), alone.text
 
 
 def test_the_operators_key_is_the_last_one(tenant: Tenant):

@@ -121,6 +121,7 @@ async def test_a_conversation_is_relayed_and_logged_with_its_transcript_and_the_
         ("deepgram/v1/listen?model=nova-3", "/deepgram/v1/listen?model=nova-3"),
         ("fal/fal-ai/app", "/fal/fal-ai/app"),
         ("workers-ai?model=@cf/deepgram/flux&encoding=linear16", "/workers-ai/run/@cf/deepgram/flux?encoding=linear16"),
+        ("workers-ai?model=@cf/x%20HTTP/1.1%0d%0aX:%20y", "/workers-ai/run/@cf/x%20HTTP/1.1%0D%0AX:%20y"),
         ("azure-openai/res/openai/realtime?model=m", "/azure-openai/res/openai/realtime?model=m"),
     ],
 )

@@ -44,6 +44,14 @@ def test_prices_are_exact_integers():
     assert rates_of(price("m", cost_in=0.000003)).input == 3_000_000_000
 
 
+def test_a_side_without_a_price_is_free_where_the_other_has_one():
+    assert (rates_of(price("m")).output, rates_of(price("m", cost_in=None, cost_out=1.0)).input) == (0, 0)
+    cached = TokenPricing(input_cached_tokens=2e-15)
+    rates = rates_of(price("m", cost_in=None, token_pricing=cached))
+    assert (rates.input, rates.cached_input, rates.output) == (0, 2, 0)
+    assert rates_of(price("m", cost_in=None)).input is None
+
+
 def test_prices_of_kinds_of_tokens_win():
     kinds = TokenPricing(input_tokens=0.0, output_reasoning_tokens=1e-15, input_cached_tokens=2e-15)
     rates = rates_of(price("m", cost_out=1.0, token_pricing=kinds))

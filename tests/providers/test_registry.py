@@ -278,6 +278,12 @@ ACROSS = [
         f"{ACCOUNT}/run/@cf/deepgram/flux?encoding=linear16&sample_rate=16000",
     ),
     ("workers-ai", "", "model=%40cf%2Fdeepgram%2Fflux", f"{ACCOUNT}/run/@cf/deepgram/flux?"),
+    (
+        "workers-ai",
+        "",
+        "model=@cf/x%20HTTP/1.1%0D%0AHost:%20a%0D%0A%0D%0AGET%20/%3F%23",
+        f"{ACCOUNT}/run/@cf/x%20HTTP/1.1%0D%0AHost:%20a%0D%0A%0D%0AGET%20/%3F%23?",
+    ),
     ("workers-ai", "run/@cf/deepgram/flux", "model=x", f"{ACCOUNT}/run/@cf/deepgram/flux?model=x"),
     (
         "azure-openai",
@@ -388,7 +394,7 @@ def test_the_unified_endpoint_has_a_path_at_every_vendor_in_openais_shape(slug: 
 )
 def test_vendors_without_openais_shape_have_no_such_path(slug: str):
     compat = PROVIDERS[slug].compat
-    assert (compat.chat, compat.responses, compat.embeddings, compat.models) == (None, None, None, None)
+    assert (compat.chat, compat.responses, compat.embeddings) == (None, None, None)
 
 
 def test_the_page_of_providers_names_each_with_its_address_its_aliases_and_the_headers_of_its_key():

@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from sluice.deadlines import Deadlines
+from sluice.metrics import Metrics
 from sluice.outbox import Outbox
 from sluice.upstream.http import HttpClient, UpstreamReply
 from sluice.upstream.origin import Origin
@@ -37,8 +38,10 @@ class Nothing:
 class Client:
     """An HttpClient, and the shortest way to ask it something."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, metrics: Metrics) -> None:
         self.http = http
+        self.open = metrics.gauge("sluice_upstream_connections", "Connections to providers.")
+        self.waiting = metrics.gauge("sluice_upstream_waiting", "Requests that wait for a connection to a provider.")
 
     def pool(self, port: int, host: str = "127.0.0.1") -> Pool:
         return self.http.pool(Origin(host, port, False))
@@ -65,9 +68,9 @@ async def make_client() -> AsyncIterator[Callable[..., Client]]:
     with closing(Deadlines(asyncio.get_running_loop(), tick_s=0.02)) as deadlines:
 
         def make(**settings: Any) -> Client:
-            clients.append(
-                Client(HttpClient(UpstreamSettings(**settings), deadlines, Outbox(asyncio.get_running_loop())))
-            )
+            metrics = Metrics.unseen()
+            outbox = Outbox(asyncio.get_running_loop())
+            clients.append(Client(HttpClient(UpstreamSettings(**settings), deadlines, outbox, metrics), metrics))
             return clients[-1]
 
         yield make

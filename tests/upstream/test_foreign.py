@@ -165,7 +165,7 @@ async def test_many_who_want_one_name_at_once_wait_for_one_look_up():
 async def test_one_account_leaves_pools_to_others():
     loop = asyncio.get_running_loop()
     deadlines, found = Deadlines(loop), foreign([])[0]
-    client = HttpClient(UpstreamSettings(), deadlines, Outbox(loop), found)
+    client = HttpClient(UpstreamSettings(), deadlines, Outbox(loop), Metrics.unseen(), found)
     for number in range(MOST_POOLS_OF_ACCOUNT):
         client.pool(Origin(f"h{number}.example", 443, True, account="greedy"))._reserved = 1
     with pytest.raises(Overloaded):
@@ -179,7 +179,7 @@ async def test_one_account_leaves_pools_to_others():
 async def test_pools_are_bounded_and_the_longest_idle_one_goes():
     loop = asyncio.get_running_loop()
     deadlines, found = Deadlines(loop), foreign([])[0]
-    client = HttpClient(UpstreamSettings(), deadlines, Outbox(loop), found)
+    client = HttpClient(UpstreamSettings(), deadlines, Outbox(loop), Metrics.unseen(), found)
     origins = [Origin(f"h{number}.example", 443, True, account=f"a{number % 8}") for number in range(MOST_POOLS + 1)]
     pools = [client.pool(origin) for origin in origins[:-1]]
     assert client.pool(origins[0]) is pools[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sluice.upstream.http import MOST_POOLS
 from sluice.values.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -161,3 +162,31 @@ async def test_small_writes_go_out_at_once(make_client: Any, stand: Any):
     peer = connection._transport.get_extra_info("socket")
     assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     pool.give_up(connection)
+
+
+async def test_what_is_open_and_who_waits_is_told(make_client: Any, stand: Any):
+    provider = Turnstile()
+    client = make_client(connections=1)
+    pool = client.pool(await stand(provider))
+    asking = [asyncio.create_task(client.ask(pool)) for _ in range(3)]
+    await provider.has(1)
+    assert (client.open.value, client.waiting.value) == (1, 2)
+    asking[2].cancel()
+    await asyncio.wait(asking[2:])
+    assert (client.open.value, client.waiting.value) == (1, 1)
+    provider.pass_one()
+    provider.pass_one()
+    assert await asyncio.gather(*asking[:2]) == [b"ok", b"ok"]
+    assert (client.open.value, client.waiting.value) == (1, 0)
+    client.http.close()
+    assert client.open.value == 0
+
+
+async def test_origins_that_clients_name_are_forgotten_but_those_in_use(make_client: Any, stand: Any):
+    client = make_client()
+    used, idle = client.pool(await stand(ever_ok)), client.pool(1)
+    assert await client.ask(used) == b"ok"
+    for number in range(MOST_POOLS):
+        client.pool(443, f"{number}.example.com")
+    assert client.pool(used.origin.port) is used
+    assert client.pool(1) is not idle

@@ -32,9 +32,6 @@ _COPY_BYTES: Final = 1024 * 1024
 _BODIES: Final = "SELECT k, {0}_off, {0}_z FROM det WHERE {0}_pack = ? AND {0}_z > 0"
 """There is no index: a pack costs one scan."""
 _MOVE: Final = "UPDATE det SET {0}_pack = ?1, {0}_off = ?2 WHERE k = ?3 AND {0}_pack = ?4 AND {0}_off = ?5"
-_BURY: Final = (
-    "UPDATE pack SET dead = dead + ?, since = ifnull(since, CAST(unixepoch('subsec') * 1000 AS INTEGER)) WHERE id = ?"
-)
 _WASTEFUL: Final = "SELECT id FROM pack WHERE state <> ? AND (since < ? OR state = ? AND dead > bytes * ? AND dead > ?)"
 _SIDES: Final = ("req", "res")
 

@@ -11,6 +11,7 @@ import msgspec
 from sluice.storage.custom_ports import UnknownProvider
 from sluice.storage.embedded.control import EmbeddedControlStore
 from sluice.storage.embedded.control_file import control_faults
+from sluice.storage.embedded.provider_keys import move_keys
 from sluice.storage.embedded.sealed_headers import HAS_SEAL, place_of, read, read_without, written
 from sluice.storage.ports import AlreadyThere, NotThere, StoreFault, TooMany
 from sluice.storage.sealing import Vault
@@ -46,7 +47,7 @@ class EmbeddedCustomProviderReader:
         self._db, self._vault = db, vault
 
     def warm_up(self) -> None:
-        """Has the vault ready where headers are sealed, so that no look-up waits for its library."""
+        """Has the vault ready where headers are sealed by now, so that no look-up waits for its library."""
         with control_faults():
             row = self._db.execute(f"SELECT 1 FROM custom_providers WHERE {HAS_SEAL} LIMIT 1").fetchone()
         if row is not None:
@@ -129,6 +130,7 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
             row = self._require("custom_providers", account, provider_id)
             found = _provider(row, read(row[1], place_of(provider_id, account), self._vault))
             config, modified_ms = change(found.config), max(self._clock_ms(), found.modified_ms)
+            self._move_keys(account, found.config.slug.lower(), config.slug.lower())
             with _unique(config.slug):
                 self._db.execute(
                     "UPDATE custom_providers SET slug = ?, config = ?, modified_ms = ? WHERE id = ?",
@@ -144,6 +146,13 @@ class EmbeddedCustomProviderStore(EmbeddedCustomProviderReader):
             self._db.execute(_DELETE_KEYS, (PREFIX + found.config.slug.lower(), account))
             self._clear_caches(account)
         return found
+
+    def _move_keys(self, account: str, slug: str, to: str) -> None:
+        """Stored keys go with their provider, sealed anew for its new name."""
+        if slug == to:
+            return
+        self._db.execute(_DELETE_KEYS, (PREFIX + to, account))  # of another that had the name once
+        move_keys(self._db, self._vault(), account, PREFIX + slug, PREFIX + to)
 
     def costs(self, account: str) -> list[CustomCostRecord]:
         return [_cost(row) for row in self._rows("custom_costs", account)]

@@ -48,6 +48,23 @@ def sealed_key(db: apsw.Connection, key_id: str) -> SealedKey | None:
     return None if row is None else SealedKey(row[0], _place(key_id, row[1], row[2]))
 
 
+def move_keys(db: apsw.Connection, vault: Vault, account: str, provider: str, to: str) -> None:
+    """Gives an account's keys of one provider to another, within a transaction. Raises StoreFault."""
+    rows: list[tuple[str, bytes, bytes]] = list(
+        db.execute(
+            "SELECT c.id, c.gateway_id, c.sealed FROM provider_configs AS c JOIN gateways AS g ON g.id = c.gateway_id"
+            " WHERE g.account = ? AND c.provider = ?",
+            (account, provider),
+        )
+    )
+    for key_id, gateway_id, sealed in rows:
+        secret = vault.open(sealed, _place(key_id, gateway_id, provider))
+        db.execute(
+            "UPDATE provider_configs SET provider = ?, sealed = ?, version = version + 1 WHERE id = ?",
+            (to, vault.seal(secret, _place(key_id, gateway_id, to)), key_id),
+        )
+
+
 class EmbeddedProviderKeys:
     """ProviderKeyStore over the control store's own connection, for the same thread."""
 

@@ -25,6 +25,8 @@ QUEUED_BYTES: Final = 64 * 1024 * 1024
 BATCH_BYTES: Final = 8 * 1024 * 1024
 GATHER_S: Final = 0.05
 """How long a reply that is to be written waits for others: a thread that writes often holds the event loop up."""
+FIND_S: Final = 2.0
+"""How long a reply is looked for on the disk, its turn included: then it is a miss."""
 COMPLAIN_S: Final = 60.0
 CHECKED_S: Final = 5.0
 """What lies in memory for so long is looked for in the file again: another worker may have kept a newer reply."""
@@ -61,9 +63,12 @@ class EmbeddedReplyCache:
         found = self._shelf.get(key, now_s)
         try:
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._reader, self._reading.get, key, now_s) or found
+            async with asyncio.timeout(FIND_S):
+                found = await loop.run_in_executor(self._reader, self._reading.get, key, now_s) or found
         except CacheFault as fault:
             self._failed(fault)
+        except TimeoutError:
+            self._failed(CacheFault(f"nothing was read of it in {FIND_S:g} s"))
         if found is not None and self.at_hand(key) is None:
             self._put(key, found)
         return found

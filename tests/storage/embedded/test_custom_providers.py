@@ -68,6 +68,27 @@ def test_their_keys_go_with_them(control: EmbeddedControlStore, store: EmbeddedC
     assert control.db.execute("SELECT count(*) FROM provider_configs").get == 1
 
 
+def test_their_keys_keep_to_them_when_they_get_another_name(
+    control: EmbeddedControlStore, store: EmbeddedCustomProviderStore, tmp_path: Path
+):
+    """Whoever takes the name next gets none of them; nor do they get those of whoever had theirs."""
+    vault = Vault.of(tmp_path)
+    keys = control.provider_keys(lambda: vault)
+    made = store.create_provider("local", OURS)
+    key = keys.create("local", "default", NewProviderKey("custom-ours", "a", True, Secret("sk-ours")))
+    stale = keys.create("local", "default", NewProviderKey("custom-theirs", "a", True, Secret("sk-stale")))
+    store.change_provider("local", made.id, lambda config: msgspec.structs.replace(config, slug="Theirs"))
+    listed, _ = keys.listed("local", "default", Slice(0, 9))
+    assert [(one.id, one.provider) for one in listed] == [(key.id, "custom-theirs")]
+    with closing(EmbeddedControlReader.open(tmp_path / "control.db")) as reader:
+        sealed = reader.sealed_key(key.id)
+        assert sealed is not None
+        assert vault.open(*sealed).reveal() == "sk-ours"
+        assert reader.sealed_key(stale.id) is None
+    store.change_provider("local", made.id, lambda config: msgspec.structs.replace(config, slug="theirs"))
+    assert len(keys.listed("local", "default", Slice(0, 9))[0]) == 1
+
+
 def test_they_go_with_their_account(control: EmbeddedControlStore, store: EmbeddedCustomProviderStore):
     control.create_account("acme", "free")
     made = store.create_provider("acme", OURS)

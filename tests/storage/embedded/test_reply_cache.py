@@ -1,6 +1,8 @@
 """`cache.db`: bounded, swept, shared, and set aside when it is damaged."""
 
 import asyncio
+import fcntl
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +12,7 @@ import apsw
 import pytest
 
 from sluice.metrics import Metrics
+from sluice.storage.embedded import reply_cache
 from sluice.storage.embedded.cache_file import CacheFault, CacheFile
 from sluice.storage.embedded.reply_cache import CHECKED_S, EmbeddedReplyCache
 from sluice.values.caching import KeptReply, Place
@@ -200,3 +203,20 @@ async def test_a_cache_that_fails_is_a_miss_and_is_counted(tmp_path: Path):
         assert await cache.find(place(b"a").key) is None
     faults = metrics.counter("sluice_cache_faults_total", "Uses of cache.db that failed: misses instead.")
     assert faults.value >= 1
+
+
+async def test_a_disk_that_does_not_answer_is_a_miss_too(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Somebody holds the lock under which the file is opened: what reads of it waits, and nobody waits for that."""
+    monkeypatch.setattr(reply_cache, "FIND_S", 0.1)
+    metrics = Metrics.unseen()
+    faults = metrics.counter("sluice_cache_faults_total", "Uses of cache.db that failed: misses instead.")
+    lock = os.open(path.with_name("cache.db.lock"), os.O_RDWR | os.O_CREAT)
+    with (
+        closing(EmbeddedReplyCache(path, CacheSettings(memory_bytes=0), metrics, lambda *_: True)) as cache,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = await asyncio.gather(*(cache.find(place(b"%d" % number).key) for number in range(20)))
+        os.close(lock)
+        assert (found, faults.value) == ([None] * 20, 20)
+        assert await cache.find(place(b"a").key) is None
+    assert faults.value == 20
