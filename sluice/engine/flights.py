@@ -329,6 +329,7 @@ class Flight:
         if record.reservation is None:
             late = left.hand_over() if self._deserted and left is not record else None
             record.reservation, self._owed = self._owed or late, None
+            record.attempts = record.attempts or left.attempts
 
     def _cancel(self) -> None:
         self._end()

@@ -6,19 +6,20 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, Literal
 
-from sluice.engine.compat import model_or_none
+from sluice.engine.compat import LONGEST_MODEL, model_or_none
 from sluice.engine.estimates import Estimates
 from sluice.engine.recorder import Record
 from sluice.engine.remarks import seconds
 from sluice.formats.metadata import parse_metadata
+from sluice.formats.multipart import form_field
 from sluice.journal import fields
 from sluice.metrics import Metrics
-from sluice.providers.endpoints import model_in_path, model_named
+from sluice.providers.endpoints import is_billed, model_in_path, model_named
 from sluice.providers.registry import PROVIDERS
 from sluice.storage.ports import StoreFault
 from sluice.storage.windows import WindowStore
 from sluice.values.credential import Credential
-from sluice.values.errors import Overloaded, RateLimited, SpendLimited
+from sluice.values.errors import MalformedRequest, Overloaded, RateLimited, SpendLimited
 from sluice.values.limits import BUCKET_BYTES, Permit, RateLimit, Reservation, SpendLimit
 from sluice.values.reply import Reply
 from sluice.values.request import Step
@@ -84,7 +85,7 @@ class Limits:
     async def _weigh(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> None:
         """Sets the step's cost aside, once its body is there to be looked at."""
         if step.body.whole is None:
-            record.found(path_of(step))
+            record.found(path_of(step, record.account))
             await step.body.take_in(WEIGHED_BYTES)
         if record.reservation is None:
             self._reserve(rules, step, record)
@@ -98,7 +99,7 @@ class Limits:
         bucket = blake2b(limit.id.encode(), digest_size=BUCKET_BYTES).digest()
         permit = self._take(bucket, RateLimit(limit.limit, limit.period_s))
         if permit is not None and not permit.allowed:
-            record.found(path_of(step))
+            record.found(path_of(step, record.account))
             raise self._rate_limited_by(permit)
 
     def _count(self, rate: RateLimit | None, step: Step, record: Record) -> None:
@@ -107,7 +108,7 @@ class Limits:
             return
         record.permit = permit = self._take(record.gateway.id, rate)
         if permit is not None and not permit.allowed:
-            record.found(path_of(step))
+            record.found(path_of(step, record.account))
             raise self._rate_limited_by(permit)
 
     async def _make(self, step: Step, record: Record) -> Reply:
@@ -129,12 +130,18 @@ class Limits:
 
     def _reserve(self, rules: tuple[SpendLimit, ...], step: Step, record: Record) -> None:
         """Sets the step's cost aside in every sum that it belongs to, or in none."""
-        models = models_of(step)
+        models = models_of(step, record.account)
         metadata = parse_metadata(step.options.metadata) if step.options.metadata else {}
         named = [(rule, rule.bucket(record.gateway.id, step.provider, models, metadata)) for rule in rules]
         subject = [(rule, bucket) for rule, bucket in named if bucket is not None]
         if not subject:
             return
+        path = path_of(step, record.account)
+        if not models and record.unlogged and is_billed(step.method.decode(), path):
+            self._spend_limited.add()
+            record.found(path)
+            raise SpendLimited(unseen(subject[0][0]))
+        record.model_seen = models[0] if models else ""
         priced = [self._estimates.nano(step, model, record.account) for model in models or ("",)]
         nano = max((price for price in priced if price is not None), default=None)
         if nano is None:
@@ -145,7 +152,7 @@ class Limits:
             self._evicted = self._windows.evicted
         if refusing is not None:
             self._spend_limited.add()
-            record.found(path_of(step))
+            record.found(path_of(step, record.account))
             raise SpendLimited(told_of(refusing, step.provider, models[0] if models else ""))
 
     def _set_aside(
@@ -176,14 +183,16 @@ class Limits:
                 self._windows.release(bucket, nano, until)
 
 
-def path_of(step: Step) -> str:
+def path_of(step: Step, account: str) -> str:
     """The endpoint for the log of a step that is not made."""
-    provider = PROVIDERS.get(step.provider)
-    endpoint = step.endpoint if provider is None else provider.endpoint(step.endpoint)
+    provider, endpoint = PROVIDERS.get(step.provider), step.endpoint
+    if provider is not None:
+        with suppress(MalformedRequest):  # whoever makes it will say so
+            endpoint = provider.address(endpoint, account).endpoint
     return endpoint.decode("ascii", "replace")
 
 
-def models_of(step: Step) -> tuple[str, ...]:
+def models_of(step: Step, account: str) -> tuple[str, ...]:
     """The models that a step asks for; none where that cannot be known before.
 
     The first is the one that its log will name. Where a vendor goes by the model of the path, and the body names
@@ -192,9 +201,24 @@ def models_of(step: Step) -> tuple[str, ...]:
     if step.compat or step.translation is not None:
         return (step.model,) if step.model else ()
     body = step.body.whole
-    named = model_named(step.provider, model_or_none(body)) if body else None
-    in_path = model_in_path(step.provider, path_of(step))
+    named = model_named(step.provider, _model_in(body, step.content_type)) if body else None
+    in_path = model_in_path(step.provider, path_of(step, account))
     return tuple(dict.fromkeys(model for model in (named, in_path) if model)) or ((step.model,) if step.model else ())
+
+
+def _model_in(body: bytes, content_type: bytes) -> str | None:
+    if content_type[:10].lower() != b"multipart/":
+        return model_or_none(body)
+    value = form_field(body, content_type, b"model")
+    return value.decode("utf-8", "replace").strip()[:LONGEST_MODEL] if value else None
+
+
+def unseen(rule: SpendLimit) -> str:
+    """What to say of a call that nobody could price, before it is made or after."""
+    return (
+        f"Spend limit: rule '{rule.id}' cannot count a call without a log whose model cannot be seen: in a body of more"
+        " than 1 MB, or an encoded one"
+    )
 
 
 def told_of(rule: SpendLimit, provider: str, model: str) -> str:

@@ -164,6 +164,10 @@ class Record:
     """What the gateway's rate limit said, once the request was counted."""
     reservation: Reservation | None = None
     """What is set aside for this step's cost."""
+    model_seen = ""
+    """The model that it was set aside for."""
+    given_up = 0
+    """How many tries were not waited for to their end, because the client said how long."""
     _told_reservation = False
     _unserved = False
     counted_key: str = ""
@@ -207,6 +211,11 @@ class Record:
     def keyring(self) -> Keyring | None:
         """What the gateway has to say about credentials."""
         return self._admission.gateway.keyring
+
+    @property
+    def unlogged(self) -> bool:
+        """Whether nothing of it is to be kept."""
+        return not self._collect
 
     @property
     def authenticated(self) -> bool:
@@ -481,9 +490,10 @@ class Record:
             request_id=self.request_id,
             detail=self._detail[:LONGEST_DETAIL],
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
-            model=step.model,
+            model=step.model or self.model_seen,
             reservation=self.reservation,
             unlogged=not self._collect,
             head_tokens=self._head_tokens,
             unserved=self._unserved,
+            given_up=self.given_up,
         )

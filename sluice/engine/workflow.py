@@ -147,6 +147,7 @@ class Run:
             tried.failure = error  # not the client wrote it so, but a model
         except TimeoutError:
             tried.failure = late = UpstreamTimeout("The provider did not answer in time")
+            record.given_up += 1
             if tried.reply is not None:
                 tried.reply.body = Held(None, None, late)
         return tried

@@ -275,11 +275,12 @@ class Keeper:
             self._count_dropped(first, len(frames), "gateway_deleted")
             self._unfinished.end(frames)
             return
+        owed = frames
+        if self._spending is not None:  # first, for a store that fails must not keep money from being counted
+            owed = self._spending.settled(line.gateway_id, frames, self._logs.all_metered)
         self._unsynced = True  # what is stored already may be a dead predecessor's, who did not come to sync it
         known, wanted = self._writer.positions(shard), self._writer.wanted(shard)
-        fresh = [(work, frame) for work, frame in frames if not _is_stored(work, known) or frame.log_id in wanted]
-        if self._spending is not None:
-            fresh = self._spending.settled(line.gateway_id, fresh, self._logs.all_metered)
+        fresh = [(work, frame) for work, frame in owed if not _is_stored(work, known) or frame.log_id in wanted]
         if fresh:
             admitted = self._accounts.admitted(shard, len(fresh), time.monotonic())
             self._note.metering()

@@ -112,7 +112,8 @@ class Meter:
         failed = not reply.ended  # what broke behind its last event has lost nothing, and there is no error to tell of
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else _used(exchange, reply.usage, request, billed)
-        custom = None if exchange.cached else parse_custom_cost(exchange.custom_cost)
+        made = exchange.ending != "refused" and exchange.status < 400
+        custom = parse_custom_cost(exchange.custom_cost) if made and not exchange.cached else None
         cost = self._cost(exchange, model, usage, custom)
         latency_us = exchange.latency_us
         return LogEntry(

@@ -1,18 +1,21 @@
 """What calls cost, into the sums of their gateway's spend limits: each call once."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
+
+import msgspec
 
 from sluice.journal import fields
 from sluice.keeper.intake import Frame, Work
 from sluice.metrics import Metrics
-from sluice.providers.endpoints import is_billed, is_free
+from sluice.providers.endpoints import is_billed, is_free, model_in_path
 from sluice.spool.frames import LogFrame
 from sluice.storage.embedded.spend import EmbeddedSpendLedger, Spent
 from sluice.storage.ports import StoreFault
 from sluice.storage.windows import WindowStore
 from sluice.values.exchange import Exchange
+from sluice.values.ids import wall_ms
 from sluice.values.limits import Reservation
 from sluice.values.log import LogEntry, NewLog, Usage
 
@@ -22,6 +25,8 @@ Listed = Callable[[str, LogEntry], int | None]
 """What the usage of an account's log would cost by the published rates, in nano-USD."""
 Metered = Callable[[list[tuple[Work, Frame]]], list[NewLog]]
 _UNTOLD: Final = Usage()
+_EVENT_BYTES: Final = 200
+"""Of a stream, for a token."""
 _CLIENT_LEFT: Final = 499
 """Before there was a reply."""
 _TABLE: Final = "Bytes of the table in which requests and money are counted."
@@ -49,6 +54,7 @@ class Spending:
             kind="settlement",
         )
         self._table = metrics.gauge("sluice_limit_table_bytes", _TABLE)
+        self._length = metrics.gauge("sluice_spend_ledger_bytes", "Bytes of spend.db, which has the sums of money.")
 
     def republish(self) -> None:
         """Tells the table what the ledger knows, as a keeper does when it begins: the largest sums until it is full."""
@@ -82,6 +88,7 @@ class Spending:
     def sync(self) -> None:
         """What was settled survives a power loss. Raises StoreFault."""
         self._ledger.sync()
+        self._length.set(self._ledger.length)
 
     def _tell(self, reservations: list[Reservation]) -> None:
         self._publish({bucket: window_s for one in reservations for bucket, window_s, _ in one.buckets})
@@ -108,16 +115,29 @@ class Spending:
         reservation = exchange.reservation
         assert reservation is not None
         nano = 0 if exchange.unlogged else entry.cost_nano or 0
-        if entry.custom_cost and not exchange.unlogged:  # clients name that price: it is no way around a limit
-            nano = max(nano, self._listed(exchange.account, entry) or 0)
+        nano = max([nano, *(self._listed(exchange.account, other) or 0 for other in _as_others(exchange, entry))])
         if _is_unsure(exchange, entry) and _may_cost(exchange):
             nano = max(nano, reservation.nano)
-        ended_ms = exchange.started_ms + exchange.duration_us // 1000
+        nano += exchange.given_up * reservation.nano
+        ended_ms = min(exchange.started_ms + exchange.duration_us // 1000, wall_ms())  # a clock may have been ahead
         return [Spent(bucket, window_s, ended_ms, nano) for bucket, window_s, _ in reservation.buckets if nano]
 
     def _faulty(self, error: StoreFault) -> None:
         self._faults.add()
         _log.error("cost not told to workers", extra=fields(error=str(error)))
+
+
+def _as_others(exchange: Exchange, entry: LogEntry) -> Iterator[LogEntry]:
+    """The same call as it would be if it was not for what a client says to make it cheaper."""
+    if not exchange.unlogged:
+        yield entry
+        in_path = model_in_path(exchange.provider, exchange.path)
+        if in_path and in_path != entry.model:  # some vendors go by the one, some by the other
+            yield msgspec.structs.replace(entry, model=in_path)
+    if (exchange.unlogged or entry.usage == _UNTOLD) and _may_cost(exchange):
+        streamed = exchange.response_content_type[:17].lower() == b"text/event-stream"
+        told = Usage(0, exchange.response_bytes // _EVENT_BYTES if streamed else 0)
+        yield msgspec.structs.replace(entry, usage=told)  # of one without a log its price is looked up at least
 
 
 def _is_unsure(exchange: Exchange, entry: LogEntry) -> bool:

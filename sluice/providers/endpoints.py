@@ -79,7 +79,7 @@ _HOSTED: Final = (
 """The families of models that those run, by their names; the first that fits."""
 _PICTURES: Final = re.compile(r"ideogram|images/")
 
-_STORED: Final = re.compile(r"(?:chat/completions|responses)/(?!compact$)")
+_STORED: Final = re.compile(r"(?:chat/completions|responses)/+(?!compact/*$)[^/]")
 _MAKES: Final = re.compile(
     r"(?:^|/)(?:assistants|async-invoke|auth/grant|authTokens|batches|batchPredictionJobs|cachedContents|client_secrets"
     r"|containers|conversations|datasets|embed-jobs|evals|files|fileSearchStores|fine[_-]tuning|interactions|issueToken"

@@ -66,3 +66,13 @@ async def test_rules_of_a_new_gateway_have_ids(console: Any):
 async def test_a_rule_that_cannot_be_is_refused(console: Any, problem: Any, rules: list[Any]):
     body = {"id": "h", **REQUIRED, "spend_limits": {"enabled": True, "rules": rules}}
     assert problem(await console.operator.post("/gateways", json=body))[:2] == (400, 7001)
+
+
+async def test_providers_are_named_as_logs_have_them(saved: Any, console: Any, problem: Any):
+    rule = {**RULE, "provider": {"mode": "filter", "values": ["google", "OpenAI", "custom-ours"]}}
+    (kept,) = await saved([rule])
+    assert kept["provider"]["values"] == ["google-ai-studio", "openai", "custom-ours"]
+    assert await saved([rule]) == [kept]
+    unknown = {"spend_limits": {"enabled": True, "rules": [{**RULE, "provider": {"mode": "filter", "values": ["no"]}}]}}
+    answer = await console.operator.put("/gateways/g", json=unknown)
+    assert (answer.status_code, "There is no provider 'no'" in answer.text) == (400, True)

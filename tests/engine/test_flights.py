@@ -116,8 +116,10 @@ async def test_the_last_who_leaves_takes_what_was_set_aside(field: Field):
     field.found.set()
     (first, leading), (second, waiting) = await field.join(2)
     await settle()
+    first.record.attempts = 1
     for task in (leading, waiting):
         task.cancel()
         await settle()
     assert [one.record.reservation for one in (first, second)] == [None, Reservation(5, ())]
+    assert second.record.attempts == first.record.attempts == 1
     await field.flights.close()

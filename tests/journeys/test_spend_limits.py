@@ -182,6 +182,48 @@ def test_a_call_that_is_not_logged_costs_what_was_set_aside_and_leaves_nothing_e
     assert len(payer.logs(gateway=url.rpartition("/")[2])) == 1
 
 
+def test_a_call_without_a_log_must_show_its_model(payer: Any, ruled: Any):
+    """For nothing is left of it by which it could be priced afterwards."""
+    url = ruled({"id": "seen", "limit": 1})
+    large = {"pad": "x" * 2_000_000, "model": "gpt-4o", "messages": []}
+    refused = payer.http.post(f"{url}/{CHAT}", json=large, headers={"cf-aig-collect-log": "false"})
+    assert (refused.status_code, refused.json()["error"][0]["code"]) == (429, 2045)
+    assert "rule 'seen' cannot count a call without a log" in refused.json()["error"][0]["message"]
+    assert payer.http.post(f"{url}/{CHAT}", json=large).status_code == 200
+    listed = payer.http.get(f"{url}/openai/v1/models", headers={"cf-aig-collect-log": "false"})
+    assert listed.status_code == 200
+    assert call(payer, url, 0.01, collect_log="false").status_code == 200
+
+
+def test_models_in_forms_and_in_azures_short_paths_are_under_their_rules(payer: Any, ruled: Any):
+    url = ruled({"limit": 0.01, "model": {"mode": "filter", "values": ["gpt-4o", "whisper-1"]}})
+    headers = {"cf-aig-custom-cost": '{"total_cost": 0.01}'}
+
+    def azure() -> int:
+        path = f"{url}/azure-openai/res/gpt-4o/chat/completions?api-version=1"
+        return payer.http.post(path, json={"model": "cheap", "messages": []}, headers=headers).status_code
+
+    def form() -> int:
+        path, files = f"{url}/openai/v1/audio/transcriptions", {"file": ("a.wav", b"RIFF")}
+        return payer.http.post(path, data={"model": "whisper-1"}, files=files, headers=headers).status_code
+
+    assert [azure(), azure(), form()] == [200, 429, 429]
+
+
+def test_tries_that_a_client_does_not_wait_for_are_paid(payer: Any, ruled: Any):
+    url = ruled({"limit": 0.02})
+    slow, headers = "gpt-4o-mini~slow-head-60000", {"cf-aig-custom-cost": '{"total_cost": 0.01}'}
+    body = {"model": slow, "messages": []}
+    universal = [
+        {"provider": "openai", "endpoint": "chat/completions", "query": body, "config": {"requestTimeout": 50}}
+    ]
+    last = {"provider": "openai", "endpoint": "chat/completions", "query": {"model": "gpt-4o-mini", "messages": []}}
+    first = payer.http.post(url, json=[*universal, last], headers=headers)
+    assert (first.status_code, first.headers["cf-aig-step"]) == (200, "1")
+    settled(payer, first, url)
+    assert call(payer, url, 0.01).status_code == 429
+
+
 def test_sums_survive_an_update_of_the_rule(payer: Any, ruled: Any):
     url = ruled({"id": "keepsake", "limit": 0.02, "window": 3600})
     settled(payer, call(payer, url, 0.02), url)

@@ -1,5 +1,6 @@
 """Costs of calls under a spend limit: each counts once, however often the keeper dies."""
 
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class Till:
         self.house = house
         self.windows = MappedWindows(house.data / "limits.map", 1 << 20)
         self.limit = SpendLimit("r", 10**15, "?", 3600, "sliding")
+        self.prices: dict[str, Rates] = {}
+        """Of models that cost something else."""
 
     def call(self, nano: int = 5, **fields: Any) -> str:
         """A frame of a call for which so much was set aside."""
@@ -52,8 +55,8 @@ class Till:
 
     def keeper(self) -> tuple[Keeper, EmbeddedSpendLedger]:
         ledger = EmbeddedSpendLedger.open(self.house.data / "spend.db")
-        keeper = self.house.keeper(lambda provider, model: PRICE)
-        listed = Meter(lambda provider, model: PRICE).listed
+        keeper = self.house.keeper(lambda provider, model: self.prices.get(model, PRICE))
+        listed = Meter(lambda provider, model: self.prices.get(model, PRICE)).listed
         keeper._spending = Spending(ledger, self.windows, self.house.metrics, listed)
         return keeper, ledger
 
@@ -152,6 +155,67 @@ def test_a_stream_that_its_client_leaves_before_all_usage_is_told_costs_no_less_
     assert till.holds(3 * COST)
 
 
+def test_a_stream_without_usage_costs_by_its_length_where_that_is_more(till: Till):
+    till.prices["gpt-4o-mini"] = Rates(0, 10**9)  # a thousand nano-USD a token written
+    till.stream(b'data: {"choices":[{"delta":{"content":"words"}}]}\n\n' * 1000, 5)
+    till.keep()
+    assert till.holds(len(till.house.answer) // 200 * 1000)
+
+
+def test_of_two_models_the_dearer_one_counts(till: Till):
+    """Some vendors go by the model of the path, whatever the body says."""
+    till.prices["gpt-4o"] = Rates(2 * PRICE.input, 0)
+    till.call(5, provider="azure-openai", path="res/openai/deployments/gpt-4o/chat/completions")
+    till.keep()
+    assert till.house.logs()[0].cost_nano == COST
+    assert till.holds(2 * COST)
+
+
+def test_tries_that_the_client_did_not_wait_for_cost_what_was_set_aside_for_each(till: Till):
+    till.call(5, given_up=2)
+    till.house.answer = b""
+    till.call(6, given_up=1, ending="refused", status=400)
+    till.keep()
+    assert till.holds(COST + 2 * 5 + 6)
+
+
+def test_a_failed_call_has_no_price_whatever_its_client_says(till: Till):
+    till.house.answer = b"{}"
+    till.call(5, custom_cost=b'{"total_cost":5}', status=500)
+    till.call(6, custom_cost=b'{"total_cost":5}', status=429, ending="refused", attempts=0)
+    till.keep()
+    assert [log.cost_nano for log in till.house.logs()] == [None, None]
+    assert till.holds(0)
+
+
+def test_money_is_counted_though_no_log_can_be_stored(till: Till, monkeypatch: pytest.MonkeyPatch):
+    till.call()
+    keeper, ledger = till.keeper()
+    broken = iter([True])
+
+    def positions(shard: Any, ask: Any = keeper._writer.positions) -> Any:
+        if next(broken, False):
+            assert not till.holds(COST)
+            raise StoreFault("damaged")
+        assert till.holds(COST)
+        return ask(shard)
+
+    monkeypatch.setattr(keeper._writer, "positions", positions)
+    keeper.run(lambda wait_s: True)
+    ledger.close()
+    assert till.holds(COST)
+
+
+def test_what_ends_tomorrow_by_a_clock_that_was_ahead_is_of_today(till: Till):
+    till.call(started_ms=wall_ms() + 86_400_000)
+    keeper, ledger = till.keeper()
+    keeper.run(lambda wait_s: True)
+    ((when_us, nano),) = ledger.spent(BUCKET)
+    ledger.close()
+    assert nano == COST
+    assert when_us < (wall_ms() + 40_000) * 1000  # the end of a hundredth of an hour
+
+
 def test_a_client_that_leaves_before_the_reply_pays_for_what_was_asked_of_a_provider(till: Till):
     till.house.answer = b""
     till.call(5, ending="abandoned", status=499)
@@ -239,3 +303,12 @@ def test_the_ledger_forgets_what_is_in_no_window_and_begins_anew_where_it_is_dam
     ledger = EmbeddedSpendLedger.open(tmp_path / "spend.db")
     assert ledger.buckets() == {}
     ledger.close()
+
+
+def test_the_ledger_is_bounded_and_the_smallest_sums_go(tmp_path: Path):
+    with closing(EmbeddedSpendLedger.open(tmp_path / "spend.db", most_rows=100)) as ledger:
+        now_ms = wall_ms()
+        names = [b"%016d" % number for number in range(300)]
+        ledger.settle(b"g", [Spent(name, 60, now_ms, 1 + number) for number, name in enumerate(names)], {})
+        assert list(ledger.buckets()) == names[:-91:-1]
+        assert ledger.length > 0

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sluice.console.envelope import invalid
+from sluice.providers.registry import canonical, find
 from sluice.values.gateway import GatewayConfig, SpendRule, SpendScope
 
 LONGEST_ID: Final = 64
@@ -24,7 +25,8 @@ def with_rule_ids(config: GatewayConfig, present: Sequence[SpendRule]) -> Gatewa
     if len(taken) < sum(bool(rule.id) for rule in config.spend_limits.rules):
         raise invalid("Two rules have the same id", "body", "spend_limits")
     free = [rule for rule in present if rule.id not in taken]
-    rules = [_checked(rule) if rule.id else _named(rule, free) for rule in config.spend_limits.rules]
+    checked = [_checked(rule) for rule in config.spend_limits.rules]
+    rules = [rule if rule.id else _named(rule, free) for rule in checked]
     return msgspec.structs.replace(config, spend_limits=msgspec.structs.replace(config.spend_limits, rules=rules))
 
 
@@ -32,7 +34,7 @@ def _named(rule: SpendRule, free: list[SpendRule]) -> SpendRule:
     known = next((one for one in free if msgspec.structs.replace(one, id=rule.id) == rule), None)
     if known is not None:
         free.remove(known)
-    return msgspec.structs.replace(_checked(rule), id=known.id if known else secrets.token_hex(4))
+    return msgspec.structs.replace(rule, id=known.id if known else secrets.token_hex(4))
 
 
 def _checked(rule: SpendRule) -> SpendRule:
@@ -43,7 +45,17 @@ def _checked(rule: SpendRule) -> SpendRule:
         raise invalid(f"A rule names at most {MOST_KEYS} metadata keys", "body", "spend_limits")
     for scope in (rule.model, rule.provider, *metadata.values()):
         _check_scope(scope)
-    return rule
+    return msgspec.structs.replace(rule, provider=_canonical(rule.provider))
+
+
+def _canonical(scope: SpendScope | UnsetType) -> SpendScope | UnsetType:
+    """A filter of providers by the names that logs have of them, whatever clients call them."""
+    if scope is UNSET or not scope.values:
+        return scope
+    for slug in scope.values:
+        if find(slug) is None:
+            raise invalid(f"There is no provider {slug[:64]!r}", "body", "spend_limits")
+    return msgspec.structs.replace(scope, values=[canonical(slug) for slug in scope.values])
 
 
 def _check_scope(scope: SpendScope | UnsetType) -> None:

@@ -50,9 +50,19 @@ class Cells:
             total += 1
             words[at + TOTAL] = total
             words[at + RING + cell % self._ring] += 1
-        first = words[at + OLDEST] + 1 if self._sliding else cell // self._span * self._span
+        first = cell // self._span * self._span
+        if self._sliding:
+            first = words[at + OLDEST] + 1 if allowed else self._room_after(total - limit + 1)
         reset_us = (first + self._span) * self._width_us - now_us
         return Permit(allowed, limit, max(limit - total, 0), max(reset_us, 0))
+
+    def _room_after(self, count: int) -> int:
+        """The cell behind the one with which the last of so many, the oldest, leave the window."""
+        words, at = self._words, self._at
+        cell = words[at + OLDEST]
+        while (count := count - words[at + RING + cell % self._ring]) > 0 and cell < words[at + LATEST]:
+            cell += 1
+        return cell + 1
 
     def sum(self, now_us: int) -> int:
         """What is in the window, added up anew, for the technique may be another than it was."""

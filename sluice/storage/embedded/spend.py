@@ -26,6 +26,14 @@ _CELLS: Final = 100
 """To a window."""
 _LARGEST: Final = 1 << 62
 _CLEAR_S: Final = 60.0
+MOST_ROWS: Final = 1_000_000
+"""Some 80 MB. Clients make up names of sums, where a rule parts them by metadata: past that the smallest go."""
+MOST_TOLD: Final = 100_000
+_TRIM: Final = (
+    "DELETE FROM spent WHERE bucket IN (SELECT bucket FROM (SELECT bucket, count(*) AS cells, sum(count(*)) OVER"
+    " (ORDER BY total(nano), bucket) AS upto FROM spent GROUP BY bucket) WHERE upto - cells < ?)"
+)
+"""The sums in which the least was spent, until so many rows are gone."""
 
 
 class Spent(NamedTuple):
@@ -41,20 +49,20 @@ class Spent(NamedTuple):
 class EmbeddedSpendLedger:
     """Sums by bucket and a hundredth of its window, and how far each gateway's frames are in them: one transaction."""
 
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
+    def __init__(self, db: apsw.Connection, most_rows: int = MOST_ROWS) -> None:
+        self._db, self._most_rows = db, most_rows
         self._unsynced = False
         self._clear_s = 0.0
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, most_rows: int = MOST_ROWS) -> Self:
         """Opens the file, made if need be; one that is damaged is put aside. Raises StoreFault."""
         with store_faults(f"opening {path}"):
             try:
-                return cls(_opened(path))
+                return cls(_opened(path), most_rows)
             except (apsw.NotADBError, apsw.CorruptError):
                 put_database_aside(path)
-                return cls(_opened(path))
+                return cls(_opened(path), most_rows)
 
     def places(self, gateway_id: bytes) -> dict[str, Position]:
         """How far each spool's frames of a gateway are settled."""
@@ -71,18 +79,34 @@ class EmbeddedSpendLedger:
             )
             if time.monotonic() >= self._clear_s:
                 self._clear_s = time.monotonic() + _CLEAR_S
-                self._db.execute("DELETE FROM spent WHERE until_ms < ?", (time.time_ns() // 1_000_000,))
+                self._clear()
         self._unsynced = True
+
+    def _clear(self) -> None:
+        """Removes what is in no window any more, and what there is no room for."""
+        self._db.execute("DELETE FROM spent WHERE until_ms < ?", (time.time_ns() // 1_000_000,))
+        (rows,) = next(self._db.execute("SELECT count(*) FROM spent"))
+        if rows > self._most_rows:
+            self._db.execute(_TRIM, (rows - self._most_rows * 9 // 10,))
 
     def spent(self, bucket: bytes) -> list[tuple[int, int]]:
         """All that may still be in its window: the last microsecond of each cell, and its sum."""
         with store_faults("reading costs"):
             return _cells_of(self._db, bucket)
 
-    def buckets(self) -> dict[bytes, int]:
-        """All of which something is known, each with its window in seconds; those with most spent first."""
+    @property
+    def length(self) -> int:
+        """Bytes of the file, but for what was added to it of late. Raises StoreFault."""
         with store_faults("reading costs"):
-            rows = self._db.execute("SELECT bucket, max(width_ms) FROM spent GROUP BY bucket ORDER BY total(nano) DESC")
+            return int(self._db.pragma("page_count")) * int(self._db.pragma("page_size"))
+
+    def buckets(self) -> dict[bytes, int]:
+        """Of those with most spent, and these first, each with its window in seconds; no more than are of use."""
+        with store_faults("reading costs"):
+            rows = self._db.execute(
+                "SELECT bucket, max(width_ms) FROM spent GROUP BY bucket ORDER BY total(nano) DESC LIMIT ?",
+                (MOST_TOLD,),
+            )
             return {bucket: width_ms * _CELLS // 1000 for bucket, width_ms in rows}
 
     def sync(self) -> None:

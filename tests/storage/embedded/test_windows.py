@@ -137,6 +137,18 @@ def test_counts_survive_the_end_of_all_processes_and_a_change_of_the_limit(at: A
     assert not at.windows.take(b"b" * 16, less).allowed
 
 
+def test_a_refusal_says_when_there_is_room_also_after_the_limit_was_lowered(at: Any):
+    """3,000 came in three moments of a minute: under 1,500, the first two of them have to leave."""
+    many, few = RateLimit(5000, 60, "sliding"), RateLimit(1500, 60, "sliding")
+    for second in (0, 10, 20):
+        at.now_us = EPOCH + second * S
+        assert all(at.windows.take(b"b" * 16, many).allowed for _ in range(1000))
+    refused = at.windows.take(b"b" * 16, few)
+    assert (refused.allowed, refused.reset_us // S) == (False, 50)
+    at.now_us += refused.reset_us
+    assert at.windows.take(b"b" * 16, few).allowed
+
+
 @given(st.dictionaries(st.integers(0, 300), st.integers(1, 100)), st.integers(1, 900), st.integers(1, 900))
 @example({0: 5, 1: 6}, 10, 20)
 def test_another_window_takes_all_amounts_over_and_none_before_its_time(
