@@ -8,7 +8,7 @@ from typing import Final
 from sluice.engine.cache_key import SHORT_BYTES, key_of
 from sluice.engine.cache_rules import LARGEST_BYTES, asks_for_stream, is_good, is_stream, may_ask
 from sluice.engine.collected import Collected, Replayed
-from sluice.engine.flights import Asking, Flights, Given, Make
+from sluice.engine.flights import GATHERED, Asking, Flights, Given, Make
 from sluice.engine.known_keys import KnownKeys, letter_of
 from sluice.engine.recorder import Record
 from sluice.engine.target import Target
@@ -39,8 +39,9 @@ class Caching:
     ) -> None:
         self._make, self._find, self._cache, self._streams = make, find, cache, streams
         self._flights = Flights(make, cache, finished, streams, metrics)
-        self._known = KnownKeys()
+        self._known = KnownKeys(metrics)
         self._taken_bytes = 0
+        self._gathered = metrics.gauge("sluice_cache_gathered_bytes", GATHERED)
         self._hits = metrics.counter("sluice_cache_hits_total", "Replies out of the cache.")
         self._shared = metrics.counter("sluice_cache_shared_total", "Replies of another request's call.")
         self._misses = metrics.counter("sluice_cache_misses_total", "Requests for which nothing was kept.")
@@ -74,11 +75,13 @@ class Caching:
         if length > LARGEST_BYTES or self._taken_bytes + length > MOST_TAKEN_BYTES:
             return await self._make(step, record)
         self._taken_bytes += length
+        self._gathered.add(length)
         try:
             await step.body.take_in(LARGEST_BYTES)
             return await self._looked_up(step, record, target, lasts_s)
         finally:
             self._taken_bytes -= length
+            self._gathered.add(-length)
 
     async def _looked_up(
         self, step: Step, record: Record, target: Target, lasts_s: int, key: bytes | None = None

@@ -82,6 +82,9 @@ class Seat:
         return True
 
 
+GATHERED: Final = "Bodies that are gathered to be looked for in the cache, or to be kept there."
+
+
 class Flights:
     """All calls on their way that others may join."""
 
@@ -92,6 +95,7 @@ class Flights:
         self._all: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._waiters = metrics.gauge("sluice_cache_waiting", "Requests that wait for the reply of an identical one.")
+        self._gathered = metrics.gauge("sluice_cache_gathered_bytes", GATHERED)
 
     async def join(self, asking: Asking) -> Outcome:
         """The reply that this request's call, or another's, gets. Raises what making it raises."""
@@ -123,6 +127,11 @@ class Flights:
         key = flight.leader.asking.place.key
         if self._by_key.get(key) is flight:
             del self._by_key[key]
+
+    def gather(self, change: int) -> None:
+        """So many bytes of replies more, or fewer, are in memory while they come."""
+        self.collected_bytes += change
+        self._gathered.add(change)
 
     def count(self, change: int) -> None:
         self._waiting += change
@@ -251,7 +260,7 @@ class Flight:
                 body.close()
             while True:
                 part = part or await source.read()
-                flights.collected_bytes += len(part.data)
+                flights.gather(len(part.data))
                 body.add(part)
                 if part.last:
                     return self._finish(reply, body)
@@ -266,7 +275,7 @@ class Flight:
         finally:
             self._body = None
             if body.left:
-                flights.collected_bytes -= body.size
+                flights.gather(-body.size)
 
     def _finish(self, reply: Reply, body: Collected) -> None:
         asking = self.leader.asking
@@ -312,7 +321,7 @@ class Flight:
     def _read_out(self, leader: Seat, body: Collected) -> None:
         """A leader's client has read all, or left."""
         if body is not self._body:
-            self._flights.collected_bytes -= body.size
+            self._flights.gather(-body.size)
         elif leader is self.leader and not body.ended:
             self._desert()
 

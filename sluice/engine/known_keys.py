@@ -3,6 +3,7 @@
 from hashlib import sha256
 from typing import Final
 
+from sluice.metrics import Metrics
 from sluice.values.caching import ENTRY_BYTES
 from sluice.values.request import Step
 from sluice.values.tenancy import Gateway
@@ -44,9 +45,10 @@ def letter_bytes(letter: Letter) -> int:
 class KnownKeys:
     """Keys by letter, bounded in bytes: what was put first goes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self._keys: dict[Letter, bytes] = {}
         self.bytes = 0
+        self._shown = metrics.gauge("sluice_cache_letters_bytes", "Requests whose cache keys are remembered.")
 
     def get(self, letter: Letter) -> bytes | None:
         return self._keys.get(letter)
@@ -61,3 +63,4 @@ class KnownKeys:
             oldest = next(iter(self._keys))
             del self._keys[oldest]
             self.bytes -= letter_bytes(oldest)
+        self._shown.set(self.bytes)

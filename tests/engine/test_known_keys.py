@@ -9,6 +9,7 @@ from msgspec import structs
 from sluice.engine.cache_key import key_of
 from sluice.engine.cache_rules import may_ask
 from sluice.engine.known_keys import LONGEST, MOST_BYTES, KnownKeys, Letter, letter_bytes, letter_of
+from sluice.metrics import Metrics
 from sluice.values.credential import Credential
 from sluice.values.request import DEFAULT_OPTIONS, BytesBody, Options, Step
 from sluice.values.secret import Secret
@@ -81,7 +82,7 @@ def test_no_credential_is_in_a_letter():
 
 
 def test_what_is_remembered_is_bounded_and_the_first_goes_first():
-    known = KnownKeys()
+    known = KnownKeys(Metrics.unseen())
     letters = [letter(structs.replace(CALL, body=BytesBody(b"%d" % number * 2000))) for number in range(2000)]
     for number, one in enumerate(letters):
         known.put(one, b"%d" % number)
