@@ -4,15 +4,14 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Final, TypeVar
 
+from sluice.engine.remembered import LONGEST_KEY, Remembered
 from sluice.storage.ports import ControlReader, Generations
 from sluice.values.errors import GatewayNotFound, Unauthorized
 from sluice.values.ids import wall_ms
 from sluice.values.request import Request
-from sluice.values.tenancy import DEFAULT_GATEWAY, Admission, Gateway, Token
+from sluice.values.tenancy import DEFAULT_GATEWAY, Admission, Token
 
 MOST_ENTRIES: Final = 65_536
-LONGEST_KEY: Final = 512
-"""Together that is 32 MB at most: what is larger is some stranger's, and is looked up anew."""
 
 K = TypeVar("K", bound=tuple[str | bytes | None, ...])
 V = TypeVar("V")
@@ -29,7 +28,7 @@ class Directory:
         self, control: ControlReader, generations: Generations, create_default: Callable[[str], Awaitable[None]]
     ) -> None:
         self._control, self._generations, self._create_default = control, generations, create_default
-        self._gateways: dict[tuple[str, str], tuple[int, Gateway | None]] = {}
+        self._gateway = Remembered(control.gateway, generations, MOST_ENTRIES).of
         self._tokens: dict[tuple[str, bytes], tuple[int, Token | None]] = {}
         self._admissions: dict[tuple[str, str, bytes | None], tuple[int, Admission]] = {}
 
@@ -43,14 +42,13 @@ class Directory:
         gateway = self._gateway(account, request.gateway)
         if gateway is None:
             return None
-        token = None if request.token is None else self.token(account, request.token)
-        vouches = token is not None and may_run(token, request.gateway)
-        if gateway.authentication and not vouches:
+        token = self._token_of(request)
+        if gateway.authentication and token is None:
             raise Unauthorized
-        admission = Admission(gateway, vouches)
-        if token is not None and token.expires_ms is not None:
-            return admission
-        return self._let_in(key, generation, admission)
+        admission = Admission(gateway, token is not None)
+        if token is None or token.expires_ms is None:
+            _keep(self._admissions, key, (generation, admission))
+        return admission
 
     async def admit(self, request: Request) -> Admission:
         """Lets the request in, making the `default` gateway where a token asks for it (contract 0.4).
@@ -62,8 +60,7 @@ class Directory:
             return admission
         if request.gateway != DEFAULT_GATEWAY or not self._control.account_exists(request.account):
             raise GatewayNotFound
-        token = None if request.token is None else self.token(request.account, request.token)
-        if token is None or not may_run(token, DEFAULT_GATEWAY):
+        if self._token_of(request) is None:
             raise Unauthorized
         await self._create_default(request.account)
         admission = self.known(request)
@@ -75,8 +72,7 @@ class Directory:
         """The admission of a request that needs a token even where its gateway asks for none. Raises Unauthorized."""
         if admission.authenticated:
             return admission
-        token = None if request.token is None else self.token(request.account, request.token)
-        if token is None or not may_run(token, request.gateway):
+        if self._token_of(request) is None:
             raise Unauthorized
         return Admission(admission.gateway, True)
 
@@ -93,17 +89,10 @@ class Directory:
             _keep(self._tokens, (account, digest), entry)
         return entry[1]
 
-    def _gateway(self, account: str, name: str) -> Gateway | None:
-        generation = self._generations.of(account)
-        entry = self._gateways.get((account, name))
-        if entry is None or entry[0] != generation:
-            entry = (generation, self._control.gateway(account, name))
-            _keep(self._gateways, (account, name), entry)
-        return entry[1]
-
-    def _let_in(self, key: tuple[str, str, bytes | None], generation: int, admission: Admission) -> Admission:
-        _keep(self._admissions, key, (generation, admission))
-        return admission
+    def _token_of(self, request: Request) -> Token | None:
+        """The request's token, if it may send the request."""
+        token = None if request.token is None else self.token(request.account, request.token)
+        return token if token is not None and may_run(token, request.gateway) else None
 
 
 def may_run(token: Token, gateway: str) -> bool:

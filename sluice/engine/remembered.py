@@ -1,11 +1,14 @@
 """What a store says of the things of accounts, at hand."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from sluice.storage.ports import Generations
 
 V = TypeVar("V")
+
+LONGEST_KEY: Final = 512
+"""Characters of what is remembered; what is longer is some stranger's, and is looked up anew."""
 
 
 class Remembered(Generic[V]):
@@ -25,6 +28,8 @@ class Remembered(Generic[V]):
         entry = self._entries.get(key)
         if entry is None or entry[0] != generation:
             entry = (generation, self._ask(account, name))
+            if len(account) + len(name) > LONGEST_KEY:
+                return entry[1]
             self._entries.pop(key, None)
             if len(self._entries) >= self._most_entries:
                 del self._entries[next(iter(self._entries))]
