@@ -9,7 +9,7 @@ from sluice.engine.cache_key import SHORT_BYTES, key_of
 from sluice.engine.cache_rules import LARGEST_BYTES, asks_for_stream, is_good, is_stream, may_ask
 from sluice.engine.collected import Collected, Replayed
 from sluice.engine.flights import GATHERED, Asking, Flights, Given, Make
-from sluice.engine.known_keys import KnownKeys, letter_of
+from sluice.engine.known_keys import KnownKeys, Letter, letter_of
 from sluice.engine.recorder import Record
 from sluice.engine.target import Target
 from sluice.metrics import Metrics
@@ -55,13 +55,14 @@ class Caching:
         if not lasts_s:
             return self._make(step, record)
         target, whole = self._find(step, record.account), step.body.whole
-        key = None
+        letter = key = None
         if whole is not None and len(whole) <= SHORT_BYTES:  # one that is known may be asked for
-            key = self._known.get(letter_of(record.gateway, step, whole))
+            letter = letter_of(record.gateway, step, whole)
+            key = self._known.get(letter)
         if key is None and not may_ask(step, target.endpoint):
             return self._make(step, record)
         if whole is not None and len(whole) <= LARGEST_BYTES:
-            return self._looked_up(step, record, target, lasts_s, key)
+            return self._looked_up(step, record, target, lasts_s, letter, key)
         return self._taken_in(step, record, target, lasts_s)
 
     async def close(self) -> None:
@@ -84,7 +85,13 @@ class Caching:
             self._gathered.add(-length)
 
     async def _looked_up(
-        self, step: Step, record: Record, target: Target, lasts_s: int, key: bytes | None = None
+        self,
+        step: Step,
+        record: Record,
+        target: Target,
+        lasts_s: int,
+        letter: Letter | None = None,
+        key: bytes | None = None,
     ) -> Reply:
         body = step.body.whole
         if body is None or len(body) > LARGEST_BYTES:
@@ -92,7 +99,7 @@ class Caching:
         if key is None and len(body) > SHORT_BYTES:
             key = await asyncio.to_thread(self._computed, step, record.gateway, target, body)
         elif key is None:
-            key = self._key(step, record.gateway, target, body)
+            key = self._key(step, record.gateway, target, body, letter)
         if key is None:  # it comes as a stream, which is not to be kept
             return await self._make(step, record)
         fresh = step.options.skip_cache or record.cached  # a kept reply that did not serve is not tried again
@@ -110,9 +117,12 @@ class Caching:
         self._misses.add()
         return await self._make(step, record) if outcome is None else outcome
 
-    def _key(self, step: Step, gateway: Gateway, target: Target, body: bytes) -> bytes | None:
-        letter = letter_of(gateway, step, body)
-        key = self._known.get(letter)
+    def _key(self, step: Step, gateway: Gateway, target: Target, body: bytes, letter: Letter | None) -> bytes | None:
+        """The key of a short request; without its letter it was not looked for yet."""
+        key = None
+        if letter is None:
+            letter = letter_of(gateway, step, body)
+            key = self._known.get(letter)
         if key is None and (key := self._computed(step, gateway, target, body)) is not None:
             self._known.put(letter, key)
         return key
