@@ -96,7 +96,9 @@ class _Parser:
         provider = provider_of(shape.provider)
         headers, fields = headers_of(shape, place)
         endpoint, query = endpoint_of(shape, place, provider)
-        body = given(shape.query)
+        body, outer = given(shape.query), self._outer
+        if outer.cache_key and self._count > 1:  # one name for all would give a step the reply of another
+            outer = msgspec.structs.replace(outer, cache_key=b"%b\0%d" % (outer.cache_key, self._count))
         if body and b"content-type" not in fields:
             headers.append((b"content-type", b"Content-Type", b"application/json"))
         if len(shape.id or "") > LONGEST_ID:
@@ -111,7 +113,7 @@ class _Parser:
             fields.get(b"content-type", b"application/json" if body else b""),
             fields.get(b"content-encoding", b""),
             BytesBody(body),
-            options_of(shape, self._outer if NO_OPTIONS(fields) else parse_options(fields, self._outer), place),
+            options_of(shape, outer if NO_OPTIONS(fields) else parse_options(fields, outer), place),
             id=shape.id or "",
             model=model_asked(provider, endpoint, body),
         )

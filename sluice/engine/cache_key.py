@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from sluice.providers.registry import PROVIDERS
+from sluice.providers.registry import PROVIDERS, row
 from sluice.values.request import Header, Step
 
 CANONICAL_BYTES: Final = 256 * 1024
@@ -116,7 +116,8 @@ def key_of(gateway: bytes, epoch: int, step: Step, where: bytes, body: bytes) ->
 def credential_of(step: Step, lines: Sequence[bytes]) -> tuple[bytes, ...]:
     """The credential that goes upstream, as far as a key depends on it; `lines` are the client's own such headers."""
     if step.credential is not None:  # it is in the headers too, and a rotation changes it there
-        kept = [line for line in lines if line.partition(b":")[0] not in _SIGNED]
+        others = row(step.provider).other_headers
+        kept = [line for line in lines if (name := line.partition(b":")[0]) not in _SIGNED or name in others]
         return b"\n".join(kept), b"stored %b" % step.credential.id.encode()
     secrets = [
         pair for pair in step.query.split(b"&") if unquote_to_bytes(_name_of(pair)).lower() in CREDENTIAL_PARAMETERS

@@ -144,7 +144,7 @@ def given(step: Step, record: Record, target: Target, kept: KeptReply, outcome: 
         fields[b"content-encoding"] = encoding
     record.answered(status, fields, target.provider.terminal_line)
     body: ReplyBody = Replayed(data, ends) if ends else WholeBody(data)
-    return Reply(status, kept.reason, [kept.lines], None if ends else len(data), body)
+    return Reply(status, kept.reason, kept.lines.splitlines(keepends=True), None if ends else len(data), body)
 
 
 def finished(asking: Asking, reply: Reply, body: Collected) -> KeptReply:

@@ -7,21 +7,24 @@ from typing import Final
 from sluice.values.errors import GatewayError
 from sluice.values.reply import Part, Ready, ReplyBody
 
+PART_BYTES: Final = 64
+"""What a part takes beside its bytes, about: a provider may send them one by one."""
 BURST: Final = 64
 """Parts that are given in one go before others have their turn."""
 
 
 class Collected:
-    """What has come of a body, read by its first client as fast as that likes. `gone` is called once that is over.
+    """What has come of a body, read by its first client as fast as that likes. `gone` is called once that is over, and
+    told whether the client had all that there was to be had, though its framing may not have ended.
 
     Whoever fills it calls `add`, and at the end `fail` where the rest will not come, or `let_go` where it is too much.
     """
 
-    __slots__ = ("_at", "_fault", "_gone", "_pauses", "_ready", "_rest", "_waiter", "ended", "parts", "size")
+    __slots__ = ("_at", "_count", "_fault", "_gone", "_pauses", "_ready", "_rest", "_waiter", "ended", "parts", "size")
 
-    def __init__(self, gone: Callable[[], None]) -> None:
+    def __init__(self, gone: Callable[[bool], None]) -> None:
         self.parts: list[bytes] = []
-        self.size = 0
+        self.size = self._count = 0
         self.ended = False
         self._at = 0
         self._fault: GatewayError | None = None
@@ -29,7 +32,7 @@ class Collected:
         self._pauses = False
         self._ready: Ready | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._gone: Callable[[], None] | None = gone
+        self._gone: Callable[[bool], None] | None = gone
 
     @property
     def left(self) -> bool:
@@ -38,8 +41,14 @@ class Collected:
 
     # --- what fills it
 
+    @property
+    def weight(self) -> int:
+        """What it takes in memory."""
+        return self.size + PART_BYTES * self._count
+
     def add(self, part: Part) -> None:
         self.parts.append(part.data)
+        self._count += 1
         self.size += len(part.data)
         self.ended = part.last
         self._wake()
@@ -64,12 +73,15 @@ class Collected:
             self._at = at + 1
             last = self.ended and self._at == len(parts)
             if last:
-                self._leave()
+                self._leave(True)
             return Part(parts[at], last)
         if self._rest is None or self._pauses:
             self._pauses = False
             return None
-        return self._rest.poll()
+        part = self._rest.poll()
+        if part is not None and part.last:
+            self._leave(True)
+        return part
 
     async def read(self) -> Part:
         while True:
@@ -77,7 +89,10 @@ class Collected:
             if part is not None:
                 return part
             if self._rest is not None:
-                return await self._rest.read()
+                part = await self._rest.read()
+                if part.last:
+                    self._leave(True)
+                return part
             if self._fault is not None:
                 raise self._fault
             self._waiter = asyncio.get_running_loop().create_future()
@@ -96,12 +111,12 @@ class Collected:
     def close(self, complete: bool = False) -> None:
         if self._rest is not None:
             self._rest.close(complete)
-        self._leave()
+        self._leave(complete)
 
-    def _leave(self) -> None:
+    def _leave(self, complete: bool) -> None:
         gone, self._gone = self._gone, None
         if gone is not None:
-            gone()
+            gone(complete)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from sluice.engine.cache_rules import LARGEST_BYTES, may_share
-from sluice.engine.collected import Collected
+from sluice.engine.collected import PART_BYTES, Collected
 from sluice.engine.recorder import NO_FIELDS, Record
 from sluice.engine.target import Target
 from sluice.metrics import Metrics
 from sluice.storage.reply_cache import ReplyCache
+from sluice.upstream.pool import GRACE_S
 from sluice.values.caching import KeptReply, Place
 from sluice.values.errors import GatewayError, InternalFault, UpstreamFailure
 from sluice.values.limits import Reservation
@@ -162,6 +163,8 @@ class Flight:
         """Who waits beside the leader, in the order in which they came."""
         self._deserted = False
         """The leader has left: what its call gets is for the others."""
+        self._served = False
+        """The leader has left behind the last event of a stream: nobody else is to pay for it."""
         self._owed: Reservation | None = None
         """What was set aside for the cost of a call whose leader has left."""
         self._over = False
@@ -252,7 +255,7 @@ class Flight:
     async def _collect(self, reply: Reply) -> None:
         """Reads a reply to its end, the leader reading with it. Raises UpstreamFailure."""
         flights, source, leader = self._flights, reply.body, self.leader
-        body = self._body = Collected(lambda: self._read_out(leader, body))
+        body = self._body = Collected(lambda complete: self._read_out(leader, body, complete))
         shown = Reply(reply.status, reply.reason, list(reply.lines), reply.length, body)  # its head is still completed
         try:
             part = source.poll()
@@ -260,7 +263,7 @@ class Flight:
                 body.close()
             while True:
                 part = part or await source.read()
-                flights.gather(len(part.data))
+                flights.gather(len(part.data) + PART_BYTES)
                 body.add(part)
                 if part.last:
                     return self._finish(reply, body)
@@ -275,7 +278,7 @@ class Flight:
         finally:
             self._body = None
             if body.left:
-                flights.gather(-body.size)
+                flights.gather(-body.weight)
 
     def _finish(self, reply: Reply, body: Collected) -> None:
         asking = self.leader.asking
@@ -283,7 +286,7 @@ class Flight:
         self._end()
         if whole.expires_s:
             self._flights.cache.keep(asking.place, whole)
-        if self._deserted and is_free:
+        if self._deserted and is_free and not self._served:
             self._pay(whole)
         self._give_all(Given(whole, is_free))
 
@@ -318,11 +321,20 @@ class Flight:
             if seat.fail(error):
                 self._owe(seat)
 
-    def _read_out(self, leader: Seat, body: Collected) -> None:
-        """A leader's client has read all, or left."""
+    def _read_out(self, leader: Seat, body: Collected, complete: bool) -> None:
+        """A leader's client has read all, or left; one that left behind the last event has its log, and paid."""
         if body is not self._body:
-            self._flights.gather(-body.size)
+            self._flights.gather(-body.weight)
         elif leader is self.leader and not body.ended:
+            self._served = complete
+            if complete and not self.seats:
+                asyncio.get_running_loop().call_later(GRACE_S, self._give_up)
+            else:
+                self._desert()
+
+    def _give_up(self) -> None:
+        """What was to come behind the last event has had its moment."""
+        if not self._over and not self._deserted:
             self._desert()
 
     def _desert(self) -> None:

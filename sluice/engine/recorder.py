@@ -9,7 +9,7 @@ from typing import Final
 
 from sluice.engine.head_tokens import HEAD_TOKENS_IN, head_tokens
 from sluice.engine.heard import Heard, Repeated
-from sluice.engine.remarks import allowance, origin, refusal
+from sluice.engine.remarks import allowance, origin, refusal, unlogged
 from sluice.engine.terminal_line import TerminalLine
 from sluice.engine.watch import Watch
 from sluice.journal import fields
@@ -53,7 +53,7 @@ class Recorder:
     def ids(self, event_id: bytes) -> bytes:
         """The field lines that name a request that is not logged."""
         log_id = self.spool.mint.mint().encode()
-        return b"cf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (log_id, event_id or log_id)
+        return unlogged(log_id, event_id or log_id)
 
 
 class Trace:

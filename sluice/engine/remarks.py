@@ -31,6 +31,14 @@ def origin(step: Step) -> bytes:
     return b"%bcf-aig-model: %b\r\n" % (line, model.encode())
 
 
+def unlogged(request_id: bytes, event_id: bytes) -> bytes:
+    """The field lines that name a request of which there is no log."""
+    return b"cf-aig-step: 0\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (
+        request_id,
+        event_id,
+    )
+
+
 def allowance(permit: Permit) -> bytes:
     """The field lines that say how many more requests a gateway's rate limit allows, and when it is more again."""
     return b"cf-aig-ratelimit-limit: %d\r\ncf-aig-ratelimit-remaining: %d\r\ncf-aig-ratelimit-reset: %d\r\n" % (

@@ -50,8 +50,9 @@ class KeptReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def size(self) -> int:
         """What it takes in memory, about."""
-        return len(self.body) + len(self.lines) + 8 * len(self.ends) + ENTRY_BYTES
+        return len(self.body) + len(self.lines) + END_BYTES * len(self.ends) + ENTRY_BYTES
 
 
+END_BYTES: Final = 40
 ENTRY_BYTES: Final = 512
 """What a kept reply takes beside its bytes."""

@@ -386,3 +386,15 @@ VALUES = st.recursive(
 def test_whatever_comes_is_parsed_or_refused(body: Any):
     with suppress(MalformedRequest, InvalidProvider):
         assert 0 < len(parse(json.dumps(body).encode())) <= 50
+
+
+def test_a_key_for_the_cache_that_a_request_names_is_of_its_first_step_and_others_have_their_own():
+    """With one for all, a step would be given the reply of another."""
+    outer = Options(cache_key=b"k")
+    following = {**MINIMAL, "option": {"onComplete": {**MINIMAL, "config": {"cacheKey": "mine"}}}}
+    first, second, third = parse([MINIMAL, MINIMAL, following], outer)
+    (last,) = third.on_complete
+    assert first.options.cache_key == b"k"
+    assert len({step.options.cache_key for step in (first, second, third)}) == 3
+    assert last.options.cache_key == b"mine"
+    assert [step.options for step in parse([MINIMAL, MINIMAL], outer)] == [first.options, second.options]

@@ -1,14 +1,17 @@
 """What makes two requests the same to the cache, and which replies may be kept. Pure."""
 
+import gzip
 import json
 import random
+import zlib
 from typing import Any
 
+import brotli
 import pytest
 from msgspec import structs
 
 from sluice.engine.cache_key import CANONICAL_BYTES, canonical, key_of
-from sluice.engine.cache_rules import ENDING_BYTES, asks_for_stream, is_good, may_ask, may_share
+from sluice.engine.cache_rules import ENDING_BYTES, UNFOLDED_BYTES, asks_for_stream, is_good, may_ask, may_share
 from sluice.values.caching import LONGEST_TTL_S, clamped_ttl_s, ttl_s
 from sluice.values.credential import Credential
 from sluice.values.request import DEFAULT_OPTIONS, BytesBody, Options, Step
@@ -96,6 +99,14 @@ def test_a_stored_key_is_known_by_its_id_whatever_its_text():
 
     assert key(signed("a", "old")) == key(signed("a", "new"))
     assert len({key(signed("a", "k")), key(signed("b", "k")), key(step(headers={"authorization": "Bearer k"}))}) == 3
+
+
+def test_what_goes_beside_a_stored_key_tells_requests_apart():
+    stored = Credential("adobe-firefly", "id", Secret("s"))
+    first, second = (
+        structs.replace(step(provider="adobe-firefly", headers={"x-api-key": name}), credential=stored) for name in "ab"
+    )
+    assert key(first) != key(second)
 
 
 def test_json_that_means_the_same_is_the_same():
@@ -234,6 +245,7 @@ def test_who_asks_for_a_stream():
         (200, {"content-length": "2"}, False, False),
         (200, {"content-type": "text/plain", "content-length": "2", "content-range": "bytes 0-1/3"}, False, False),
         (206, {"content-type": "text/plain", "content-length": "2"}, False, False),
+        (202, {"content-type": "application/json", "content-length": "2"}, False, False),
         (204, {"content-type": "text/plain"}, False, False),
         (302, {"content-type": "text/plain", "content-length": "2"}, False, False),
         (200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"}, False, False),
@@ -254,9 +266,16 @@ def test_which_replies_may_go_to_several(status: int, fields: dict[str, str], st
         (b"application/json", b'[{"candidates":[]},\n{"error":{"code":503}}]', False),
         (b"application/json", b"[1]", True),
         (b"application/x-ndjson", b'{"a":1}\n{"error":"overloaded"}\n', False),
-        (b"application/x-ndjson", b'{"a":"\\"error\\": 1","error":null}\n', True),
+        (b"application/x-ndjson", b'{"a":"\\"error\\": 1","error":null,"done":true}\n', True),
+        (b"application/x-ndjson", b'{"a":1,"done":false}\n', False),
         (b"application/vnd.amazon.eventstream", b"\x0f:exception-type\x07", False),
-        (b"application/vnd.amazon.eventstream", b"\x0b:event-type\x07", True),
+        (b"application/vnd.amazon.eventstream", b"\x0b:event-type\x07\x00\x0bmessageStop{}", True),
+        (b"application/vnd.amazon.eventstream", b"\x0b:event-type\x07", False),
+        (
+            b"application/vnd.amazon.eventstream",
+            b"\x0f:exception-type\x07\x0b:event-type\x07\x00\x0bmessageStop",
+            False,
+        ),
         (b"text/event-stream", b'data: {"id":"a","error":{"code":502}}\n\ndata: [DONE]\n\n', False),
         (b"text/event-stream", b'data: {"text":"\\"error\\":{","error": null}\n\ndata: [DONE]\n\n', True),
         (b"text/event-stream", b"event: response.failed\ndata: {}\n\ndata: [DONE]\n\n", False),
@@ -276,6 +295,11 @@ def test_which_replies_may_go_to_several(status: int, fields: dict[str, str], st
         (b"text/event-stream", b"event: done\ndata: {}\n\n" + b":\n\n" * ENDING_BYTES, False),
         (b"application/json", b'{"id":"resp_1","status":"queued"}', False),
         (b"application/json", b'{"id":"resp_1","status":"completed"}', True),
+        (b"application/json", b'{"request_id":"a","status":"IN_QUEUE"}', False),
+        (b"application/json", b'{"id":"a","status":"notRunning"}', False),
+        (b"application/json", b'{"id":"a","processing_status":"in_progress"}', False),
+        (b"application/json", b'{"name":"operations/a","done":false}', False),
+        (b"application/json", b'{"name":"operations/a","done":true,"response":{}}', True),
         (b"application/json", b'{"id":"resp_1","status":{"queued":1}}', True),
         (b"text/event-stream", b'data: {"error":{}}\n\ndata: [DONE]\n\n', False),
         (b"text/event-stream", b"event: error\ndata: {}\n\ndata: [DONE]\n\n", False),
@@ -283,4 +307,12 @@ def test_which_replies_may_go_to_several(status: int, fields: dict[str, str], st
 )
 def test_a_good_status_is_not_all(kind: bytes, body: bytes, good: bool):
     assert is_good(kind, b"", body) is good
-    assert is_good(kind, b"gzip", body)
+    assert is_good(kind, b"gzip", gzip.compress(body)) is good
+    assert is_good(kind, b"deflate, br", brotli.compress(zlib.compress(body))) is good
+
+
+@pytest.mark.parametrize(("kind", "good"), [(b"application/json", True), (b"text/event-stream", False)])
+def test_what_cannot_be_looked_at_is_kept_but_for_streams(kind: bytes, good: bool):
+    long = gzip.compress(b'data: {"error":1}\n\n' + bytes(UNFOLDED_BYTES) + b"data: [DONE]\n\n")
+    assert is_good(kind, b"gzip", long) is good
+    assert is_good(kind, b"unheard-of", b"x") is good

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from sluice.edge.body import ArrivedBody
+from sluice.engine.cache_rules import LARGEST_BYTES
 from sluice.engine.caching import finished, given
+from sluice.engine.collected import Collected, Replayed
 from sluice.engine.flights import Asking, Flights, Given
 from sluice.engine.head_tokens import HEAD_TOKENS_IN
 from sluice.engine.recorder import Record, Recorder
 from sluice.metrics import Metrics
 from sluice.spool.writer import SpoolWriter
-from sluice.values.caching import Place
+from sluice.values.caching import KeptReply, Place
 from sluice.values.limits import Reservation
-from sluice.values.reply import Reply, WholeBody
+from sluice.values.reply import Part, Reply, WholeBody
 from sluice.values.request import DEFAULT_OPTIONS, Request, Step
 from sluice.values.settings import SpoolSettings
 from sluice.values.tenancy import Admission, Gateway
@@ -37,7 +39,9 @@ class Field:
         self._recorder = recorder
         self.found, self.answer = asyncio.Event(), asyncio.Event()
         self.callers: list[Record] = []
-        self.flights = Flights(self._make, self, finished, False, Metrics.unseen())
+        self.kept: list[Any] = []
+        self.content_type, self.body = b"application/json", lambda: WholeBody(b"{}")
+        self.flights = Flights(self._make, self, finished, True, Metrics.unseen())
 
     def at_hand(self, key: bytes) -> None:
         """Nothing is."""
@@ -46,14 +50,14 @@ class Field:
         await self.found.wait()
 
     def keep(self, place: Place, reply: Any) -> None:
-        pass
+        self.kept.append(reply.body)
 
     async def _make(self, step: Step, record: Record) -> Reply:
         self.callers.append(record)
-        record.answered(200, FIELDS, b"")
+        record.answered(200, {**FIELDS, b"content-type": self.content_type}, b"")
         record.reservation = record.reservation or Reservation(5, ())
         await self.answer.wait()
-        return Reply(200, b"OK", [], 2, WholeBody(b"{}"))
+        return Reply(200, b"OK", [], 2, self.body())
 
     async def join(self, count: int) -> list[tuple[Asking, asyncio.Task[Any]]]:
         all_of_them = [self._asking() for _ in range(count)]
@@ -123,3 +127,64 @@ async def test_the_last_who_leaves_takes_what_was_set_aside(field: Field):
     assert [one.record.reservation for one in (first, second)] == [None, Reservation(5, ())]
     assert second.record.attempts == first.record.attempts == 1
     await field.flights.close()
+
+
+async def test_a_reply_too_long_to_be_kept_leaves_nothing_behind_when_it_is_read(field: Field):
+    field.found.set()
+    field.answer.set()
+    half = LARGEST_BYTES // 2
+    field.body = lambda: Replayed(bytes(4 * half), (half, 2 * half, 3 * half, 4 * half))
+    ((_, leading),) = await field.join(1)
+    body = (await leading).body
+    sizes, last = [], False
+    while not last:
+        part = body.poll() or await body.read()
+        last = part.last
+        sizes.append(len(part.data))
+    assert (sizes, field.kept) == ([half] * 4, [])
+    assert field.flights.collected_bytes == 0
+    await field.flights.close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_client_that_leaves_behind_the_last_event_has_paid_and_the_stream_is_kept(field: Field, others: int):
+    source = Collected(lambda complete: None)
+    field.content_type, field.body = b"text/event-stream", lambda: source
+    field.found.set()
+    field.answer.set()
+    (_, leading), *waiting = await field.join(1 + others)
+    body = (await leading).body
+    source.add(Part(b"data: [DONE]\n\n", False))
+    assert (await body.read()).data == b"data: [DONE]\n\n"
+    body.close(complete=True)
+    source.add(Part(b"", True))
+    assert [(await task).cached for _, task in waiting] == [True] * others
+    await settle()
+    assert field.kept == [b"data: [DONE]\n\n"]
+    assert field.flights.collected_bytes == 0
+    await field.flights.close()
+
+
+async def test_a_stream_that_goes_on_behind_its_last_event_has_a_moment_to_end(field: Field):
+    ended = asyncio.Event()
+    source = Collected(lambda complete: ended.set())
+    field.content_type, field.body = b"text/event-stream", lambda: source
+    field.found.set()
+    field.answer.set()
+    ((_, leading),) = await field.join(1)
+    body = (await leading).body
+    source.add(Part(b"data: [DONE]\n\n", False))
+    await body.read()
+    body.close(complete=True)
+    async with asyncio.timeout(5):
+        await ended.wait()
+    assert (field.kept, field.flights.collected_bytes) == ([], 0)
+    await field.flights.close()
+
+
+def test_the_lines_of_a_kept_head_are_given_one_by_one(field: Field):
+    """So that who tells the reply in other words finds those that it replaces."""
+    kept = KeptReply(429, b"", b"text/plain", b"", b"Retry-After: 3\r\nContent-Length: 2\r\n", b"no", 0.0)
+    asking = field._asking()
+    reply = given(asking.step, asking.record, asking.target, kept)
+    assert reply.lines == [b"Retry-After: 3\r\n", b"Content-Length: 2\r\n"]

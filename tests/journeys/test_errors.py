@@ -63,6 +63,7 @@ def expect(gateway: Any, sent: bytes, status: int, code: int, message: str | Non
     said = answer["message"] if message is None else message
     one = {"code": code, "message": said}
     assert int(head.split()[1]) == status
+    assert b"\r\ncf-aig-cache-status: MISS\r\n" in head
     assert answer == {
         "success": False,
         "result": [],

@@ -78,11 +78,12 @@ class CacheFile:
 
     def put(self, replies: Iterable[tuple[Place, KeptReply]]) -> None:
         """Keeps them in one transaction, and throws the oldest out where the file would be too large."""
-        rows = []
+        latest = {}
         for place, reply in replies:
             data = _encode(reply)
             crc = zlib.crc32(data, zlib.crc32(place.key))
-            rows.append((place.key, place.gateway, place.epoch, reply.expires_s, crc, data))
+            latest[place.key] = (place.key, place.gateway, place.epoch, reply.expires_s, crc, data)
+        rows = list(latest.values())
         with self._faults() as db, writing(db):
             db.executemany("DELETE FROM replies WHERE key = ?", ((row[0],) for row in rows))
             db.executemany(

@@ -64,7 +64,9 @@ class EmbeddedReplyCache:
         try:
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(FIND_S):
-                found = await loop.run_in_executor(self._reader, self._reading.get, key, now_s) or found
+                filed = await loop.run_in_executor(self._reader, self._reading.get, key, now_s)
+            if found is None or (filed is not None and filed.expires_s >= found.expires_s):
+                found = filed  # else what is in memory was renewed here, and did not get into the file
         except CacheFault as fault:
             self._failed(fault)
         except TimeoutError:

@@ -170,6 +170,23 @@ async def test_a_reply_that_another_worker_has_renewed_is_given_soon(path: Path)
         assert one.at_hand(key) == reply(b"new")
 
 
+async def test_a_renewed_reply_that_was_not_written_stands_over_the_one_in_the_file(path: Path):
+    now_s = 0.0
+    settings = CacheSettings()
+    with closing(EmbeddedReplyCache(path, settings, Metrics.unseen(), lambda *_: True, lambda: now_s)) as one:
+        one.keep(place(b"a"), reply(b"old", 500.0))
+    with closing(EmbeddedReplyCache(path, settings, Metrics.unseen(), lambda *_: True, lambda: now_s)) as one:
+        one._put(place(b"a").key, reply(b"new", 600.0))  # as where the queue to the disk is full
+        now_s = CHECKED_S
+        assert await one.find(place(b"a").key) == reply(b"new", 600.0)
+        assert one.at_hand(place(b"a").key) == reply(b"new", 600.0)
+
+
+def test_of_two_replies_for_one_key_in_a_batch_the_later_one_is_kept_and_the_others_too(file: CacheFile):
+    file.put([(place(b"a"), reply(b"first")), (place(b"b"), reply(b"other")), (place(b"a"), reply(b"second"))])
+    assert [file.get(place(name).key, 0) for name in (b"a", b"b")] == [reply(b"second"), reply(b"other")]
+
+
 async def test_what_the_file_has_lost_is_still_given_from_memory(path: Path):
     now_s = 0.0
     with closing(EmbeddedReplyCache(path, CacheSettings(), Metrics.unseen(), lambda *_: True, lambda: now_s)) as one:
