@@ -150,6 +150,34 @@ def test_a_refusal_is_text_and_other_choices_are_left_out():
     assert (told["content"], told["stop_reason"]) == ([{"type": "text", "text": "No."}], "refusal")
 
 
+BLOCKS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": " of"}]
+
+
+def test_numbers_and_blocks_are_text_and_null_is_nothing():
+    """So Workers AI streams digits, and Mistral what its models thought."""
+    pieces = [{"content": 1}, {"content": 2.5}, {"content": BLOCKS}, {"content": [{"type": "text", "text": 3}]}]
+    nothing = [{"content": None, "tool_calls": None}, {"content": []}, {"content": [{"type": "text", "text": None}]}]
+    hollow = [{"index": 0, "delta": None}], None, [{"index": 0}], [{"index": None, "delta": {"content": "."}}]
+    told = assembled(
+        translated(
+            chunk({"role": "assistant"}, id=None, model=None),
+            *map(chunk, pieces + nothing),
+            *(chunk(choices=choices) for choices in hollow),
+            chunk({}, "stop"),
+            chunk(usage={"prompt_tokens": 7, "total_tokens": 7}),
+            DONE,
+        )
+    )
+    assert told["content"] == [{"type": "text", "text": "12.5 of3."}]
+    assert (told["id"], told["model"], told["stop_reason"]) == ("", "", "end_turn")
+    assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == (7, 0)
+
+
+def test_a_call_without_a_function_has_no_arguments():
+    told = assembled(translated(chunk(opened(0, "call_1", "f")), chunk(call(0, function=None)), DONE))
+    assert told["content"] == [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]
+
+
 def test_a_cut_stream_never_looks_complete():
     for place in range(STREAM.rindex(b"]") + 1):
         stream = EventStream()
@@ -173,8 +201,15 @@ def test_an_error_in_a_stream_is_passed_on_and_ends_it():
 
 @pytest.mark.parametrize(
     "broken",
-    [DONE, b"data: {\n\n", b'data: {"choices":5}\n\n', chunk(more(0, "x")), chunk(opened(-1, "a", "f"))],
-    ids=range(5),
+    [
+        DONE,
+        b"data: {\n\n",
+        b'data: {"choices":5}\n\n',
+        chunk(more(0, "x")),
+        chunk(opened(-1, "a", "f")),
+        chunk({"content": True}),
+    ],
+    ids=range(6),
 )
 def test_a_stream_that_cannot_be_read_is_at_fault(broken: bytes):
     stream = EventStream()

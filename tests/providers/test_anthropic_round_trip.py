@@ -263,3 +263,32 @@ def test_a_reply_of_openai_with_all_its_fields_is_read():
     told = json.loads(from_chat(json.dumps(reply).encode()))
     assert told["content"] == [{"type": "text", "text": "No."}]
     assert (told["usage"]["input_tokens"], told["stop_reason"]) == (9, "end_turn")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (42, "42"),
+        (1.5, "1.5"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "y"}], "y"),
+        ([{"type": "text", "text": 4}, {"type": "text", "text": None}, {"type": "reference"}], "4"),
+    ],
+)
+def test_a_number_and_blocks_are_text(content: Any, text: str):
+    told = json.loads(from_chat(json.dumps({"choices": [{"message": {"content": content}}]}).encode()))
+    assert told["content"] == [{"type": "text", "text": text}]
+
+
+def test_what_a_reply_lacks_is_nothing():
+    calls = [{"id": "call_1", "function": {"name": "f", "arguments": None}}]
+    choice = {"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}
+    reply = {"id": None, "model": None, "choices": [choice], "usage": {"prompt_tokens": 3}}
+    told = json.loads(from_chat(json.dumps(reply).encode()))
+    assert told["content"] == [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]
+    assert (told["id"], told["model"], told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == ("", "", 3, 0)
+
+
+@pytest.mark.parametrize("content", [True, {"text": "x"}, [1], [{"type": "text", "text": False}]])
+def test_content_of_another_kind_cannot_be_read(content: Any):
+    with pytest.raises(OutputUnreadable):
+        from_chat(json.dumps({"choices": [{"message": {"content": content}}]}).encode())

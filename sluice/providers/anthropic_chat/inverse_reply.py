@@ -4,12 +4,12 @@ from typing import Final
 
 import msgspec
 
-from sluice.providers.anthropic_chat import chat, messages
+from sluice.providers.anthropic_chat import inverse_chat, messages
 from sluice.providers.anthropic_chat.decoding import ENCODER
+from sluice.providers.anthropic_chat.inverse_chat import decode_completion, said
 from sluice.providers.usage import UNREADABLE
 from sluice.values.errors import OutputUnreadable
 
-_COMPLETION: Final = msgspec.json.Decoder(chat.Completion)
 _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _STOP: Final = {
     "stop": "end_turn",
@@ -22,17 +22,14 @@ _STOP: Final = {
 
 def from_chat(body: bytes) -> bytes:
     """The message that says what the first choice of this chat completion says."""
-    try:
-        completion = _COMPLETION.decode(body.decode())
-    except UNREADABLE as error:
-        raise OutputUnreadable(f"not a chat completion: {error}") from None
+    completion = decode_completion(body)
     if not completion.choices:
         raise OutputUnreadable("a chat completion without a choice")
     choice = completion.choices[0]
     message = messages.Message(
-        completion.id,
+        completion.id or "",
         "message",
-        completion.model,
+        completion.model or "",
         _blocks(choice.message),
         stop_reason=stop_reason(choice.finish_reason),
         usage=None if completion.usage is None else to_usage(completion.usage),
@@ -45,21 +42,22 @@ def stop_reason(finish_reason: str | None) -> str:
     return _STOP.get(finish_reason or "", "end_turn")
 
 
-def to_usage(usage: chat.Usage) -> messages.Usage:
+def to_usage(usage: inverse_chat.Usage) -> messages.Usage:
     """OpenAI counts what concerns the cache as part of the prompt, Anthropic beside the input."""
-    details = usage.prompt_tokens_details or chat.PromptDetails()
+    details = usage.prompt_tokens_details or inverse_chat.PromptDetails()
     read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-    tokens_in = max(0, usage.prompt_tokens - read - written)
-    return messages.Usage(tokens_in, usage.completion_tokens, written, read)
+    tokens_in = max(0, (usage.prompt_tokens or 0) - read - written)
+    return messages.Usage(tokens_in, usage.completion_tokens or 0, written, read)
 
 
-def _blocks(answer: chat.Answer) -> list[messages.AnswerBlock]:
-    blocks = [messages.AnswerBlock("text", text) for text in (answer.content, answer.refusal) if text]
+def _blocks(answer: inverse_chat.Answer) -> list[messages.AnswerBlock]:
+    texts = said(answer.content), said(answer.refusal)
+    blocks = [messages.AnswerBlock("text", text) for text in texts if text]
     return blocks + [_use(call) for call in answer.tool_calls or ()]
 
 
-def _use(call: chat.ToolCall) -> messages.AnswerBlock:
-    if call.function is None:
+def _use(call: inverse_chat.Call) -> messages.AnswerBlock:
+    if call.function is None or call.function.name is None:
         raise OutputUnreadable("a call of something that is no function")
     arguments = call.function.arguments or "{}"
     try:

@@ -5,54 +5,15 @@ from typing import Final
 
 import msgspec
 
-from sluice.providers.anthropic_chat import chat, messages
+from sluice.providers.anthropic_chat import inverse_chat, messages
 from sluice.providers.anthropic_chat.decoding import ENCODER
 from sluice.providers.anthropic_chat.events import DataReader, broken_by
+from sluice.providers.anthropic_chat.inverse_chat import decode_chunk, said
 from sluice.providers.anthropic_chat.inverse_reply import stop_reason, to_usage
-from sluice.providers.usage import UNREADABLE
 from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
 
 _TEXT: Final = -1
 """Stands for the open text among the indices of calls."""
-
-
-class _FunctionDelta(msgspec.Struct, frozen=True):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _CallDelta(msgspec.Struct, frozen=True):
-    index: int = 0
-    id: str | None = None
-    function: _FunctionDelta = _FunctionDelta()
-
-
-class _Delta(msgspec.Struct, frozen=True):
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_CallDelta] | None = None
-
-
-class _Choice(msgspec.Struct, frozen=True):
-    index: int = 0
-    delta: _Delta = _Delta()
-    finish_reason: str | None = None
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    message: str = "the stream ended with an error"
-    type: str | None = None
-
-
-class _Chunk(msgspec.Struct, frozen=True):
-    id: str = ""
-    model: str = ""
-    choices: list[_Choice] = []
-    usage: chat.Usage | None = None
-    error: _Problem | None = None
-
-
-_CHUNK: Final = msgspec.json.Decoder(_Chunk)
 
 
 class EventStream:
@@ -71,7 +32,7 @@ class EventStream:
         self._open: dict[int, int] = {}
         self._blocks = 0
         self._finish_reason: str | None = None
-        self._usage: chat.Usage | None = None
+        self._usage: inverse_chat.Usage | None = None
         self.ended = False
         self.fault: GatewayError | None = None
 
@@ -92,34 +53,34 @@ class EventStream:
         told = []
         try:
             for data in events:
-                told.append(self._stop() if data == b"[DONE]" else self._chunk(_decoded(data)))
+                told.append(self._stop() if data == b"[DONE]" else self._chunk(decode_chunk(data)))
                 if self.ended or self.fault is not None:
                     break
         except OutputUnreadable as fault:
             self.fault = fault
         return b"".join(told)
 
-    def _chunk(self, chunk: _Chunk) -> bytes:
+    def _chunk(self, chunk: inverse_chat.Chunk) -> bytes:
         if chunk.error is not None:
             return self._error(chunk.error)
         told = b"" if self._begun else self._start(chunk)
         if chunk.usage is not None:
             self._usage = chunk.usage
-        for choice in chunk.choices:
-            if choice.index == 0:
+        for choice in chunk.choices or ():
+            if not choice.index:
                 told += self._choice(choice)
         return told
 
-    def _start(self, chunk: _Chunk) -> bytes:
+    def _start(self, chunk: inverse_chat.Chunk) -> bytes:
         """Anthropic tells of the input here, OpenAI only at the end: it is zero until then."""
         self._begun = True
-        message = messages.Message(chunk.id, "message", chunk.model, [], usage=messages.Usage(0, 0))
+        message = messages.Message(chunk.id or "", "message", chunk.model or "", [], usage=messages.Usage(0, 0))
         return _event("message_start", message=message)
 
-    def _choice(self, choice: _Choice) -> bytes:
-        delta = choice.delta
+    def _choice(self, choice: inverse_chat.ChoiceDelta) -> bytes:
+        delta = choice.delta or inverse_chat.Delta()
         self._finish_reason = choice.finish_reason or self._finish_reason
-        told = self._text(delta.content or "") + self._text(delta.refusal or "")
+        told = self._text(said(delta.content)) + self._text(said(delta.refusal))
         for call in delta.tool_calls or ():
             told += self._call(call)
         return told
@@ -130,18 +91,19 @@ class EventStream:
         opened = b"" if _TEXT in self._open else self._open_block(_TEXT, messages.AnswerBlock("text"))
         return opened + self._extend(_TEXT, {"type": "text_delta", "text": text})
 
-    def _call(self, call: _CallDelta) -> bytes:
+    def _call(self, call: inverse_chat.CallDelta) -> bytes:
         """A call whose text comes before it ends that text; calls may arrive side by side."""
         opened = b""
+        function = call.function or inverse_chat.Function()
         if call.index not in self._open:
-            if call.id is None or call.function.name is None or call.index < 0:
+            if call.id is None or function.name is None or call.index < 0:
                 raise OutputUnreadable("a call that does not begin with its id and name")
             opened = self._close(_TEXT) if _TEXT in self._open else b""
-            block = messages.AnswerBlock("tool_use", id=call.id, name=call.function.name, input=msgspec.Raw(b"{}"))
+            block = messages.AnswerBlock("tool_use", id=call.id, name=function.name, input=msgspec.Raw(b"{}"))
             opened += self._open_block(call.index, block)
-        if not call.function.arguments:
+        if not function.arguments:
             return opened
-        return opened + self._extend(call.index, {"type": "input_json_delta", "partial_json": call.function.arguments})
+        return opened + self._extend(call.index, {"type": "input_json_delta", "partial_json": function.arguments})
 
     def _open_block(self, place: int, block: messages.AnswerBlock) -> bytes:
         index = self._open[place] = self._blocks
@@ -165,17 +127,10 @@ class EventStream:
         self.ended = True
         return told + _event("message_delta", delta=delta, usage=usage) + _event("message_stop")
 
-    def _error(self, problem: _Problem) -> bytes:
+    def _error(self, problem: inverse_chat.Problem) -> bytes:
         error = messages.Problem(problem.type or "api_error", problem.message)
         self.fault = broken_by(error)
         return _event("error", error=error)
-
-
-def _decoded(data: bytes) -> _Chunk:
-    try:
-        return _CHUNK.decode(data)
-    except UNREADABLE as error:
-        raise OutputUnreadable(f"a chunk of the stream cannot be read: {error}") from None
 
 
 def _event(name: str, **fields: object) -> bytes:
