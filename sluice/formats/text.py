@@ -108,12 +108,25 @@ def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _words(value: object) -> str | None:
+    """A string, or a number as it is written: Workers AI sends words of digits as such (2026-11)."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _written(value) if is_number else _string(value)
+
+
+def _written(value: object) -> str | None:
+    try:
+        return msgspec.json.encode(value).decode()
+    except _UNREADABLE:
+        return None
+
+
 def _parts(value: object) -> str | None:
-    """The texts of a list of parts, whatever else is among them; of a string, itself."""
+    """The texts of a list of parts, whatever else is among them; of a string or number, itself."""
     if not isinstance(value, list):
-        return _string(value)
-    texts = [text for part in value if isinstance(text := _at(part, "text"), str) and _at(part, "thought") is not True]
-    return "".join(texts)
+        return _words(value)
+    texts = (_words(_at(part, "text")) for part in value if _at(part, "thought") is not True)
+    return "".join(text for text in texts if text is not None)
 
 
 # --- whole replies
@@ -123,7 +136,7 @@ def _chat(reply: object) -> str | None:
     """OpenAI's chat completions. A turn of tool calls alone has no text, which is not to say that it has no shape."""
     message = _at(reply, "choices", 0, "message")
     if not isinstance(message, dict):
-        return _string(_at(reply, "choices", 0, "text"))
+        return _words(_at(reply, "choices", 0, "text"))
     return _parts(message.get("content")) or ""
 
 
@@ -156,14 +169,7 @@ def _workers_ai(reply: object) -> str | None:
     answer = _at(result, "response") if isinstance(result, dict) else _at(reply, "response")
     if isinstance(answer, dict | list):
         return _written(answer)
-    return _string(answer) if answer is not None else _first(result, (_chat, _responses))
-
-
-def _written(value: object) -> str | None:
-    try:
-        return msgspec.json.encode(value).decode()
-    except _UNREADABLE:
-        return None
+    return _words(answer) if answer is not None else _first(result, (_chat, _responses))
 
 
 def _cohere(reply: object) -> str | None:
@@ -212,7 +218,7 @@ def _chat_piece(event: object) -> str | None:
         return None
     for choice in choices:
         if _at(choice, "index") in (0, None):
-            return _parts(_at(choice, "delta", "content")) or _string(_at(choice, "text")) or ""
+            return _parts(_at(choice, "delta", "content")) or _words(_at(choice, "text")) or ""
     return ""
 
 
@@ -229,7 +235,7 @@ def _anthropic_piece(event: object) -> str | None:
 
 
 def _workers_ai_piece(event: object) -> str | None:
-    return _string(_at(event, "response"))
+    return _words(_at(event, "response"))
 
 
 def _cohere_piece(event: object) -> str | None:

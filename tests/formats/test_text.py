@@ -76,6 +76,8 @@ WHOLE = {
     "workers ai": ({"result": {"response": "hello"}, "success": True}, "hello"),
     "workers ai without its envelope": ({"response": "hello"}, "hello"),
     "workers ai that answers with json": ({"result": {"response": {"a": [1, True]}}}, '{"a":[1,true]}'),
+    "workers ai that answers with a number": ({"result": {"response": 42}, "success": True}, "42"),
+    "chat that answers with a number": ({"choices": [{"message": {"content": 4.5}}]}, "4.5"),
     "workers ai in openai's shape": ({"result": {"choices": [{"message": {"content": "hello"}}]}}, "hello"),
     "cohere v1": ({"text": "hello", "generation_id": "g", "meta": {}}, "hello"),
     "cohere v2": ({"message": {"role": "assistant", "content": [{"type": "text", "text": "hello"}]}}, "hello"),
@@ -182,6 +184,20 @@ def test_the_pieces_of_a_stream_are_found_one_by_one(events):
     assert "".join(piece_of(json.dumps(event).encode()) or "" for event in events) == "hello"
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"response": "In "}, {"response": 0}, {"response": 1.5}, {"response": True}, {"response": None}],
+        [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in ("In ", 0, 1.5, True, None)],
+        [{"choices": [{"index": 0, "text": piece}]} for piece in ("In ", 0, 1.5, True, None)],
+        [{"choices": [{"delta": {"content": [{"type": "text", "text": piece}]}}]} for piece in ("In ", 0, 1.5, True)],
+    ],
+)
+def test_a_number_is_words_too(events):
+    assert "".join(piece_of(json.dumps(event).encode()) or "" for event in events) == "In 01.5"
+    assert text_of(SSE, "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()) == "In 01.5"
+
+
 @pytest.mark.parametrize("data", [b"[DONE]", b"", b"{", b"[" * 200_000, b'{"error": {"message": "no"}}'])
 def test_an_event_without_words_has_no_piece(data):
     assert piece_of(data) is None
@@ -200,6 +216,7 @@ def test_the_text_of_a_stream_of_lines_is_assembled(name):
         (JSON, '{"data":[{"url":"https://x"}]}'),
         (JSON, '{"choices":[]}'),
         (JSON, '{"choices":[{"message":"x"}]}'),
+        (JSON, '{"result":{"response":true}}'),
         (JSON, '{"output":null,"status":"starting"}'),
         (JSON, "[]"),
         (JSON, "[1,2]"),
