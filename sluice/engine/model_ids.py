@@ -196,7 +196,7 @@ def _message(step: Step, provider: Provider, model: str) -> Step:
         query=b"",
         headers=_as_json(_signed_anew(passing, provider)),
         content_type=_JSON_TYPE[2],
-        body=BytesBody(to_chat(body, model).body),
+        body=BytesBody(to_chat(body, model, provider.compat.most_tokens).body),
         model=model,
     )
 

@@ -1,11 +1,13 @@
 """A provider is data: what most share is a default, what differs is a function."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from sluice.values.request import Header, Step
+
+MostTokens = Literal["max_tokens", "max_completion_tokens"]
 
 
 def as_given(endpoint: bytes) -> bytes:
@@ -57,6 +59,8 @@ class Compat(msgspec.Struct, frozen=True):
     embeddings: bytes | None = b"v1/embeddings"
     publisher: str = ""
     """What stands before the name of a model that has no slash in it."""
+    most_tokens: MostTokens = "max_tokens"
+    """The field of chat completions that bounds their length. All took the older one before OpenAI had another."""
 
 
 OPENAI_SHAPED: Final = Compat()

@@ -110,6 +110,16 @@ def test_the_log_has_the_providers_words_and_the_client_those_of_its_shape(gatew
     assert (asked["model"], asked["max_completion_tokens"]) == ("gpt-4o-mini", 50)
 
 
+@pytest.mark.parametrize(
+    ("author", "field"), [("openai", "max_completion_tokens"), ("mistral", "max_tokens"), ("deepseek", "max_tokens")]
+)
+def test_the_longest_answer_is_bounded_in_the_words_of_the_vendor(gateway: Any, author: str, field: str):
+    reply = post(gateway, "/v1/messages", {"model": f"{author}/m", "max_tokens": 50, "messages": HELLO})
+    assert reply.status_code == 200
+    asked = json.loads(gateway.log_body(reply.headers["cf-aig-log-id"], "request"))
+    assert {name: value for name, value in asked.items() if name.startswith("max_")} == {field: 50}
+
+
 KEYED = [
     ("/v1/chat/completions", {"model": "openai/gpt-4o-mini", "messages": HELLO}, "Authorization", "Bearer sk-theirs"),
     ("/run/anthropic/claude-sonnet-4-6", {"messages": HELLO, "max_tokens": 9}, "x-api-key", "sk-theirs"),

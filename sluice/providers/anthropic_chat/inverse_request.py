@@ -7,15 +7,17 @@ import msgspec
 
 from sluice.providers.anthropic_chat import chat, messages
 from sluice.providers.anthropic_chat.decoding import ENCODER, Translated, decode_request, refused
+from sluice.providers.provider import MostTokens
 
 _REQUEST: Final = msgspec.json.Decoder(messages.MessagesRequest)
 _WORDS: Final = {"auto": "auto", "any": "required", "none": "none"}
 _Told = messages.Text | messages.Image | messages.Document
 
 
-def to_chat(body: bytes, model: str) -> Translated:
+def to_chat(body: bytes, model: str, most_tokens: MostTokens = "max_completion_tokens") -> Translated:
     """The body for `/v1/chat/completions`; MalformedRequest names the field that cannot be translated.
 
+    `most_tokens` is what the vendor calls the bound of its answer, by default as OpenAI itself does.
     Usage is asked for in a stream, for Anthropic's streams always tell it. Thinking and `top_k` are left out.
     """
     request = decode_request(body, _REQUEST)
@@ -25,7 +27,8 @@ def to_chat(body: bytes, model: str) -> Translated:
         messages=[*_system(request.system), *_messages(request.messages)],
         stream=stream or None,
         stream_options=chat.StreamOptions(True) if stream else None,
-        max_completion_tokens=request.max_tokens,
+        max_completion_tokens=request.max_tokens if most_tokens == "max_completion_tokens" else None,
+        max_tokens=request.max_tokens if most_tokens == "max_tokens" else None,
         temperature=request.temperature,
         top_p=request.top_p,
         stop=request.stop_sequences,
