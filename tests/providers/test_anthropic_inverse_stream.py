@@ -173,6 +173,53 @@ def test_numbers_and_blocks_are_text_and_null_is_nothing():
     assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == (7, 0)
 
 
+def pieces_of(*calls: Json) -> list[bytes]:
+    return [chunk({"tool_calls": [one]}) for one in calls]
+
+
+def whole(id: str, name: str, **given: Any) -> Json:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
+
+
+def test_calls_without_a_place_are_told_apart_by_their_ids():
+    """So Google streams them, each whole or in pieces without an id."""
+    begun = {"id": "c", "function": {"name": "g", "arguments": '{"x"'}}
+    pieces = pieces_of(
+        {"extra_content": {"google": {"thought_signature": "A"}}},
+        whole("a", "f", x=1),
+        whole("b", "f", x=2),
+        begun,
+        {"id": "c", "function": {"arguments": ":"}},
+        {"id": "", "function": {"name": "", "arguments": "3"}},
+        {"function": {"arguments": "}"}},
+        {"extra_content": {}},
+    )
+    told = assembled(translated(*pieces, chunk({}, "tool_calls"), DONE))
+    assert [(block["id"], block["name"], block["input"]) for block in told["content"]] == [
+        ("a", "f", {"x": 1}),
+        ("b", "f", {"x": 2}),
+        ("c", "g", {"x": 3}),
+    ]
+
+
+def test_calls_in_one_chunk_and_calls_of_one_number_are_told_apart():
+    both = [whole("a", "f", x=1), whole("b", "f", x=2)]
+    numbered = [{"index": 0, **one} for one in both]
+    for stream in (chunk({"tool_calls": both}), chunk({"tool_calls": numbered}), b"".join(pieces_of(*numbered))):
+        told = assembled(translated(stream, chunk({}, "tool_calls"), DONE))
+        assert [(block["id"], block["input"]) for block in told["content"]] == [("a", {"x": 1}), ("b", {"x": 2})]
+
+
+def test_a_call_whose_every_piece_has_another_id_is_one():
+    pieces = pieces_of(
+        {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},
+        {"index": 0, "id": "b", "function": {"arguments": '{"x":'}},
+        {"index": 0, "id": "c", "function": {"arguments": "1}"}},
+    )
+    told = assembled(translated(*pieces, chunk({}, "tool_calls"), DONE))
+    assert told["content"] == [{"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}]
+
+
 def test_a_call_without_a_function_has_no_arguments():
     told = assembled(translated(chunk(opened(0, "call_1", "f")), chunk(call(0, function=None)), DONE))
     assert told["content"] == [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]
@@ -207,9 +254,12 @@ def test_an_error_in_a_stream_is_passed_on_and_ends_it():
         b'data: {"choices":5}\n\n',
         chunk(more(0, "x")),
         chunk(opened(-1, "a", "f")),
+        chunk({"content": "x"}) + chunk(opened(-1, "a", "f")),
         chunk({"content": True}),
+        chunk({"tool_calls": [{"id": "a", "function": {"arguments": "x"}}]}),
+        chunk({"tool_calls": [whole("a", "f"), {"id": "b", "function": {"arguments": "x"}}]}),
     ],
-    ids=range(6),
+    ids=range(9),
 )
 def test_a_stream_that_cannot_be_read_is_at_fault(broken: bytes):
     stream = EventStream()

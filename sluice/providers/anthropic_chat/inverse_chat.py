@@ -63,7 +63,8 @@ class Completion(msgspec.Struct, frozen=True):
 
 
 class CallDelta(msgspec.Struct, frozen=True):
-    index: int = 0
+    index: int | None = None
+    """Google leaves it out (2026-11)."""
     id: str | None = None
     function: Function | None = None
 

@@ -14,6 +14,7 @@ from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
 
 _TEXT: Final = -1
 """Stands for the open text among the indices of calls."""
+_NO_INPUT: Final = msgspec.Raw(b"{}")
 
 
 class EventStream:
@@ -24,12 +25,14 @@ class EventStream:
     ignored.
     """
 
-    __slots__ = ("_begun", "_blocks", "_finish_reason", "_open", "_reader", "_usage", "ended", "fault")
+    __slots__ = ("_begun", "_blocks", "_finish_reason", "_ids", "_last", "_open", "_reader", "_usage", "ended", "fault")
 
     def __init__(self) -> None:
         self._reader = DataReader()
         self._begun = False
         self._open: dict[int, int] = {}
+        self._ids: dict[int, str] = {}
+        self._last = 0
         self._blocks = 0
         self._finish_reason: str | None = None
         self._usage: inverse_chat.Usage | None = None
@@ -92,18 +95,30 @@ class EventStream:
         return opened + self._extend(_TEXT, {"type": "text_delta", "text": text})
 
     def _call(self, call: inverse_chat.CallDelta) -> bytes:
-        """A call whose text comes before it ends that text; calls may arrive side by side."""
-        opened = b""
+        """Calls may arrive side by side. What has neither place nor id belongs to the last one."""
         function = call.function or inverse_chat.Function()
-        if call.index not in self._open:
-            if call.id is None or function.name is None or call.index < 0:
-                raise OutputUnreadable("a call that does not begin with its id and name")
-            opened = self._close(_TEXT) if _TEXT in self._open else b""
-            block = messages.AnswerBlock("tool_use", id=call.id, name=function.name, input=msgspec.Raw(b"{}"))
-            opened += self._open_block(call.index, block)
+        place = self._last if call.index is None else call.index
+        if place < 0:
+            raise OutputUnreadable("a call at a place that is none")
+        begun = self._begin(place, call.id, function.name) if self._begins(call, function, place) else b""
+        self._last = place
         if not function.arguments:
-            return opened
-        return opened + self._extend(call.index, {"type": "input_json_delta", "partial_json": function.arguments})
+            return begun
+        return begun + self._extend(place, {"type": "input_json_delta", "partial_json": function.arguments})
+
+    def _begins(self, call: inverse_chat.CallDelta, function: inverse_chat.Function, place: int) -> bool:
+        """Some vendors number all calls alike; others give each piece of one another id, but its first alone a name."""
+        if place not in self._open:
+            return bool(call.id or function.name or function.arguments)
+        return bool(call.id) and call.id != self._ids[place] and bool(function.name or call.index is None)
+
+    def _begin(self, place: int, id: str | None, name: str | None) -> bytes:
+        """A call ends the text before it, and the one that was at its place."""
+        if id is None or name is None:
+            raise OutputUnreadable("a call that does not begin with its id and name")
+        self._ids[place] = id
+        ended = b"".join([self._close(before) for before in (_TEXT, place) if before in self._open])
+        return ended + self._open_block(place, messages.AnswerBlock("tool_use", id=id, name=name, input=_NO_INPUT))
 
     def _open_block(self, place: int, block: messages.AnswerBlock) -> bytes:
         index = self._open[place] = self._blocks
