@@ -210,6 +210,16 @@ def test_calls_in_one_chunk_and_calls_of_one_number_are_told_apart():
         assert [(block["id"], block["input"]) for block in told["content"]] == [("a", {"x": 1}), ("b", {"x": 2})]
 
 
+@pytest.mark.parametrize(
+    ("finish", "reason"),
+    [("stop", "tool_use"), (None, "tool_use"), ("length", "max_tokens"), ("tool_calls", "tool_use")],
+)
+def test_an_answer_with_calls_ends_for_them_though_its_stream_says_stop(finish: str | None, reason: str):
+    (called,) = pieces_of(whole("a", "f"))
+    assert assembled(translated(called, chunk({}, finish), DONE))["stop_reason"] == reason
+    assert assembled(translated(chunk({"content": "x"}), chunk({}, "stop"), DONE))["stop_reason"] == "end_turn"
+
+
 def test_a_call_whose_every_piece_has_another_id_is_one():
     pieces = pieces_of(
         {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},

@@ -223,7 +223,8 @@ def test_a_reply_comes_back_as_it_was(text: str, uses: list[Json], reason: str, 
         "stop_sequence": None,
         "usage": dict(zip(names, counts, strict=True)),
     }
-    assert json.loads(from_chat(from_message(json.dumps(message).encode(), 1))) == message
+    told = json.loads(from_chat(from_message(json.dumps(message).encode(), 1)))
+    assert told == {**message, "stop_reason": "tool_use" if uses and reason == "end_turn" else reason}
 
 
 @pytest.mark.parametrize(
@@ -277,6 +278,20 @@ def test_a_reply_of_openai_with_all_its_fields_is_read():
 def test_a_number_and_blocks_are_text(content: Any, text: str):
     told = json.loads(from_chat(json.dumps({"choices": [{"message": {"content": content}}]}).encode()))
     assert told["content"] == [{"type": "text", "text": text}]
+
+
+@pytest.mark.parametrize(
+    ("calls", "finish", "reason"),
+    [
+        ([{"id": "a", "function": {"name": "f", "arguments": "{}"}}], "stop", "tool_use"),
+        ([{"id": "a", "function": {"name": "f", "arguments": "{}"}}], "length", "max_tokens"),
+        ([], "stop", "end_turn"),
+        (None, "stop", "end_turn"),
+    ],
+)
+def test_an_answer_with_calls_ends_for_them_though_it_says_stop(calls: Any, finish: str, reason: str):
+    choice = {"message": {"content": None, "tool_calls": calls}, "finish_reason": finish}
+    assert json.loads(from_chat(json.dumps({"choices": [choice]}).encode()))["stop_reason"] == reason
 
 
 def test_what_a_reply_lacks_is_nothing():

@@ -31,15 +31,16 @@ def from_chat(body: bytes) -> bytes:
         "message",
         completion.model or "",
         _blocks(choice.message),
-        stop_reason=stop_reason(choice.finish_reason),
+        stop_reason=stop_reason(choice.finish_reason, bool(choice.message.tool_calls)),
         usage=None if completion.usage is None else to_usage(completion.usage),
     )
     return ENCODER.encode(message)
 
 
-def stop_reason(finish_reason: str | None) -> str:
-    """Why the answer ended, in Anthropic's words."""
-    return _STOP.get(finish_reason or "", "end_turn")
+def stop_reason(finish_reason: str | None, called: bool) -> str:
+    """Why the answer ended, in Anthropic's words; for its calls, if it has any, though Google says `stop` (2026-11)."""
+    reason = _STOP.get(finish_reason or "", "end_turn")
+    return "tool_use" if called and reason == "end_turn" else reason
 
 
 def to_usage(usage: inverse_chat.Usage) -> messages.Usage:

@@ -137,7 +137,7 @@ class EventStream:
         if not self._begun:
             raise OutputUnreadable("the stream ended before it began")
         told = b"".join([self._close(place) for place in sorted(self._open, key=self._open.__getitem__)])
-        delta = {"stop_reason": stop_reason(self._finish_reason), "stop_sequence": None}
+        delta = {"stop_reason": stop_reason(self._finish_reason, bool(self._ids)), "stop_sequence": None}
         usage = messages.Usage(output_tokens=0) if self._usage is None else to_usage(self._usage)
         self.ended = True
         return told + _event("message_delta", delta=delta, usage=usage) + _event("message_stop")
