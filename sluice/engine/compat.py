@@ -83,8 +83,7 @@ def addressed_to(step: Step, provider: Provider, model: str) -> Step:
         raise MalformedRequest(f"The unified endpoint serves {', '.join(path.decode() for path in PATHS)}")
     path = path_of(provider.compat)
     headers = signed(step.headers, provider)
-    if "/" not in model:
-        model = provider.compat.publisher + model
+    model = provider.compat.name_of(model)
     if path is None:
         return _translated(step, provider, model, headers)
     return msgspec.structs.replace(

@@ -187,6 +187,7 @@ def _message(step: Step, provider: Provider, model: str) -> Step:
         )
     if provider.compat.chat is None:
         raise InputInvalid(f"{provider.name} has no chat completions")
+    model = provider.compat.name_of(model)
     passing = [header for header in step.headers if header[0] not in _OF_ANTHROPIC]
     return _told_as(
         step,

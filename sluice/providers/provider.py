@@ -62,6 +62,10 @@ class Compat(msgspec.Struct, frozen=True):
     most_tokens: MostTokens = "max_tokens"
     """The field of chat completions that bounds their length. All took the older one before OpenAI had another."""
 
+    def name_of(self, model: str) -> str:
+        """What the vendor calls the model that a client names."""
+        return model if "/" in model else self.publisher + model
+
 
 OPENAI_SHAPED: Final = Compat()
 NOT_COMPATIBLE: Final = Compat(chat=None, responses=None, embeddings=None)
