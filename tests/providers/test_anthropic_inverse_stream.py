@@ -235,6 +235,25 @@ def test_a_call_without_a_function_has_no_arguments():
     assert told["content"] == [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]
 
 
+XAI = {
+    "prompt_tokens": 32,
+    "completion_tokens": 9,
+    "total_tokens": 135,
+    "prompt_tokens_details": {"cached_tokens": 6},
+    "completion_tokens_details": {"reasoning_tokens": 94},
+}
+OPENAI = {**XAI, "completion_tokens": 103}
+
+
+@pytest.mark.parametrize("usage", [XAI, OPENAI], ids=["apart", "within"])
+def test_reasoning_is_output_whether_the_vendor_counts_it_apart_or_within(usage: Json):
+    streamed = assembled(translated(chunk({"content": "x"}), chunk({}, "stop"), chunk(usage=usage), DONE))
+    reply = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    for told in (streamed, json.loads(from_chat(json.dumps(reply).encode()))):
+        counts = told["usage"]
+        assert (counts["input_tokens"], counts["output_tokens"], counts["cache_read_input_tokens"]) == (26, 103, 6)
+
+
 def test_a_cut_stream_never_looks_complete():
     for place in range(STREAM.rindex(b"]") + 1):
         stream = EventStream()

@@ -21,17 +21,6 @@ Content = Written | list[Block]
 """Mistral's reasoning models send blocks, their thoughts among them (https://docs.mistral.ai/capabilities/reasoning)."""
 
 
-class PromptDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class Usage(msgspec.Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-
-
 class Function(msgspec.Struct, frozen=True):
     """What is called, or in a stream a piece of it."""
 
@@ -59,7 +48,6 @@ class Completion(msgspec.Struct, frozen=True):
     id: str | None = None
     model: str | None = None
     choices: list[Choice] | None = None
-    usage: Usage | None = None
 
 
 class CallDelta(msgspec.Struct, frozen=True):
@@ -90,7 +78,6 @@ class Chunk(msgspec.Struct, frozen=True):
     id: str | None = None
     model: str | None = None
     choices: list[ChoiceDelta] | None = None
-    usage: Usage | None = None
     error: Problem | None = None
 
 

@@ -7,8 +7,9 @@ import msgspec
 from sluice.providers.anthropic_chat import inverse_chat, messages
 from sluice.providers.anthropic_chat.decoding import ENCODER
 from sluice.providers.anthropic_chat.inverse_chat import decode_completion, said
-from sluice.providers.usage import UNREADABLE
+from sluice.providers.usage import UNREADABLE, counted, told_by_reply
 from sluice.values.errors import OutputUnreadable
+from sluice.values.log import Usage
 
 _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _STOP: Final = {
@@ -26,13 +27,14 @@ def from_chat(body: bytes) -> bytes:
     if not completion.choices:
         raise OutputUnreadable("a chat completion without a choice")
     choice = completion.choices[0]
+    usage = counted(told_by_reply(body))
     message = messages.Message(
         completion.id or "",
         "message",
         completion.model or "",
         _blocks(choice.message),
         stop_reason=stop_reason(choice.finish_reason, bool(choice.message.tool_calls)),
-        usage=None if completion.usage is None else to_usage(completion.usage),
+        usage=None if usage is None else to_usage(usage),
     )
     return ENCODER.encode(message)
 
@@ -43,12 +45,11 @@ def stop_reason(finish_reason: str | None, called: bool) -> str:
     return "tool_use" if called and reason == "end_turn" else reason
 
 
-def to_usage(usage: inverse_chat.Usage) -> messages.Usage:
-    """OpenAI counts what concerns the cache as part of the prompt, Anthropic beside the input."""
-    details = usage.prompt_tokens_details or inverse_chat.PromptDetails()
-    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-    tokens_in = max(0, (usage.prompt_tokens or 0) - read - written)
-    return messages.Usage(tokens_in, usage.completion_tokens or 0, written, read)
+def to_usage(usage: Usage) -> messages.Usage:
+    """What the log counts; there what concerns the cache is part of the input, with Anthropic it is beside it."""
+    read, written = usage.cached_in or 0, usage.cache_write or 0
+    tokens_in = max(0, (usage.tokens_in or 0) - read - written)
+    return messages.Usage(tokens_in, usage.tokens_out or 0, written, read)
 
 
 def _blocks(answer: inverse_chat.Answer) -> list[messages.AnswerBlock]:

@@ -10,6 +10,7 @@ from sluice.providers.anthropic_chat.decoding import ENCODER
 from sluice.providers.anthropic_chat.events import DataReader, broken_by
 from sluice.providers.anthropic_chat.inverse_chat import decode_chunk, said
 from sluice.providers.anthropic_chat.inverse_reply import stop_reason, to_usage
+from sluice.providers.usage import Told, counted, may_tell_usage, merged, told_by_event
 from sluice.values.errors import GatewayError, OutputUnreadable, UpstreamBroken
 
 _TEXT: Final = -1
@@ -35,7 +36,7 @@ class EventStream:
         self._last = 0
         self._blocks = 0
         self._finish_reason: str | None = None
-        self._usage: inverse_chat.Usage | None = None
+        self._usage: Told | None = None
         self.ended = False
         self.fault: GatewayError | None = None
 
@@ -56,19 +57,20 @@ class EventStream:
         told = []
         try:
             for data in events:
-                told.append(self._stop() if data == b"[DONE]" else self._chunk(decode_chunk(data)))
+                told.append(self._stop() if data == b"[DONE]" else self._chunk(data))
                 if self.ended or self.fault is not None:
                     break
         except OutputUnreadable as fault:
             self.fault = fault
         return b"".join(told)
 
-    def _chunk(self, chunk: inverse_chat.Chunk) -> bytes:
+    def _chunk(self, data: bytes) -> bytes:
+        chunk = decode_chunk(data)
         if chunk.error is not None:
             return self._error(chunk.error)
         told = b"" if self._begun else self._start(chunk)
-        if chunk.usage is not None:
-            self._usage = chunk.usage
+        if may_tell_usage(data):
+            self._usage = merged(self._usage, told_by_event(data))
         for choice in chunk.choices or ():
             if not choice.index:
                 told += self._choice(choice)
@@ -138,7 +140,8 @@ class EventStream:
             raise OutputUnreadable("the stream ended before it began")
         told = b"".join([self._close(place) for place in sorted(self._open, key=self._open.__getitem__)])
         delta = {"stop_reason": stop_reason(self._finish_reason, bool(self._ids)), "stop_sequence": None}
-        usage = messages.Usage(output_tokens=0) if self._usage is None else to_usage(self._usage)
+        used = counted(self._usage)
+        usage = messages.Usage(output_tokens=0) if used is None else to_usage(used)
         self.ended = True
         return told + _event("message_delta", delta=delta, usage=usage) + _event("message_stop")
 
