@@ -214,9 +214,11 @@ def _plain(step: Step, dialect: Dialect) -> Step:
 
 
 def _enveloped(step: Step) -> Step:
-    """JSON is told as the `result` of an envelope; streams, pictures and sounds as they come."""
+    """JSON is told as the `result` of an envelope; streams, pictures and sounds as they come, or are translated."""
     headers = [header for header in step.headers if header[0] != b"accept-encoding"]
-    return _told_as(step, "envelope", headers=headers)
+    given = step.translation or Translation("plain")
+    translation = msgspec.structs.replace(given, dialect="api", enveloped=True)
+    return msgspec.structs.replace(step, headers=headers, translation=translation)
 
 
 def _told_as(step: Step, shape: Shape, **asked: object) -> Step:

@@ -76,10 +76,10 @@ async def translated(reply: Reply, record: Record, translation: Translation) -> 
 
 
 def _passes(reply: Reply, record: Record, translation: Translation) -> bool:
-    """Whether it goes to the client as it comes: some shapes leave all, or all that is no JSON, as it is."""
-    if translation.shape == "envelope":
-        return reply.status < 400 and b"json" not in record.reply_type
-    return translation.shape == "plain"
+    """Whether it goes to the client as it comes: an envelope is for JSON and for errors."""
+    if translation.shape != "plain":
+        return False
+    return not translation.enveloped or (reply.status < 400 and b"json" not in record.reply_type)
 
 
 def _stream(translation: Translation, heading: Heading) -> Interpreter:
@@ -94,12 +94,18 @@ def _stream(translation: Translation, heading: Heading) -> Interpreter:
 
 
 def _words(translation: Translation, status: int, body: bytes | None, heading: Heading) -> bytes:
-    data = body or b""
+    words = _in_shape(translation, status, body or b"", heading)
+    if not translation.enveloped:
+        return words
+    return enveloped_error(status, words) if status >= 400 else enveloped(words)
+
+
+def _in_shape(translation: Translation, status: int, data: bytes, heading: Heading) -> bytes:
     match translation.shape:
+        case "plain":
+            return data
         case "converse":
             return converse.from_reply(data, heading) if status < 400 else converse.from_error(status, data)
-        case "envelope":
-            return enveloped_error(status, data) if status >= 400 else enveloped(data)
         case "messages":
             return from_chat_error(status, data) if status >= 400 else from_chat(data)
     if status >= 400:

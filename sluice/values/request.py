@@ -112,9 +112,9 @@ DEFAULT_OPTIONS: Final = Options()
 Dialect = Literal["gateway", "api", "openai", "anthropic"]
 """How errors of ours are told: as contract 12.1 has it, in the envelope of Cloudflare's API, and in that with what the
 clients of a vendor read besides."""
-Shape = Literal["chat", "responses", "converse", "messages", "envelope", "plain"]
+Shape = Literal["chat", "responses", "converse", "messages", "plain"]
 """Chat completions or responses out of Anthropic's messages; chat completions out of Bedrock's Converse; messages out
-of chat completions; JSON in the envelope of Cloudflare's API; as it comes."""
+of chat completions; as it comes."""
 
 
 class Translation(msgspec.Struct, frozen=True):
@@ -125,6 +125,8 @@ class Translation(msgspec.Struct, frozen=True):
     """Whether a stream ends with a chunk of usage (`stream_options.include_usage`)."""
     dialect: Dialect = "gateway"
     """Where it is another, keys that the provider refuses are an error of ours in it (contract 1.5)."""
+    enveloped: bool = False
+    """Whether JSON, in that shape, is the `result` of an envelope of Cloudflare's API; streams and others are not."""
 
 
 class Step(msgspec.Struct, frozen=True):

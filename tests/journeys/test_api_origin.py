@@ -9,6 +9,7 @@ import pytest
 
 AI = "/client/v4/accounts/local/ai"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
+NOVA = "aws-bedrock/amazon.nova-lite-v1:0"
 HELLO = [{"role": "user", "content": "hello"}]
 SAID = "You said: hello."
 
@@ -35,6 +36,7 @@ RUNS: list[tuple[str, Any, str, str]] = [
     ("openai/gpt-image-1", {"prompt": "hello"}, "openai", "/v1/images/generations"),
     ("xai/grok-4", {"messages": HELLO}, "grok", "/v1/chat/completions"),
     ("anthropic/claude-sonnet-4-6", {"messages": HELLO, "max_tokens": 9}, "anthropic", "/v1/messages"),
+    (NOVA, {"messages": HELLO}, "aws-bedrock", "/model/amazon.nova-lite-v1%3A0/converse"),
     ("google/gemini-2.5-flash", {"messages": HELLO}, "google-ai-studio", "/v1beta/openai/chat/completions"),
     (
         "google/gemini-2.5-flash",
@@ -86,6 +88,31 @@ def test_a_stream_of_a_run_passes_as_it_comes(gateway: Any, model: str, given: A
     assert reply.headers["content-type"].startswith("text/event-stream")
     assert reply.text.count("data: ") > 3
     assert gateway.log_body(reply.headers["cf-aig-log-id"], "response") == reply.content
+
+
+def test_a_run_of_bedrocks_is_answered_in_openais_shape_in_the_envelope(gateway: Any):
+    reply = post(gateway, f"/run/{NOVA}", {"messages": HELLO})
+    result = reply.json()["result"]
+    said = result["choices"][0]["message"]["content"]
+    assert (result["object"], said.startswith(SAID)) == ("chat.completion", True)
+    logged = json.loads(gateway.log_body(reply.headers["cf-aig-log-id"], "response"))
+    assert logged["output"]["message"]["content"] == [{"text": said}]
+
+
+def test_a_stream_of_a_run_of_bedrocks_is_openais(gateway: Any):
+    reply = post(gateway, f"/run/{NOVA}", {"messages": HELLO, "stream": True})
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    datas = [line[6:] for line in reply.text.splitlines() if line.startswith("data: ")]
+    assert datas.pop() == "[DONE]"
+    choices = [choice for data in datas for choice in json.loads(data)["choices"]]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices).startswith(SAID)
+
+
+def test_an_error_of_bedrocks_is_told_in_the_envelope(gateway: Any):
+    reply = post(gateway, f"/run/{NOVA}~status-429", {"messages": HELLO})
+    (error,) = reply.json()["errors"]
+    assert (reply.status_code, error["code"], reply.json()["success"]) == (429, 429, False)
+    assert not error["message"].startswith("The provider answered")
 
 
 def test_a_picture_of_cloudflares_passes_as_it_comes(gateway: Any):
