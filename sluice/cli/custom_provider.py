@@ -81,6 +81,7 @@ def listing(account: str, data: Path | None, as_json: bool) -> None:
 @account_option
 @click.option("--base-url", help="Where its API is.")
 @click.option("--name", help="What people call it.")
+@click.option("--slug", "new_slug", help="Another slug; its stored keys go with it.")
 @headers_option
 @click.option("--enable/--disable", default=None, help="Whether it can be called.")
 @common
@@ -89,16 +90,19 @@ def change(
     account: str,
     base_url: str | None,
     name: str | None,
+    new_slug: str | None,
     headers: str | None,
     enable: bool | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Change the custom provider SLUG, in force for every call that starts after that."""
-    given = {"base_url": base_url, "name": name, "headers": headers, "enable": enable}
+    given = {"base_url": base_url, "name": name, "slug": new_slug, "headers": headers, "enable": enable}
     wanted = {field: value for field, value in given.items() if value is not None}
     if not wanted:
-        raise click.UsageError("Nothing is to be changed: name --base-url, --name, --headers, --enable or --disable.")
+        raise click.UsageError(
+            "Nothing is to be changed: name --base-url, --name, --slug, --headers, --enable or --disable."
+        )
     operator = Operator(folder_settings(data))
     result = operator.result("PATCH", _path_of(operator, account, slug), wanted)
     if as_json:
@@ -112,7 +116,7 @@ def change(
 @account_option
 @common
 def delete(slug: str, account: str, data: Path | None, as_json: bool) -> None:
-    """Delete the custom provider SLUG with the prices of its models."""
+    """Delete the custom provider SLUG with the prices of its models and its stored keys."""
     operator = Operator(folder_settings(data))
     result = operator.result("DELETE", _path_of(operator, account, slug))
     if as_json:

@@ -122,7 +122,7 @@ def _print(mended: list[Finding], found: list[Finding], notes: list[Finding], fo
         remedy = f" To mend: {each.remedy}{' (--repair)' if each.mendable else ''}." if each.remedy else ""
         click.echo(f"{each.grade:7} {_shown(each.path, folder)} {each.what}.{remedy}")
     for each in notes:
-        remedy = f" {each.remedy.capitalize()}." if each.remedy else ""
+        remedy = f" {each.remedy[0].upper()}{each.remedy[1:]}." if each.remedy else ""
         click.echo(f"{each.grade:7} {_shown(each.path, folder)} {each.what}.{remedy}", err=True)
     if not found:
         click.echo(f"{folder} is sound.", err=True)

@@ -151,6 +151,8 @@ def spend(
 
     A rule that parts its sums has one for each provider, model or value of metadata: name which.
     """
+    if wrong := next((text for text in metadata if "=" not in text), None):
+        raise click.UsageError(f"--metadata is KEY=VALUE, not {wrong!r}.")
     values = dict(text.partition("=")[::2] for text in metadata)
     asked = {"provider": provider, "model": model, "metadata": json.dumps(values)}
     query = urlencode({key: value for key, value in asked.items() if value is not None})

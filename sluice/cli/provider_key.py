@@ -13,6 +13,7 @@ from sluice.providers.registry import canonical
 from sluice.storage.embedded.bootstrap import reseal as seal_anew
 from sluice.storage.ports import StoreFault
 from sluice.supervisor import lock
+from sluice.values.credential import FALLBACK_ALIAS
 
 
 class ShownKey(msgspec.Struct):
@@ -73,6 +74,8 @@ def create(
     }
     result = operator.result("POST", _path(account, gateway), wanted, missing=_missing(account, gateway))
     _print(result, as_json, "Stored")
+    if not (is_default or alias == FALLBACK_ALIAS):
+        click.echo(f"It is used where a request names it (cf-aig-byok-alias: {alias}), not else.", err=True)
 
 
 @command.command("list")

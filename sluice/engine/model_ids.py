@@ -186,7 +186,9 @@ def _message(step: Step, provider: Provider, model: str) -> Step:
             step, provider=provider.name, endpoint=b"v1/messages", headers=headers, body=asked, model=model
         )
     if provider.compat.chat is None:
-        raise InputInvalid(f"{provider.name} has no chat completions")
+        raise InputInvalid(
+            f"{provider.name} cannot be called by messages: no chat completions of its own to make them of"
+        )
     model = provider.compat.name_of(model)
     passing = [header for header in step.headers if header[0] not in _OF_ANTHROPIC]
     return _told_as(

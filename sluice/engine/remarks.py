@@ -33,10 +33,7 @@ def origin(step: Step) -> bytes:
 
 def unlogged(request_id: bytes, event_id: bytes) -> bytes:
     """The field lines that name a request of which there is no log."""
-    return b"cf-aig-step: 0\r\ncf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (
-        request_id,
-        event_id,
-    )
+    return b"cf-aig-cache-status: MISS\r\ncf-aig-request-id: %b\r\ncf-aig-event-id: %b\r\n" % (request_id, event_id)
 
 
 def allowance(permit: Permit) -> bytes:

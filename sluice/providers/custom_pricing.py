@@ -20,7 +20,7 @@ _NO_PRICES: Final = TokenPricing()
 
 
 def fitting(prices: Sequence[CustomCostConfig], model: str) -> CustomCostConfig | None:
-    """The price of a model: an exact rule before a beginning before a part, the longer of two, the elder of equals."""
+    """The price of a model: an exact rule before a beginning before a part, the longer of two, the first of equals."""
     fits = [price for price in prices if _FITS[price.model_rule](model, price.model)]
     return min(fits, key=lambda price: (_RANK[price.model_rule], -len(price.model)), default=None)
 

@@ -71,10 +71,13 @@ class RateLimited(GatewayError):
 
 
 class SpendLimited(GatewayError):
-    """A rule says that no more money is to be spent. What is said names it."""
+    """A rule says that no more money is to be spent. What is said names it, to people who read logs too."""
 
     code, status = 2045, 429
     message = "Spend limit exceeded"
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said, said)
 
 
 class MalformedRequest(GatewayError):

@@ -41,7 +41,7 @@ class SpendLimit(msgspec.Struct, frozen=True):
     metadata: tuple[tuple[str, frozenset[str] | None], ...] = ()
     """By key: the values that it is for, or None where each has a sum of its own."""
 
-    def bucket(self, gateway: bytes, provider: str, models: Sequence[str], metadata: Metadata) -> bytes | None:
+    def bucket(self, gateway: bytes, provider: str, models: tuple[str, ...], metadata: Metadata) -> bytes | None:
         """The name of the sum that such a call counts in; None where the rule is not for it.
 
         Where a call names several models the rule is for each, and sums are parted by the last. Where it names none,
@@ -66,7 +66,9 @@ class SpendLimit(msgspec.Struct, frozen=True):
         begin_us = now_us // window_us * window_us if self.technique == "fixed" else now_us - window_us
         return sum(nano for last_us, nano in cells if last_us >= begin_us)
 
-    def representative(self, provider: str, model: str, metadata: Metadata) -> tuple[str, str, Metadata] | None:
+    def representative(
+        self, provider: str, model: str, metadata: Metadata
+    ) -> tuple[str, tuple[str, ...], Metadata] | None:
         """A call that counts in the sum that such a one does, where what the rule does not part need not be said.
 
         None where the rule parts by what is not said. What is said and is not under the rule stays so.
@@ -75,7 +77,8 @@ class SpendLimit(msgspec.Struct, frozen=True):
         if (self.by_provider and not provider) or (self.by_model and not model) or parted - metadata.keys():
             return None
         meant = {key: min(wanted) for key, wanted in self.metadata if wanted} | dict(metadata)
-        return provider or min(self.providers or ("",)), model or min(self.models or ("",)), meant
+        name = model or min(self.models or ("",))
+        return provider or min(self.providers or ("",)), (name,) if name else (), meant
 
 
 class Limited(msgspec.Struct, frozen=True):

@@ -41,7 +41,8 @@ def test_one_is_made_listed_changed_and_deleted_by_its_slug(data: Path):
     assert [line.split()[:2] for line in table[1:]] == [["custom-Ours", "yes"], ["custom-ours-2", "no"]]
     changed = told(data, "change", "ours", "--disable", "--name", "Other")
     assert changed == {**made, "enable": False, "name": "Other", "modified_at": changed["modified_at"]}
-    assert told(data, "delete", "ours")["id"] == made["id"]
+    assert told(data, "change", "ours", "--slug", "theirs")["slug"] == "theirs"
+    assert told(data, "delete", "theirs")["id"] == made["id"]
     assert [one["slug"] for one in told(data, "list")] == ["ours-2"]
 
 

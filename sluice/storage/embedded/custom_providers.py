@@ -73,7 +73,7 @@ class EmbeddedCustomProviderReader:
                 self._db.execute(
                     "SELECT costs.config FROM custom_costs AS costs JOIN custom_providers AS providers"
                     " ON providers.id = costs.provider WHERE providers.account = ? AND slug = ?"
-                    " ORDER BY costs.created_ms, costs.id",
+                    " ORDER BY costs.created_ms DESC, costs.rowid DESC",
                     (account, name[len(PREFIX) :]),
                 )
             )

@@ -52,6 +52,8 @@ def test_readers_see_what_is_enabled(store: EmbeddedCustomProviderStore, tmp_pat
         assert (found.id, found.name, found.headers) == (made.id, "custom-ours", ((b"x-a", b"X-A", b"b"),))
         assert reader.enabled("other", "custom-ours") is None
         assert [price.model for price in reader.prices("local", "custom-ours")] == ["a"]
+        store.create_cost("local", CustomCostConfig(account_provider_id=made.id, model="a", cost_in=2.0))
+        assert [price.cost_in for price in reader.prices("local", "custom-ours")] == [2.0, 1.0]
 
 
 def test_their_keys_go_with_them(control: EmbeddedControlStore, store: EmbeddedCustomProviderStore, tmp_path: Path):
