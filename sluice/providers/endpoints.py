@@ -80,6 +80,7 @@ _HOSTED: Final = (
 _PICTURES: Final = re.compile(r"ideogram|images/")
 
 _STORED: Final = re.compile(r"(?:chat/completions|responses)/+(?!compact/*$)[^/]")
+_CANCELS: Final = re.compile(r"(?:predictions|trainings|batches|runs|[Jj]obs|uploads|operations)/+[^/]+[/:]+cancel/*$")
 _MAKES: Final = re.compile(
     r"(?:^|/)(?:assistants|async-invoke|auth/grant|authTokens|batches|batchPredictionJobs|cachedContents|client_secrets"
     r"|containers|conversations|datasets|embed-jobs|evals|files|fileSearchStores|fine[_-]tuning|interactions|issueToken"
@@ -147,8 +148,8 @@ def model_named(provider: str, name: str | None) -> str | None:
 
 
 def is_billed(method: str, path: str) -> bool:
-    """Whether usage in the reply is this call's own: reading or changing a stored reply repeats the old one's."""
-    return method == "POST" and _STORED.search(path) is None
+    """Whether usage in the reply is this call's own: reading or changing what is stored repeats the old one's."""
+    return method == "POST" and _STORED.search(path) is None and not ("cancel" in path and _CANCELS.search(path))
 
 
 def is_free(path: str) -> bool:

@@ -122,6 +122,18 @@ def test_googles_models_may_be_named_as_resources():
         ("POST", "v1/responses/resp_1/cancel", False),
         ("POST", "v1/chat/completions/chatcmpl-1", False),
         ("DELETE", "v1/responses/resp_1", False),
+        ("POST", "v1/predictions/p1/cancel", False),
+        ("POST", "v1/trainings/t1/cancel", False),
+        ("POST", "v1/batches/batch_1/cancel", False),
+        ("POST", "v1/messages/batches/msgbatch_1/cancel", False),
+        ("POST", "v1/threads/thread_1/runs/run_1/cancel", False),
+        ("POST", "v1/fine_tuning/jobs/j1/cancel/", False),
+        ("POST", "v1beta/batches/123:cancel", False),
+        ("POST", "v1/projects/p/locations/l/batchPredictionJobs/1:cancel", False),
+        ("POST", "v1/predictions", True),
+        ("POST", "v1/threads/thread_1/runs", True),
+        ("POST", "acme/cancel", True),
+        ("POST", "run/@cf/acme/cancel", True),
     ],
 )
 def test_usage_in_a_stored_reply_is_not_counted_again(method, path, billed):
