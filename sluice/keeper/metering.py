@@ -19,7 +19,7 @@ from sluice.formats.metadata import parse_metadata
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.keeper.rate_book import PricePending
-from sluice.providers.endpoints import is_billed, model_in_path, model_named, model_type
+from sluice.providers.endpoints import is_billed, is_free, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, is_priced_by_model, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
 from sluice.providers.usage import (
@@ -112,8 +112,7 @@ class Meter:
         failed = not reply.ended  # what broke behind its last event has lost nothing, and there is no error to tell of
         model = asked or reply.model or ""
         usage = _HIT if exchange.cached else _used(exchange, reply.usage, request, billed)
-        made = exchange.ending != "refused" and exchange.status < 400
-        custom = parse_custom_cost(exchange.custom_cost) if made and not exchange.cached else None
+        custom = _own_price(exchange) if billed else None
         cost = self._cost(exchange, model, usage, custom)
         latency_us = exchange.latency_us
         return LogEntry(
@@ -192,6 +191,13 @@ class Meter:
 
     def _rates_of(self, account: str, provider: str, model: str) -> Rates | None:
         return self._own_rates(account, provider, model) if is_custom(provider) else self._rates(provider, model)
+
+
+def _own_price(exchange: Exchange) -> CustomCost | None:
+    """What its client says that the call costs; None where there was nothing to pay for."""
+    made = exchange.ending != "refused" and exchange.status < 400
+    sold = made and not exchange.cached and not is_free(exchange.path)
+    return parse_custom_cost(exchange.custom_cost) if sold else None
 
 
 @lru_cache(1_024)

@@ -293,6 +293,19 @@ class TestCost:
         entry = meter(b"", ANSWER, **seen)
         assert (entry.usage, entry.cost_nano, entry.model) == (Usage(), None, "gpt-4o-mini-2024-07-18")
 
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            {"method": "GET", "path": "v1/predictions/p1"},
+            {"path": "v1/predictions/p1/cancel"},
+            {"path": "v1/messages/count_tokens"},
+            {"path": "v1beta/models/gemini-x:countTokens"},
+        ],
+    )
+    def test_a_custom_total_is_not_charged_for_a_poll_nor_for_a_count_of_tokens(self, seen):
+        entry = meter(b"", b"{}", custom_cost=b'{"total_cost":0.01}', **seen)
+        assert (entry.cost_nano, entry.custom_cost) == (None, False)
+
     def test_a_failing_price_look_up_is_left_to_the_caller(self):
         def broken(provider: str, model: str) -> Rates:
             raise TimeoutError
