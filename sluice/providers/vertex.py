@@ -66,7 +66,7 @@ def placed(step: Step, account: ServiceAccount | None) -> Step:
     if account is not None and step.endpoint.startswith(b"ws/"):
         region = quote(account.region, safe="").encode()
         return msgspec.structs.replace(step, endpoint=b"locations/%b/%b" % (region, step.endpoint))
-    found = _UNPLACED.fullmatch(step.endpoint)
+    found = _UNPLACED.fullmatch(once(step.endpoint))
     if found is None:
         return step
     if account is None or not account.project_id:
