@@ -9,13 +9,16 @@ from sluice.values.request import Header
 
 _RESOURCE: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 """One label of a host's name: a path must not choose another domain."""
-_OWN: Final = (b"openai/deployments/", b"openai/v1/", b"openai/realtime")
+_OWN: Final = re.compile(
+    rb"openai/(?:deployments/|v1/|realtime"
+    rb"|(?:assistants|batches|files|fine_tuning|models|responses|threads|vector_stores)(?:/|\Z))"
+)
 """Microsoft's own paths behind the resource, which its SDKs make of the resource's URL as endpoint."""
 
 
 def _locate(endpoint: bytes) -> Address:
     resource, _, rest = endpoint.partition(b"/")
-    if not rest.startswith(_OWN):
+    if not _OWN.match(rest):
         deployment, _, rest = rest.partition(b"/")
         rest = b"openai/deployments/%b/%b" % (deployment, rest) if deployment else b""
     if not rest or not _RESOURCE.fullmatch(resource):
