@@ -19,7 +19,7 @@ from sluice.formats.metadata import parse_metadata
 from sluice.formats.multipart import form_field
 from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.keeper.rate_book import PricePending
-from sluice.providers.endpoints import is_billed, is_free, model_in_path, model_named, model_type
+from sluice.providers.endpoints import hides_reasoning, is_billed, is_free, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, is_priced_by_model, list_cost, parse_custom_cost
 from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
 from sluice.providers.usage import (
@@ -32,6 +32,7 @@ from sluice.providers.usage import (
     merged,
     told_by_event,
     told_by_reply,
+    with_untold_reasoning,
 )
 from sluice.values.custom_provider import is_custom
 from sluice.values.errors import OutputUnreadable
@@ -214,7 +215,7 @@ def _used(exchange: Exchange, told: Usage | None, request: BodySource, billed: b
     if exchange.head_tokens is not None and billed:
         return _completed(told or _NOTHING, *exchange.head_tokens)
     if told is not None:
-        return told
+        return with_untold_reasoning(told) if hides_reasoning(exchange.provider, exchange.path) else told
     made = exchange.ending != "refused" and exchange.status < 400
     if billed and made and request and exchange.path.endswith("audio/speech"):
         return Usage(characters_in=_read_request(exchange, request, spoken_characters))

@@ -157,6 +157,11 @@ def is_free(path: str) -> bool:
     return path.endswith(("countTokens", "count_tokens"))
 
 
+def hides_reasoning(provider: str, path: str) -> bool:
+    """Whether a reply tells of its reasoning in its total alone: so Google does in OpenAI's shape, as of 2025-11."""
+    return provider.startswith("google-") and path.endswith("chat/completions")
+
+
 @lru_cache(1024)
 def makes_something(path: str) -> bool:
     """Whether a call makes or changes what stays with the vendor, as a file or a job: another makes another."""

@@ -121,6 +121,15 @@ def counted(told: Told | None) -> Usage | None:
     return usage
 
 
+def with_untold_reasoning(usage: Usage) -> Usage:
+    """The usage, with what its total has beside the two sides as reasoning, where no other is told of."""
+    tokens_in, tokens_out, total = usage.tokens_in, usage.tokens_out, usage.total
+    if usage.reasoning is not None or tokens_in is None or tokens_out is None or total is None:
+        return usage
+    untold = total - tokens_in - tokens_out
+    return msgspec.structs.replace(usage, tokens_out=tokens_out + untold, reasoning=untold) if untold > 0 else usage
+
+
 def _sum(*counts: int | None) -> int | None:
     known = [count for count in counts if count is not None]
     return _count(sum(known)) if known else None

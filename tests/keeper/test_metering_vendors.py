@@ -127,6 +127,34 @@ def test_a_polled_prediction_is_not_billed_again():
     assert (entry.usage, entry.cost_nano) == (Usage(), None)
 
 
+THOUGHT = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 103}
+VERTEX_CHAT = "v1/projects/p/locations/global/endpoints/openapi/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "usage", "told"),
+    [
+        ("google-ai-studio", "v1beta/openai/chat/completions", THOUGHT, Usage(9, 94, 103, reasoning=93)),
+        ("google-vertex-ai", VERTEX_CHAT, THOUGHT, Usage(9, 94, 103, reasoning=93)),
+        (
+            "google-vertex-ai",
+            VERTEX_CHAT,
+            THOUGHT | {"completion_tokens_details": {"reasoning_tokens": 93}},
+            Usage(9, 94, 103, reasoning=93),
+        ),
+        ("google-ai-studio", "v1beta/openai/chat/completions", THOUGHT | {"total_tokens": 9}, Usage(9, 1, 9)),
+        ("google-ai-studio", "v1beta/openai/embeddings", {"prompt_tokens": 9, "total_tokens": 12}, Usage(9, None, 12)),
+        ("openai", "v1/chat/completions", THOUGHT, Usage(9, 1, 103)),
+    ],
+)
+def test_googles_thoughts_are_counted_where_only_the_total_tells_of_them(provider, path, usage, told):
+    call = CALLS["gemini"]
+    plain = meter(call, dumped({"usage": usage}), provider=provider, path=path)
+    stream = b"data: %s\n\ndata: %s\n\n" % (dumped({"usage": {"prompt_tokens": 9}}), dumped({"usage": usage}))
+    assert plain.usage == told
+    assert meter(call, stream, provider=provider, path=path, response_content_type=SSE).usage == told
+
+
 SOLD_OTHERWISE: dict[str, tuple[dict[str, Any], bytes, bytes, Rates, Usage, int]] = {
     "bedrock's converse, with what concerns the cache on top": (
         {"provider": "aws-bedrock", "path": "model/anthropic.claude-x/converse"},
