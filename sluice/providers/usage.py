@@ -139,6 +139,8 @@ class _Details(msgspec.Struct, gc=False):
     cached_tokens: Count = None
     cache_write_tokens: Count = None
     reasoning_tokens: Count = None
+    thinking_tokens: Count = None
+    """Anthropic's; always part of the output."""
     audio_tokens: Count = None
     image_tokens: Count = None
 
@@ -317,11 +319,12 @@ def _from_usage(usage: _Usage) -> Told | None:
     apart = usage.prompt_tokens is None and (cache_read is not None or cache_written is not None)
     if cache_read is None:
         cache_read = usage.prompt_cache_hit_tokens
+    reasoned = usage.reasoning_tokens if wrote.reasoning_tokens is None else wrote.reasoning_tokens
     counts = Usage(
         _count(usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens),
         _count(usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens),
         _count(usage.total_tokens),
-        _count(usage.reasoning_tokens if wrote.reasoning_tokens is None else wrote.reasoning_tokens),
+        _count(wrote.thinking_tokens if reasoned is None else reasoned),
         _count(cache_read if read.cached_tokens is None else read.cached_tokens),
         _count(cache_written if read.cache_write_tokens is None else read.cache_write_tokens),
         _count(read.audio_tokens),
@@ -331,7 +334,7 @@ def _from_usage(usage: _Usage) -> Told | None:
         None if usage.cache_creation is None else _count(usage.cache_creation.ephemeral_1h_input_tokens) or None,
         _milliseconds(usage.seconds),
     )
-    return Told(counts, apart, _is_apart(counts))
+    return Told(counts, apart, reasoned is not None and _is_apart(counts))
 
 
 def _from_converse(usage: _Usage) -> Told:

@@ -12,6 +12,10 @@ WHOLE = {
         {"type": "message", "usage": {"input_tokens": 10, "output_tokens": 20}},
         Usage(10, 20),
     ),
+    "anthropic that thinks": (
+        {"usage": {"input_tokens": 10, "output_tokens": 500, "output_tokens_details": {"thinking_tokens": 400}}},
+        Usage(10, 500, reasoning=400),
+    ),
     "anthropic with a cache": (
         {
             "type": "message",
@@ -220,6 +224,25 @@ STREAMED = {
             },
         ],
         Usage(37, 15, cached_in=0, cache_write=7),
+    ),
+    "anthropic that thinks": (
+        [
+            {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}},
+            {
+                "type": "message_delta",
+                "usage": {"output_tokens": 15, "output_tokens_details": {"thinking_tokens": 12}},
+            },
+        ],
+        Usage(25, 15, reasoning=12),
+    ),
+    "anthropic, cut where its thinking is ahead of its output": (
+        [
+            {
+                "type": "message_start",
+                "message": {"usage": {"output_tokens": 1, "output_tokens_details": {"thinking_tokens": 12}}},
+            },
+        ],
+        Usage(None, 1, reasoning=12),
     ),
     "another's stream in anthropic's shape": (
         [
