@@ -48,7 +48,7 @@ their size, and streams are read piece by piece, both up to the 100 MB of format
 MAX_EVENTS: Final = 1_000_000
 """No more events of a stream are looked at: a second of the keeper's time. The longest answers have 200,000."""
 MAX_USAGE_EVENTS: Final = 1_000
-"""Some vendors repeat usage in every event. Past this many only the last one is read."""
+"""Some vendors repeat usage in every event. Past this many only the last two are read, for the very last may be cut."""
 MAX_NAME: Final = 256
 """Longest model name and media type that a log keeps; a model name past it is no model's."""
 MAX_USER_AGENT: Final = 1024
@@ -339,7 +339,7 @@ def _read_blocks(blocks: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply
     """Parses only events that can tell something: to parse each would cost several times as much."""
     told: Told | None = None
     usage_events = 0
-    last_usage_event = b""
+    before_last, last = b"", b""
     model: str | None = None
     ended = False
     want_usage, want_model, want_end, sums = wanted
@@ -351,14 +351,14 @@ def _read_blocks(blocks: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply
             if sums or usage_events <= MAX_USAGE_EVENTS:
                 told = _with_event(told, parse(block), join)
             else:
-                last_usage_event = block
+                before_last, last = last, block
         if want_model and b'"model"' in block and (event := parse(block)):
             model = _model_name(named_model_of_event(event.data))
             want_model = model is None
         if want_end and may_end_stream(block) and (event := parse(block)):
             ended = ended or ends_stream(event)
-    if last_usage_event:
-        told = _with_event(told, parse(last_usage_event), join)
+    if last:
+        told = _with_event(_with_event(told, parse(before_last), join), parse(last), join)
     return _Reply(counted(told), model, ended)
 
 

@@ -155,6 +155,14 @@ def test_where_every_event_tells_usage_the_last_one_counts():
     assert entry.usage == Usage(5, MAX_USAGE_EVENTS + 8)
 
 
+@pytest.mark.parametrize("cut", [2, 9, 40])
+def test_where_every_event_tells_usage_and_the_last_is_cut_the_one_before_it_counts(cut):
+    usage = ',"usage":{{"prompt_tokens":5,"completion_tokens":{}}}'
+    stream = b"".join(chunk("a", usage.format(n)) for n in range(3 * MAX_USAGE_EVENTS))
+    entry = meter(ASKED, stream[: -2 - cut], response_content_type=SSE, ending="broken")
+    assert entry.usage == Usage(5, 3 * MAX_USAGE_EVENTS - 2)
+
+
 def test_a_stream_of_endless_tiny_events_is_not_read_to_its_end():
     entry = meter(ASKED, b":\r\n\r\n" * MAX_EVENTS + STREAM, response_content_type=SSE)
     assert (entry.usage, entry.model) == (Usage(), "gpt-4o-mini")
