@@ -21,7 +21,14 @@ from sluice.formats.sse import Event, EventSplitter, blocks_with, parse_event
 from sluice.keeper.rate_book import PricePending
 from sluice.providers.endpoints import hides_reasoning, is_billed, is_free, model_in_path, model_named, model_type
 from sluice.providers.pricing import CustomCost, custom_cost, is_priced_by_model, list_cost, parse_custom_cost
-from sluice.providers.replies import ends_stream, may_end_stream, named_model, named_model_of_event, spoken_characters
+from sluice.providers.replies import (
+    ends_array,
+    ends_stream,
+    may_end_stream,
+    named_model,
+    named_model_of_event,
+    spoken_characters,
+)
 from sluice.providers.usage import (
     USAGE_SIGNS,
     Document,
@@ -332,7 +339,8 @@ def _form(exchange: Exchange, head: bytes) -> Form | None:
 
 def _read_document(document: Document, wanted: _Wanted) -> _Reply:
     usage = counted(told_by_reply(document)) if wanted.usage else None
-    return _Reply(usage, _model_name(named_model(document)) if wanted.model else None)
+    model = _model_name(named_model(document)) if wanted.model else None
+    return _Reply(usage, model, wanted.end and ends_array(document))
 
 
 def _read_blocks(blocks: Iterable[bytes], form: Form, wanted: _Wanted) -> _Reply:

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from sluice.formats.arrays import is_array, read_elements
 from sluice.formats.sse import Event
 from sluice.providers.usage import UNREADABLE, Document
 
@@ -103,6 +104,24 @@ class _Ending(msgspec.Struct, gc=False):
 _ENDING: Final = msgspec.json.Decoder(_Ending)
 
 
+class _Part(msgspec.Struct, gc=False):
+    candidates: list[_Candidate] | None = None
+
+
+_PARTS: Final = msgspec.json.Decoder(list[_Part])
+
+
+def ends_array(document: Document) -> bool:
+    """Whether a stream of Google's that is written as an array, and may be cut, ends in its last element."""
+    if not is_array(document):
+        return False
+    try:
+        parts = read_elements(document, _PARTS)
+    except UNREADABLE:
+        return False
+    return bool(parts) and _are_finished(parts[-1].candidates)
+
+
 def may_end_stream(block: bytes) -> bool:
     """Whether it is worth parsing this block to ask whether it ends its stream."""
     return _TERMINAL.search(block) is not None
@@ -122,4 +141,8 @@ def ends_stream(event: Event) -> bool:
         return True
     if (ending.metrics is not None and ending.metrics.latency_ms is not None) or bytes(ending.invocation):
         return True
-    return bool(ending.candidates) and all(one.finish_reason for one in ending.candidates or ())
+    return _are_finished(ending.candidates)
+
+
+def _are_finished(candidates: list[_Candidate] | None) -> bool:
+    return bool(candidates) and all(one.finish_reason for one in candidates or ())

@@ -4,11 +4,11 @@ Usage that breaks its own schema is unknown, never guessed.
 """
 
 import re
-from mmap import mmap
 from typing import Final, NamedTuple
 
 import msgspec
 
+from sluice.formats.arrays import Array, is_array, read_elements
 from sluice.values.log import Usage
 
 MAX_COUNT: Final = 10**12
@@ -16,7 +16,7 @@ MAX_COUNT: Final = 10**12
 UNREADABLE: Final = (ValueError, RecursionError)
 """All that msgspec raises on hostile JSON: its own errors and bad UTF-8 are ValueErrors, deep nesting is the other."""
 
-Document = bytes | bytearray | mmap
+Document = Array
 Count = int | float | None
 """Some vendors write 12.0."""
 _ABSENT: Final = msgspec.Raw(b"")
@@ -64,12 +64,12 @@ A stream that has one tells it so: what it says by those after it is the same, o
 
 
 def told_by_reply(body: Document) -> Told | None:
-    """Usage in a whole reply; one that is an array is a stream of Google's, written as a document."""
+    """Usage in a whole reply; one that is an array is a stream of Google's, written as a document, and may be cut."""
     try:
-        if body[:64].lstrip()[:1] != b"[":
+        if not is_array(body):
             return _told(_REPLY.decode(body))
         told: Told | None = None
-        for part in _REPLIES.decode(body):
+        for part in read_elements(body, _REPLIES):
             told = merged(told, _told(part))
         return told
     except UNREADABLE:

@@ -112,6 +112,35 @@ def test_geminis_stream_as_a_document_is_counted():
     assert (entry.usage, entry.cost_nano, entry.model_type) == (call.usage, call.cost_nano, "Text Generation")
 
 
+AS_ARRAY = b"[%s\n]" % b",\r\n".join(
+    line.removeprefix(b"data: ") for line in CALLS["gemini"].stream.split(b"\n\n") if line
+)
+ARRAYED = {"path": "v1beta/models/gemini-x:streamGenerateContent"}
+
+
+@pytest.mark.parametrize("ending", ["abandoned", "broken"])
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_geminis_stream_as_a_document_that_was_left_behind_its_end_is_complete(ending: str, cut: int, tmp_path):
+    call, body = CALLS["gemini"], AS_ARRAY[: len(AS_ARRAY) - cut]
+    (tmp_path / "body").write_bytes(body)
+    for told in (body, SideFile(tmp_path / "body", len(body))):
+        entry = meter(call, told, ending=ending, error=2005, **ARRAYED)
+        assert (entry.usage, entry.cost_nano, entry.ending, entry.error) == (call.usage, call.cost_nano, "complete", 0)
+    zipped = meter(call, gzip.compress(body), ending=ending, response_encoding=b"gzip", **ARRAYED)
+    assert (zipped.usage, zipped.ending) == (call.usage, "complete")
+
+
+@pytest.mark.parametrize("cut", [3, 40, 200])
+def test_geminis_stream_as_a_document_that_was_cut_counts_as_far_as_it_came(cut: int):
+    entry = meter(CALLS["gemini"], AS_ARRAY[:-cut], ending="broken", **ARRAYED)
+    assert (entry.usage, entry.ending) == (Usage(100, None, 100), "broken")
+
+
+def test_a_document_of_anothers_that_is_an_array_and_was_left_stays_so():
+    call = CALLS["hugging face"]
+    assert meter(call, b'[{"generated_text":"hi"}]', ending="abandoned").ending == "abandoned"
+
+
 def test_anthropics_stream_names_its_model_where_the_request_is_lost():
     call = CALLS["anthropic"]
     entry = Meter(lambda provider, model: RATES).entry(
