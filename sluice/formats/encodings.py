@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import IO, Final, Protocol, cast
 
 import brotli
@@ -18,6 +19,11 @@ _MOST_CODINGS: Final = 4
 """Put one over the other. Nobody has a use for two; each costs as much time again."""
 _MOST_MEMBERS: Final = 10_000
 """Of a gzip body: one that is empty takes 20 bytes, and a microsecond."""
+_KEPT_BYTES: Final = 4 * 1024 * 1024
+"""Of an encoded body: damage behind that costs up to 64 KB before it too."""
+_SLICES_BYTES: Final = (512, 1, None)
+"""In which what is damaged is decoded again, and once more, and then no more."""
+_DAMAGE: Final = (zlib.error, brotli.error, zstandard.ZstdError)
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 
 
@@ -44,26 +50,38 @@ def decoded(source: Source, coding: str, limit: int = MAX_DECODED_BYTES) -> Iter
     names = coding.split(",")
     if len(names) > _MOST_CODINGS or not _DECODERS.keys() >= set(names):
         return None
-    counted = _Counted(source)
-    bodies: Source = counted
+    if coding == "identity":
+        return _bounded(_identity(source), None, limit)
+    outermost = bodies = _Kept(source)
     pieces: Iterator[bytes] = iter(())
     for name in reversed(names):
-        pieces = _bounded(_DECODERS[name](bodies), counted, limit, coding == "identity")
-        bodies = _Pieces(pieces)
+        pieces = _bounded(_sparing(_DECODERS[name], bodies), outermost, limit)
+        bodies = _Kept(_Pieces(pieces))
     return pieces
 
 
-class _Counted:
-    """Counts what was read of a source."""
+class _Kept:
+    """Counts what was read of a source and remembers it, but where that is too much."""
+
+    __slots__ = ("_pieces", "_source", "taken")
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._pieces: list[bytes] = []
         self.taken = 0
 
     def read(self, size: int = PIECE_BYTES) -> bytes:
         data = self._source.read(size)
         self.taken += len(data)
+        if self.taken > _KEPT_BYTES:
+            self._pieces.clear()
+        elif data:
+            self._pieces.append(data)
         return data
+
+    def again(self, slice_bytes: int) -> "_Kept":
+        """The same from its start, the last that was read in slices."""
+        return _Kept(_Sliced(b"".join(self._pieces[:-1]), b"".join(self._pieces[-1:]), slice_bytes))
 
 
 class _Pieces:
@@ -76,16 +94,47 @@ class _Pieces:
         return next(self._pieces, b"")
 
 
-def _bounded(pieces: Iterator[bytes], source: _Counted, limit: int, trusted: bool) -> Iterator[bytes]:
+def _bounded(pieces: Iterator[bytes], source: _Kept | None, limit: int) -> Iterator[bytes]:
     produced = 0
     for piece in pieces:
-        allowed = limit if trusted else min(limit, _FREE_BYTES + _MAX_RATIO * source.taken)
+        allowed = limit if source is None else min(limit, _FREE_BYTES + _MAX_RATIO * source.taken)
         if produced + len(piece) > allowed:
             if produced < allowed:
                 yield piece[: allowed - produced]
             return
         produced += len(piece)
         yield piece
+
+
+class _Sliced:
+    """Bytes as a source, of which the later come in slices."""
+
+    def __init__(self, early: bytes, late: bytes, slice_bytes: int) -> None:
+        self._early, self._late = BytesIO(early), BytesIO(late)
+        self._slice_bytes = slice_bytes
+
+    def read(self, size: int = PIECE_BYTES) -> bytes:
+        return self._early.read(size) or self._late.read(self._slice_bytes)
+
+
+def _sparing(decode: Callable[[Source], Iterator[bytes]], source: _Kept) -> Iterator[bytes]:
+    """All that comes before damage: a decoder loses with it what it had of the same read.
+
+    So what led to it is decoded again, to the byte behind which it begins.
+    """
+    given = 0
+    for slice_bytes in _SLICES_BYTES:
+        passed = 0
+        try:
+            for piece in decode(source):
+                passed += len(piece)
+                if passed > given:
+                    yield piece[given - passed :]
+                    given = passed
+            return
+        except _DAMAGE:
+            if slice_bytes is not None:
+                source = source.again(slice_bytes)
 
 
 def _identity(source: Source) -> Iterator[bytes]:
@@ -109,10 +158,7 @@ def _deflate(source: Source) -> Iterator[bytes]:
 def _inflated(source: Source, data: bytes, wbits: int) -> Iterator[bytes]:
     inflate, members = zlib.decompressobj(wbits), 1
     while True:
-        try:
-            piece = inflate.decompress(data, PIECE_BYTES)
-        except zlib.error:
-            return
+        piece = inflate.decompress(data, PIECE_BYTES)
         if piece:
             yield piece
         data = inflate.unconsumed_tail
@@ -131,10 +177,7 @@ def _brotli(source: Source) -> Iterator[bytes]:
     decompressor = brotli.Decompressor()
     while not decompressor.is_finished():
         data = source.read(PIECE_BYTES) if decompressor.can_accept_more_data() else b""
-        try:
-            piece = decompressor.process(data, output_buffer_limit=PIECE_BYTES)
-        except brotli.error:
-            return
+        piece = decompressor.process(data, output_buffer_limit=PIECE_BYTES)
         if piece:
             yield piece
         elif not data and decompressor.can_accept_more_data():
@@ -145,11 +188,8 @@ def _zstd(source: Source) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     file = cast(IO[bytes], source)  # of which it wants no more than to read
     reader = decompressor.stream_reader(file, read_across_frames=True, closefd=False)
-    try:
-        while piece := reader.read(PIECE_BYTES):
-            yield piece
-    except zstandard.ZstdError:
-        return
+    while piece := reader.read1(PIECE_BYTES):
+        yield piece
 
 
 _DECODERS: Final[dict[str, Callable[[Source], Iterator[bytes]]]] = {

@@ -71,6 +71,47 @@ def test_damage_ends_a_body_at_what_was_read_before_it():
     assert len(decode(bytes(whole), "gzip")) > 100_000
 
 
+SUMMED = ENCODERS | {"zstd": zstandard.ZstdCompressor(write_checksum=True).compress}
+JSON = b'{"usage":{"prompt_tokens":1}}'
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "gzip,br", "br,gzip"])
+@pytest.mark.parametrize("body", [JSON, TEXT[:60_000], TEXT, os.urandom(200_000)])
+def test_a_wrong_checksum_costs_nothing_of_the_body(coding, body):
+    encoded = bytearray(body)
+    for name in coding.split(","):
+        encoded = bytearray(SUMMED[name](bytes(encoded)))
+        if name in ("gzip", "deflate", "zstd"):
+            encoded[-5 if name == "gzip" else -1] ^= 1
+    assert decode(bytes(encoded), coding) == body
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("body", [JSON, TEXT[:60_000], TEXT, os.urandom(200_000)])
+@pytest.mark.parametrize("rubbish", [b"\0", b"rubbish", b"\xff" * 70_000])
+def test_rubbish_behind_a_body_costs_nothing_of_it(coding, body, rubbish):
+    assert decode(ENCODERS[coding](body) + rubbish, coding) == body
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_damage_in_a_small_body_ends_it_no_earlier_than_a_cut_there(coding):
+    whole = bytearray(ENCODERS[coding](TEXT[:60_000]))
+    at = len(whole) // 2
+    cut = decode(bytes(whole[:at]), coding)
+    whole[at:] = b"\xff" * (len(whole) - at)
+    got = decode(bytes(whole), coding)
+    assert len(cut) > 10_000 or coding == "zstd"
+    assert got[: len(cut)] == cut
+
+
+def test_damage_behind_more_than_is_kept_costs_one_piece_at_most():
+    body = os.urandom(5_000_000)
+    whole = bytearray(gzip.compress(body))
+    whole[-5] ^= 1
+    assert body.startswith(got := decode(bytes(whole), "gzip"))
+    assert len(got) >= len(body) - 64 * 1024
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_a_body_of_several_members_is_read_whole(coding):
     assert decode(ENCODERS[coding](b"one ") + ENCODERS[coding](b"two"), coding) == b"one two"
