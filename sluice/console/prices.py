@@ -113,6 +113,7 @@ def _rates(prices: ModelPrice) -> Rates | None:
         characters=_nano(prices.input_mchars),
         audio_hour=_nano(prices.input_audio_hours),
         requests=_nano(prices.requests_kcount),
+        cached_audio_input=_nano(prices.cache_audio_read_mtok),
     )
     sold = (rates.input, rates.output, rates.characters, rates.audio_hour)
     return None if all(price is None for price in sold) else rates

@@ -76,6 +76,7 @@ COLUMNS: Final = (
     Column("output_image_tokens", _COUNT, "usage.image_out"),
     Column("input_audio_ms", _COUNT, "usage.audio_in_ms"),
     Column("input_characters", _COUNT, "usage.characters_in"),
+    Column("input_cached_audio_tokens", _COUNT, "usage.cached_audio_in"),
     Column("cost", pa.float64(), _cost),
     Column("cost_nano", _COUNT, "cost_nano"),
     Column("custom_cost", _FLAG, "custom_cost"),

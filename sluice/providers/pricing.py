@@ -16,14 +16,16 @@ _REQUESTS: Final = 1_000
 _MS_PER_HOUR: Final = 3_600_000
 _NANO: Final = Decimal(10**9)
 _NOT_COUNTED: Final = Usage()
+_NO_PART: Final[tuple[int | None, int | None]] = (None, None)
 
 
 def list_cost(usage: Usage, rates: Rates) -> int | None:
     """The price in nano-USD by the list; None where nothing is counted or priced, or what is counted is not priced.
 
     Every part of the input and of the output (cached, written to the cache, audio, image; reasoning, audio, image)
-    is priced apart where the list has a price for it, else as the rest of its side. A side that the vendor does not
-    count adds nothing: embeddings have no output.
+    is priced apart where the list has a price for it, else as the rest of its side. Cached audio is priced once: as
+    that, else as what is cached, else as audio. A side that the vendor does not count adds nothing: embeddings have
+    no output.
     """
     by_tokens, apart = _by_tokens(usage, rates), _apart(usage, rates)
     if by_tokens is None and apart is None:
@@ -42,10 +44,14 @@ def _by_tokens(usage: Usage, rates: Rates) -> int | None:
     uncounted = usage.tokens_in is None and usage.tokens_out is None
     if uncounted or (rates.input is None and rates.output is None):
         return None
+    cached_audio = _NO_PART
+    if usage.cached_audio_in:
+        usage, cached_audio = _without_cached_audio(usage, rates)
     read = _side(
         usage.tokens_in or 0,
         rates.input,
         (
+            cached_audio,
             (usage.cached_in, rates.cached_input),
             (usage.cache_write_1h, rates.cache_write_1h),
             (_short_lived(usage, rates), rates.cache_write),
@@ -63,6 +69,16 @@ def _by_tokens(usage: Usage, rates: Rates) -> int | None:
         ),
     )
     return None if read is None or wrote is None else read + wrote
+
+
+def _without_cached_audio(usage: Usage, rates: Rates) -> tuple[Usage, tuple[int | None, int | None]]:
+    """The usage without audio from the cache, and what that is and costs: it is both, and paid for once."""
+    rate = rates.cached_input if rates.cached_audio_input is None else rates.cached_audio_input
+    if rate is None:
+        return usage, _NO_PART
+    cached, audio = usage.cached_in or 0, usage.audio_in or 0
+    both = min(usage.cached_audio_in or 0, cached, audio)
+    return msgspec.structs.replace(usage, cached_in=cached - both, audio_in=audio - both), (both, rate)
 
 
 def _short_lived(usage: Usage, rates: Rates) -> int | None:

@@ -135,8 +135,14 @@ def _sum(*counts: int | None) -> int | None:
     return _count(sum(known)) if known else None
 
 
+class _CachedDetails(msgspec.Struct, gc=False):
+    audio_tokens: Count = None
+
+
 class _Details(msgspec.Struct, gc=False):
     cached_tokens: Count = None
+    cached_tokens_details: _CachedDetails | None = None
+    """Told by realtime."""
     cache_write_tokens: Count = None
     reasoning_tokens: Count = None
     thinking_tokens: Count = None
@@ -213,6 +219,7 @@ class _GoogleUsage(msgspec.Struct, gc=False, rename="camel"):
     cached_content_token_count: Count = None
     total_token_count: Count = None
     prompt_tokens_details: list[_Modality] | None = None
+    cache_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
     response_tokens_details: list[_Modality] | None = None
 
@@ -333,6 +340,8 @@ def _from_usage(usage: _Usage) -> Told | None:
         _count(wrote.image_tokens),
         None if usage.cache_creation is None else _count(usage.cache_creation.ephemeral_1h_input_tokens) or None,
         _milliseconds(usage.seconds),
+        None,
+        None if read.cached_tokens_details is None else _count(read.cached_tokens_details.audio_tokens),
     )
     return Told(counts, apart, reasoned is not None and _is_apart(counts))
 
@@ -376,6 +385,7 @@ def _is_apart(counts: Usage) -> bool:
 
 def _from_google(usage: _GoogleUsage) -> Told:
     read = {part.modality: part.token_count for part in usage.prompt_tokens_details or ()}
+    cached = {part.modality: part.token_count for part in usage.cache_tokens_details or ()}
     written = usage.candidates_tokens_details or usage.response_tokens_details or ()
     wrote = {part.modality: part.token_count for part in written}
     count = usage.candidates_token_count
@@ -391,6 +401,7 @@ def _from_google(usage: _GoogleUsage) -> Told:
             _count(wrote.get("AUDIO")),
             _count(read.get("IMAGE")),
             _count(wrote.get("IMAGE")),
+            cached_audio_in=_count(cached.get("AUDIO")),
         ),
         reasoning_apart=True,
     )

@@ -35,6 +35,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_in_ms: int | None = None
     """How long the sound was that it heard, where that is what is sold; likewise the characters that it spoke."""
     characters_in: int | None = None
+    cached_audio_in: int | None = None
+    """Of `cached_in`, what is audio; it is part of `audio_in` too."""
 
 
 class LogEntry(msgspec.Struct, frozen=True):

@@ -24,3 +24,4 @@ class Rates(msgspec.Struct, frozen=True, gc=False):
     """and per thousand calls, beside their tokens."""
     edition: str = ""
     """Which list they are of, where that is known."""
+    cached_audio_input: int | None = None

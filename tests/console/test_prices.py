@@ -38,6 +38,12 @@ def test_reasoning_that_the_list_prices_apart_is_priced_apart():
     assert rates.reasoning == 3_000_000_000
 
 
+def test_audio_out_of_the_cache_has_a_price_of_its_own():
+    rates = resolve("openai", "gpt-realtime")
+    assert rates is not None
+    assert (rates.audio_input, rates.cached_input, rates.cached_audio_input) == (32 * 10**9, 4 * 10**8, 4 * 10**8)
+
+
 def test_a_price_is_that_of_its_day():
     before, after = datetime(2025, 6, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
     old, new = resolve("openai", "o3", before), resolve("openai", "o3", after)

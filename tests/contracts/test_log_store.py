@@ -55,7 +55,7 @@ def test_what_is_appended_is_there_at_once_in_every_field(store: Store, entry: C
         error=2005,
         step=3,
         attempts=5,
-        usage=Usage(None, 0, None, 7, 8, 9),
+        usage=Usage(None, 0, None, 7, 8, 9, audio_in=4, cached_audio_in=3),
         cost_nano=None,
         custom_cost=True,
         metadata={"text": "ü\0\U0001f600", "whole": -(1 << 60), "part": 0.1, "yes": True, "": ""},

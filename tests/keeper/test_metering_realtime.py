@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -78,6 +79,15 @@ def test_every_response_of_a_connection_counts():
     assert (entry.model, entry.status_code, entry.success) == ("gpt-realtime", 101, True)
     assert entry.connection_id == "c-1"
     assert entry.cost_nano
+
+
+def test_cached_audio_is_paid_for_once():
+    told: Any = done(1000, 0, audio=500, cached=500)
+    usage = told["response"]["usage"]
+    usage["input_token_details"]["cached_tokens_details"] = {"text_tokens": 0, "audio_tokens": 500}
+    rates = Rates(4_000_000_000, 16_000_000_000, 400_000_000, audio_input=32_000_000_000)
+    entry = Meter(lambda provider, model: rates).entry(LIVE, b"", lines(told, told))
+    assert (entry.usage.cached_audio_in, entry.cost_nano) == (1000, 2 * 2_200_000)
 
 
 def test_more_responses_than_a_stream_has_events_with_usage_all_count():

@@ -12,6 +12,7 @@ from sluice.values.rates import Rates
 USD = 10**9
 MINI = Rates(input=15 * USD // 100, output=60 * USD // 100, cached_input=75 * USD // 1000)
 """0.15, 0.60 and 0.075 USD a million tokens."""
+LIVE = Rates(4 * USD, 16 * USD, 4 * USD // 10, audio_input=32 * USD, cached_audio_input=USD)
 
 TABLE = [
     # usage, rates, nano-USD worked out by hand
@@ -51,6 +52,18 @@ TABLE = [
     (Usage(10, 50, reasoning=30), Rates(2 * USD, 8 * USD), 10 * 2000 + 50 * 8000),
     (Usage(14, 101, audio_in=4), Rates(25 * USD // 10, 10 * USD, audio_input=6 * USD),
      10 * 2500 + 4 * 6000 + 101 * 10000),
+    # 4 USD a million, 0.40 out of the cache, 32 for audio, 1 for audio out of the cache: each token is paid once
+    (Usage(1000, 0, cached_in=500, audio_in=500, cached_audio_in=500), LIVE, 500 * 4000 + 500 * 1000),
+    (Usage(1000, 0, cached_in=500, audio_in=500, cached_audio_in=200), LIVE,
+     200 * 4000 + 300 * 400 + 300 * 32000 + 200 * 1000),
+    (Usage(1000, 0, cached_in=500, audio_in=400, cached_audio_in=900), LIVE,
+     500 * 4000 + 100 * 400 + 400 * 1000),
+    (Usage(1000, 0, cached_in=500, audio_in=500), LIVE, 500 * 400 + 500 * 32000),
+    (Usage(1000, 0, cached_in=500, cached_audio_in=500), LIVE, 500 * 4000 + 500 * 400),
+    (Usage(1000, 0, cached_in=500, audio_in=500, cached_audio_in=500),
+     Rates(4 * USD, 16 * USD, 4 * USD // 10, audio_input=32 * USD), 500 * 4000 + 500 * 400),
+    (Usage(1000, 0, cached_in=500, audio_in=500, cached_audio_in=500),
+     Rates(4 * USD, 16 * USD, audio_input=32 * USD), 500 * 4000 + 500 * 32000),
     (Usage(50, 50, image_in=40), Rates(5 * USD, 40 * USD, image_input=10 * USD), 10 * 5000 + 40 * 10000 + 50 * 40000),
     (Usage(1, 0), Rates(499_999, 1), 0),
     (Usage(1, 0), Rates(500_000, 1), 1),  # half a unit goes up

@@ -68,6 +68,20 @@ TABLE = {
         },
         Usage(14, 101, 115, audio_in=4),
     ),
+    "realtime, out of the cache": (
+        {
+            "input_tokens": 1000,
+            "input_token_details": {
+                "text_tokens": 500,
+                "audio_tokens": 500,
+                "cached_tokens": 600,
+                "cached_tokens_details": {"text_tokens": 100, "audio_tokens": 500, "image_tokens": 0},
+            },
+            "output_tokens": 10,
+            "total_tokens": 1010,
+        },
+        Usage(1000, 10, 1010, cached_in=600, audio_in=500, cached_audio_in=500),
+    ),
     "transcription by time": ({"type": "duration", "seconds": 9}, Usage(audio_in_ms=9_000)),
     "no details": (
         {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None, "completion_tokens_details": None},

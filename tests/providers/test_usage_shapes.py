@@ -64,6 +64,25 @@ WHOLE = {
         },
         Usage(320, 120, 440, reasoning=70, cached_in=100, audio_out=50, image_in=258),
     ),
+    "gemini that hears out of the cache": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 300,
+                "candidatesTokenCount": 50,
+                "totalTokenCount": 350,
+                "cachedContentTokenCount": 120,
+                "promptTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 100},
+                    {"modality": "AUDIO", "tokenCount": 200},
+                ],
+                "cacheTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 20},
+                    {"modality": "AUDIO", "tokenCount": 100},
+                ],
+            }
+        },
+        Usage(300, 50, 350, cached_in=120, audio_in=200, cached_audio_in=100),
+    ),
     "gemini that only thought": (
         {"usageMetadata": {"promptTokenCount": 8, "thoughtsTokenCount": 70, "totalTokenCount": 78}},
         Usage(8, 70, 78, reasoning=70),

@@ -62,6 +62,7 @@ _PARTS: Final = (
     "cache_write_1h",
     "audio_in_ms",
     "characters_in",
+    "cached_audio_in",
 )
 _read_extra: Final = msgspec.json.Decoder(_Extra).decode
 _read_metadata: Final = msgspec.json.Decoder(dict[str, Scalar]).decode
