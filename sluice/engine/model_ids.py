@@ -187,7 +187,7 @@ def _message(step: Step, provider: Provider, model: str) -> Step:
         )
     if provider.compat.chat is None:
         raise InputInvalid(
-            f"{provider.name} cannot be called by messages: no chat completions of its own to make them of"
+            f"{provider.name} has no chat completions of its own of which messages could be made"
         )
     model = provider.compat.name_of(model)
     passing = [header for header in step.headers if header[0] not in _OF_ANTHROPIC]
