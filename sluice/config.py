@@ -34,6 +34,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.head_bytes": (1024, 16 * MB),
     "limits.headers": (8, 10_000),
     "limits.body_bytes": (1, 100 * GB),
+    "limits.whole_bodies_bytes": (MB, 100 * GB),
     "limits.head_timeout_s": (0.05, 3600),
     "limits.body_idle_timeout_s": (0.05, 3600),
     "limits.keep_alive_s": (0, 3600),

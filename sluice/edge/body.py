@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from sluice.metrics import Metrics
 from sluice.values.errors import BodyTooLarge, GatewayError
 
 
@@ -30,6 +31,30 @@ class ArrivedBody:
     async def take_in(self, most_bytes: int) -> None:
         return None
 
+    def charge(self) -> bool:
+        return True
+
+
+class BodyBudget:
+    """How much of bodies that must be whole may be in memory at a time, in a worker: clients may send them slowly."""
+
+    __slots__ = ("_held", "_most_bytes", "_shown")
+
+    def __init__(self, most_bytes: int, metrics: Metrics) -> None:
+        self._most_bytes, self._held = most_bytes, 0
+        self._shown = metrics.gauge("sluice_whole_bodies_bytes", "Request bodies that are in memory as a whole.")
+
+    def take(self, count: int) -> bool:
+        """Whether there is room for so many bytes more; then they are taken."""
+        if self._held + count > self._most_bytes:
+            return False
+        self.give_back(-count)
+        return True
+
+    def give_back(self, count: int) -> None:
+        self._held -= count
+        self._shown.set(self._held)
+
 
 class IncomingBody:
     """At most `buffer_bytes` of it wait in memory: past that `hold` is true, and reading calls `flow`.
@@ -38,10 +63,13 @@ class IncomingBody:
     """
 
     __slots__ = (
+        "_budget",
         "_buffer",
+        "_charged",
         "_flow",
         "_held",
         "_invite",
+        "_keeps",
         "_limit",
         "_parts",
         "_read",
@@ -59,12 +87,13 @@ class IncomingBody:
         buffer_bytes: int,
         flow: Callable[[], None],
         invite: Callable[[], None] | None,
+        budget: BodyBudget,
     ) -> None:
-        self.length = length
+        self.length, self._budget = length, budget
         self._limit, self._buffer, self._flow, self._invite = limit, buffer_bytes, flow, invite
         self._parts: list[bytes] = []
-        self._held = self._received = 0
-        self._read = self.ended = False
+        self._held = self._received = self._charged = 0
+        self._read = self.ended = self._keeps = False
         self._waiter: asyncio.Future[None] | None = None
         self.fault: GatewayError | None = None
         if length is not None and length > limit:
@@ -114,13 +143,27 @@ class IncomingBody:
         if self._read or (self.length is not None and self.length > most_bytes):
             return
         buffer, self._buffer = self._buffer, max(self._buffer, most_bytes)
+        self._keeps = self.charge()
         try:
-            while not self.ended and self._received <= most_bytes:
+            while not self.ended and self._received <= most_bytes and self._keeps:
                 if self.fault is not None:
                     raise self.fault
                 await self._more()
         finally:
-            self._buffer = buffer
+            self._buffer, self._keeps = buffer, False
+
+    def charge(self) -> bool:
+        """Whether there is room to keep all that has come. It is taken until the request is over."""
+        more = self._received - self._charged
+        if more and not self._budget.take(more):
+            return False
+        self._charged += more
+        return True
+
+    def release(self) -> None:
+        """The request is over."""
+        self._budget.give_back(self._charged)
+        self._charged = 0
 
     def push(self, data: bytes) -> None:
         """More of it has come."""
@@ -129,6 +172,8 @@ class IncomingBody:
             return self.fail(BodyTooLarge())
         self._parts.append(data)
         self._held += len(data)
+        if self._keeps and not self.charge():
+            self._keeps, self._buffer = False, 0  # its client is held up until somebody reads
         if self._waiter is not None:
             self._wake()
 

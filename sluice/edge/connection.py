@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from math import inf
 from typing import Final, Protocol, cast
 
-from sluice.edge.body import ArrivedBody, IncomingBody
+from sluice.edge.body import ArrivedBody, BodyBudget, IncomingBody
 from sluice.edge.call import Call
 from sluice.edge.handover import Connection, Handover, Successor
 from sluice.edge.parting import finish, still_reads, unread
@@ -47,6 +47,7 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     outbox: Outbox
     draining: bool
+    bodies: BodyBudget
 
     def answer(self, call: Call, /) -> Awaitable[Reply]: ...
 
@@ -76,6 +77,8 @@ class Downstream(asyncio.Protocol):
         self._reader = RequestReader(self._limits.head_bytes, self._limits.headers)
         self._waiting: deque[Turn] = deque()
         self._incoming: IncomingBody | None = None
+        self._served_body: IncomingBody | None = None
+        """Of the request that is being served, where it did not come with its head."""
         self._task: asyncio.Task[None] | None = None
         self._turn: asyncio.Future[Turn] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -99,6 +102,7 @@ class Downstream(asyncio.Protocol):
         self._waiting.clear()
         self._ahead.clear()
         self._incoming = None  # which holds on to this connection
+        self._release()
         self._reader.close()
         self._server.left(self)
         task, self._task = self._task, None  # it ends with frames that hold on to this connection, and to what it wrote
@@ -195,7 +199,9 @@ class Downstream(asyncio.Protocol):
         if isinstance(event, RequestHead):
             limits = self._limits
             invite = self._invite if event.expects_continue else None
-            body = IncomingBody(event.length, limits.body_bytes, limits.buffer_bytes, self._flow, invite)
+            body = IncomingBody(
+                event.length, limits.body_bytes, limits.buffer_bytes, self._flow, invite, self._server.bodies
+            )
             self._incoming = body
             self._within_head = False
             self._queue((event, body))
@@ -295,14 +301,22 @@ class Downstream(asyncio.Protocol):
                 await self._send(self._server.refuse(turn, b"", self._reader.target), None, stays=False)
                 return
             head, body = turn
+            self._served_body = body if isinstance(body, IncomingBody) else None
             reply = await self._reply(head, body)
             stays = self._may_stay(head, body)
             if not stays and isinstance(reply.body, Handover):
                 return await self._hand_over(reply, reply.body.successor)
             if not await self._send(reply, head, stays):
                 return
+            self._release()
             if self._full or self._waiting or self._ahead:
                 await self._breathe()
+
+    def _release(self) -> None:
+        """A request is over, and what its body took is free."""
+        body, self._served_body = self._served_body, None
+        if body is not None:
+            body.release()
 
     def _rest(self) -> asyncio.Future[Turn]:
         """All is answered: waits for the next to arrive."""

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sluice.deadlines import Deadlines
+from sluice.edge.body import BodyBudget
 from sluice.edge.call import Call
 from sluice.edge.connection import Downstream
 from sluice.edge.handover import Connection
@@ -50,6 +51,7 @@ class Server:
         self.trusts = (proxies or TrustedProxies(())).trusts
         self._deadlines = deadlines
         self.outbox = outbox
+        self.bodies = BodyBudget(limits.whole_bodies_bytes, metrics)
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
         self._doors = tls and Doors(tls, lambda: Downstream(self), limits.connections, limits.head_timeout_s, metrics)

@@ -5,7 +5,7 @@ from typing import Final
 
 from sluice.engine.google_tokens import GoogleTokens
 from sluice.providers import bedrock, vertex
-from sluice.values.errors import BodyTooLarge, CredentialRefused, MalformedCredential
+from sluice.values.errors import BodyTooLarge, CredentialRefused, MalformedCredential, Overloaded
 from sluice.values.request import Step
 
 MOST_SIGNED_BYTES: Final = 32 * 1024 * 1024
@@ -40,7 +40,8 @@ class Authorizing:
         if bedrock.needs_whole_body(step, secret):
             await step.body.take_in(MOST_SIGNED_BYTES)
             if step.body.whole is None:
-                raise BodyTooLarge
+                fits = step.body.length is not None and step.body.length <= MOST_SIGNED_BYTES
+                raise Overloaded if fits else BodyTooLarge
         return bedrock.authorized(step, secret, datetime.now(UTC))
 
     async def _for_google(self, step: Step, secret: bytes | None) -> Step:

@@ -131,23 +131,28 @@ def is_good(content_type: bytes, encoding: bytes, body: bytes) -> bool:
     kind = media_type(content_type)
     if encoding and encoding.lower() != b"identity":
         plain = _unfolded(body, encoding)
-        return not is_stream(content_type) if plain is None else is_good(content_type, b"", plain)
+        if len(plain) > UNFOLDED_BYTES:
+            return not is_stream(content_type)
+        return is_good(content_type, b"", plain) if plain else not (is_stream(content_type) or _is_json(kind))
     if kind == b"application/vnd.amazon.eventstream":
         return _LAST_MESSAGE in body[-ENDING_BYTES:] and _EXCEPTION not in body
     if kind in _LINES:
         return _LAST_LINE.search(body[-ENDING_BYTES:]) is not None and not _tells_error(body)
     if kind == b"text/event-stream":
         return _LAST_EVENT.search(body[-ENDING_BYTES:]) is not None and not _tells_error(body)
-    if (kind == b"application/json" or kind.endswith(b"+json")) and len(body) <= CHECKED_BYTES:
+    if _is_json(kind) and len(body) <= CHECKED_BYTES:
         return _tells_no_error(body)
     return True
 
 
-def _unfolded(body: bytes, encoding: bytes) -> bytes | None:
-    """A compressed body; None where it is too long to be looked at, or of no known coding."""
+def _is_json(kind: bytes) -> bool:
+    return kind == b"application/json" or kind.endswith(b"+json")
+
+
+def _unfolded(body: bytes, encoding: bytes) -> bytes:
+    """A compressed body as far as it is looked at, and a byte more; empty where it is not what it is said to be."""
     pieces = decoded(BytesIO(body), coding_of(encoding), UNFOLDED_BYTES + 1)
-    whole = b"".join(pieces) if pieces is not None else b""
-    return whole if 0 < len(whole) <= UNFOLDED_BYTES else None
+    return b"" if pieces is None else b"".join(pieces)
 
 
 def _tells_error(stream: bytes) -> bool:

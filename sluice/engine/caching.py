@@ -8,7 +8,7 @@ from typing import Final
 from sluice.engine.cache_key import SHORT_BYTES, key_of
 from sluice.engine.cache_rules import LARGEST_BYTES, asks_for_stream, is_good, is_stream, may_ask
 from sluice.engine.collected import Collected, Replayed
-from sluice.engine.flights import GATHERED, Asking, Flights, Given, Make
+from sluice.engine.flights import Asking, Flights, Given, Make
 from sluice.engine.known_keys import KnownKeys, Letter, letter_of
 from sluice.engine.recorder import Record
 from sluice.engine.target import Target
@@ -19,8 +19,6 @@ from sluice.values.reply import Reply, ReplyBody, WholeBody
 from sluice.values.request import DEFAULT_OPTIONS, Step
 from sluice.values.tenancy import Gateway
 
-MOST_TAKEN_BYTES: Final = 64 * 1024 * 1024
-"""Of requests that are taken in for their keys, in a worker; those past it are passed on as they come."""
 TOLD: Final = (
     b"content-type:",
     b"content-encoding:",
@@ -40,8 +38,6 @@ class Caching:
         self._make, self._find, self._cache, self._streams = make, find, cache, streams
         self._flights = Flights(make, cache, finished, streams, metrics)
         self._known = KnownKeys(metrics)
-        self._taken_bytes = 0
-        self._gathered = metrics.gauge("sluice_cache_gathered_bytes", GATHERED)
         self._hits = metrics.counter("sluice_cache_hits_total", "Replies out of the cache.")
         self._shared = metrics.counter("sluice_cache_shared_total", "Replies of another request's call.")
         self._misses = metrics.counter("sluice_cache_misses_total", "Requests for which nothing was kept.")
@@ -73,16 +69,9 @@ class Caching:
         """Of a request that is still to be read, or is too long to be kept."""
         record.found(target.endpoint)
         length = LARGEST_BYTES if step.body.length is None else step.body.length
-        if length > LARGEST_BYTES or self._taken_bytes + length > MOST_TAKEN_BYTES:
-            return await self._make(step, record)
-        self._taken_bytes += length
-        self._gathered.add(length)
-        try:
+        if length <= LARGEST_BYTES:
             await step.body.take_in(LARGEST_BYTES)
-            return await self._looked_up(step, record, target, lasts_s)
-        finally:
-            self._taken_bytes -= length
-            self._gathered.add(-length)
+        return await self._looked_up(step, record, target, lasts_s)
 
     async def _looked_up(
         self,
@@ -152,7 +141,7 @@ def finished(asking: Asking, reply: Reply, body: Collected) -> KeptReply:
     record, parts = asking.record, body.parts
     content_type, encoding = record.reply_type, record.reply_encoding
     whole = parts[0] if len(parts) == 1 else b"".join(parts)
-    good = reply.status < 400 and is_good(content_type, encoding, whole)
+    good = reply.status < 400 and len(whole) <= LARGEST_BYTES and is_good(content_type, encoding, whole)
     ends = ends_of(parts) if is_stream(content_type) else ()
     told = [line for line in reply.lines if line.lower().startswith(TOLD)]
     if not ends:

@@ -83,7 +83,7 @@ class Seat:
         return True
 
 
-GATHERED: Final = "Bodies that are gathered to be looked for in the cache, or to be kept there."
+GATHERED: Final = "Replies that are gathered to be kept."
 
 
 class Flights:

@@ -1,6 +1,7 @@
 """The link of the chain that counts requests and money, and refuses what is too much (contract 6)."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 Broken = Literal["refuse", "allow"]
 WEIGHED_BYTES: Final = 1024 * 1024
 """So much of a body is waited for, to see which model it asks for; of a longer one only its length counts."""
+COMPLAIN_S: Final = 60.0
 REFUSED: Final = "Requests that a limit refused, by its kind."
 UNCOUNTED: Final = "Requests and calls that no limit counted, for the table of windows could not be used."
 EVICTED: Final = "Sums of money that made room for others in the full table of windows."
@@ -56,6 +58,7 @@ class Limits:
         self._spend_uncounted = metrics.counter("sluice_limit_faults_total", UNCOUNTED, kind="spend")
         self._evictions = metrics.counter("sluice_limit_evictions_total", EVICTED)
         self._evicted = 0
+        self._silent_until_s = 0.0
         self._unpriced = metrics.counter("sluice_spend_unpriced_total", "Calls under a spend limit without a price.")
 
     def make(self, step: Step, record: Record) -> Awaitable[Reply]:
@@ -121,7 +124,7 @@ class Limits:
             return self._windows.take(bucket, rate)
         except StoreFault as error:
             self._rate_uncounted.add()
-            _log.error("request not counted", extra=fields(error=str(error)))
+            self._complain("request not counted", error)
             return None
 
     def _rate_limited_by(self, permit: Permit) -> RateLimited:
@@ -137,7 +140,7 @@ class Limits:
         if not subject:
             return
         path = path_of(step, record.account)
-        if not models and record.unlogged and is_billed(step.method.decode(), path):
+        if not models and not record.collects and is_billed(step.method.decode(), path):
             self._spend_limited.add()
             record.found(path)
             raise SpendLimited(unseen(subject[0][0]))
@@ -165,7 +168,7 @@ class Limits:
                 until = self._windows.reserve(bucket, rule, nano)
             except StoreFault as error:
                 self._spend_uncounted.add()
-                _log.error("cost not counted", extra=fields(error=str(error)))
+                self._complain("cost not counted", error)
                 if self._when_broken == "allow":
                     continue
                 self._give_back(held, nano)
@@ -175,6 +178,12 @@ class Limits:
                 return None, rule
             held.append((bucket, rule.window_s, until))
         return Reservation(nano, tuple(held)) if held else None, None
+
+    def _complain(self, event: str, error: StoreFault) -> None:
+        """Once a minute: the metrics count each."""
+        if time.monotonic() >= self._silent_until_s:
+            self._silent_until_s = time.monotonic() + COMPLAIN_S
+            _log.error(event, extra=fields(error=str(error)))
 
     def _give_back(self, held: list[tuple[bytes, int, int]], nano: int) -> None:
         """What cannot be given back ends by itself."""

@@ -186,9 +186,7 @@ def _message(step: Step, provider: Provider, model: str) -> Step:
             step, provider=provider.name, endpoint=b"v1/messages", headers=headers, body=asked, model=model
         )
     if provider.compat.chat is None:
-        raise InputInvalid(
-            f"{provider.name} has no chat completions of its own of which messages could be made"
-        )
+        raise InputInvalid(f"{provider.name} has no chat completions of its own of which messages could be made")
     model = provider.compat.name_of(model)
     passing = [header for header in step.headers if header[0] not in _OF_ANTHROPIC]
     return _told_as(

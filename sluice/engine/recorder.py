@@ -168,6 +168,8 @@ class Record:
     """The model that it was set aside for."""
     given_up = 0
     """How many tries were not waited for to their end, because the client said how long."""
+    idle = False
+    """Whether no try runs: the next one is waited for."""
     _told_reservation = False
     _unserved = False
     counted_key: str = ""
@@ -181,7 +183,7 @@ class Record:
         self._recorder, self._request, self._admission, self._step = recorder, request, admission, step
         self.id = spool.mint.mint()
         self._started_ms, self.started_s = spool.mint.last_ms, time.monotonic()
-        self._collect = collect
+        self.collects = collect
         if collect:
             recorder.watch.young.add(self)
 
@@ -211,11 +213,6 @@ class Record:
     def keyring(self) -> Keyring | None:
         """What the gateway has to say about credentials."""
         return self._admission.gateway.keyring
-
-    @property
-    def unlogged(self) -> bool:
-        """Whether nothing of it is to be kept."""
-        return not self._collect
 
     @property
     def authenticated(self) -> bool:
@@ -248,7 +245,7 @@ class Record:
         if self._ended:
             return body  # its client has left, and others wait for the reply
         whole = body.whole
-        if whole == b"" or not (self._collect or (self.repeats and whole is None)):
+        if whole == b"" or not (self.collects or (self.repeats and whole is None)):
             return body
         spool = self._recorder.spool
         if whole is not None and len(whole) <= spool.inline_bytes:
@@ -305,14 +302,14 @@ class Record:
         )
         if self.permit is not None:
             reply.lines.append(allowance(self.permit))
-        if self._collect:
+        if self.collects:
             reply.lines.append(b"cf-aig-log-id: %b\r\n" % log_id)
         if self._request.type != "provider":
             reply.lines.append(origin(step))
 
     def transcribe(self) -> tuple[Tape, Tape] | None:
         """Tapes for what both sides of a relayed connection say, the client's first; None where it is not logged."""
-        if not self._collect:
+        if not self.collects:
             return None
         spool = self._recorder.spool
         asked, told = spool.tape(self.id, "request"), spool.tape(self.id, "response")
@@ -399,7 +396,7 @@ class Record:
         if self._ended:
             return True
         data = part.data
-        if data and self._collect:
+        if data and self.collects:
             self._record(data, part.last)
         if not part.last and (self._terminal is None or not self._terminal.ends_in(data)):
             return True
@@ -433,7 +430,7 @@ class Record:
     def _must_wait(self) -> bool:
         """Whether the record cannot be ended at once; if it must be, the spool lets its frame follow later."""
         if self._recorder.waits:
-            return self._collect
+            return self.collects
         return not (self._asked.settled and self._told.settled)
 
     def _end(self) -> None:
@@ -442,7 +439,7 @@ class Record:
         self._ended = True
         if self.reservation is not None:
             self._told_reservation = True
-        if not self._collect:
+        if not self.collects:
             self._asked.discard()
             if self.reservation is None:
                 return
@@ -492,8 +489,9 @@ class Record:
             event_id=options.event_id.decode("utf-8", "replace") or self.request_id,
             model=step.model or self.model_seen,
             reservation=self.reservation,
-            unlogged=not self._collect,
+            unlogged=not self.collects,
             head_tokens=self._head_tokens,
             unserved=self._unserved,
             given_up=self.given_up,
+            idle=self.idle,
         )

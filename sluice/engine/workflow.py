@@ -126,7 +126,9 @@ class Run:
             if delay_ms is None or not record.repeatable:
                 return tried
             tried.give_up()
+            record.idle = True
             await asyncio.sleep(delay_ms / 1000)
+            record.idle = False
 
     async def _try(self, position: int, step: Step, record: Record, timeout_ms: int | None) -> Tried:
         """One exchange, up to the first byte of the body of a reply that may serve."""

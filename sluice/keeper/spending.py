@@ -148,7 +148,7 @@ def _is_unsure(exchange: Exchange, entry: LogEntry) -> bool:
 def _may_cost(exchange: Exchange) -> bool:
     """Whether a provider has, or may have, done what was asked, and asks money for that."""
     if exchange.status == _CLIENT_LEFT:
-        was_made = exchange.attempts > 0
+        was_made = exchange.attempts > 0 and not exchange.idle
     else:
         was_made = exchange.ending != "refused" and exchange.status < 400
     billed = is_billed(exchange.method, exchange.path) and not is_free(exchange.path)

@@ -73,6 +73,8 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whether the reply did not go to a client: what of it came, even all, was of no use."""
     given_up: int = 0
     """How many of its attempts were not waited for to their end, because the client said how long (contract 2.5)."""
+    idle: bool = False
+    """Whether its client left between two attempts."""
 
 
 class ExchangeId(msgspec.Struct, frozen=True, array_like=True, gc=False):

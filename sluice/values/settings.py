@@ -40,6 +40,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_bytes: int = 64 * 1024
     headers: int = 200
     body_bytes: int = 100 * MB
+    whole_bodies_bytes: int = 256 * MB
+    """Of all bodies at a time that must be in memory as a whole."""
     head_timeout_s: float = 15.0
     body_idle_timeout_s: float = 60.0
     keep_alive_s: float = 75.0

@@ -315,4 +315,10 @@ def test_a_good_status_is_not_all(kind: bytes, body: bytes, good: bool):
 def test_what_cannot_be_looked_at_is_kept_but_for_streams(kind: bytes, good: bool):
     long = gzip.compress(b'data: {"error":1}\n\n' + bytes(UNFOLDED_BYTES) + b"data: [DONE]\n\n")
     assert is_good(kind, b"gzip", long) is good
-    assert is_good(kind, b"unheard-of", b"x") is good
+    assert is_good(b"image/png", b"unheard-of", b"x")
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"x-foo"])
+def test_json_that_is_not_coded_as_it_says_is_not_kept(encoding: bytes):
+    assert not is_good(b"application/json", encoding, b'{"error":{"message":"overloaded"}}')
+    assert not is_good(b"application/json", encoding, b'{"id":1}')

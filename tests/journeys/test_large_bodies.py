@@ -1,6 +1,8 @@
 """60 MB either way, logged whole, while no process of ours grows with it."""
 
 import hashlib
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,38 @@ def sha256_of_stored(gateway: Any, log_id: str, side: str) -> tuple[int, str]:
             seen.update(piece)
             length += len(piece)
     return length, seen.hexdigest()
+
+
+def test_bodies_that_must_be_whole_are_bounded_together_and_room_comes_back(start_gateway: Any):
+    gateway = start_gateway("--simulate", "--workers", "1", limits={"whole_bodies_bytes": MB})
+    chat = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+    path, token = "/v1/local/default", gateway.token
+
+    def post(size: int, native: bool = False, **headers: str) -> Any:
+        body = {**chat, "pad": "x" * size}
+        if native:
+            return gateway.http.post(f"{path}/openai/v1/chat/completions", json=body, headers=headers)
+        step = {"provider": "openai", "endpoint": "chat/completions", "query": body}
+        return gateway.http.post(path, json=[step])
+
+    def held() -> int:
+        found = re.search(r"^sluice_whole_bodies_bytes(?:\{[^}]*\})? (\d+)", gateway.http.get("/metrics").text, re.M)
+        assert found is not None
+        return int(found[1])
+
+    assert [post(700_000).status_code for _ in range(3)] == [200, 200, 200]
+    refused = post(2 * MB)
+    assert (refused.status_code, refused.json()["error"][0]["code"]) == (503, 2005)
+    with socket.create_connection(("127.0.0.1", gateway.port)) as slow:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: a\r\ncf-aig-authorization: Bearer {token}\r\nContent-Length: {MB}\r\n\r\n"
+        )
+        slow.sendall(head.encode() + b"[" + b" " * 700_000)
+        gateway.until(lambda: held() > 600_000, "the slow body")
+        assert post(700_000).status_code == 503
+        statuses = [post(700_000, native=True, **{"cf-aig-cache-ttl": "60"}) for _ in range(2)]
+        assert [(one.status_code, one.headers["cf-aig-cache-status"]) for one in statuses] == [(200, "MISS")] * 2
+    gateway.until(lambda: held() == 0, "its end")
+    assert post(700_000).status_code == 200
+    statuses = [post(700_000, native=True, **{"cf-aig-cache-ttl": "60"}) for _ in range(2)]
+    assert [one.headers["cf-aig-cache-status"] for one in statuses] == ["MISS", "HIT"]

@@ -220,6 +220,7 @@ def test_a_client_that_leaves_before_the_reply_pays_for_what_was_asked_of_a_prov
     till.house.answer = b""
     till.call(5, ending="abandoned", status=499)
     till.call(6, ending="abandoned", status=499, attempts=0)
+    till.call(7, ending="abandoned", status=499, attempts=1, idle=True)
     till.keep()
     assert till.holds(5)
 

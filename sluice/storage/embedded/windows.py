@@ -33,6 +33,7 @@ _US: Final = 1_000_000
 _CLAIM_US: Final = 60 * _US
 """How long a slot is kept for whoever has claimed it and not used it yet."""
 _REMEMBERED: Final = 4096
+_LOOK_S: Final = 1.0
 _RETRY_S: Final = 1.0
 _NAME: Final = struct.Struct("<qq")
 
@@ -59,12 +60,12 @@ class MappedWindows:
         """`length` is what a new file gets, in bytes."""
         self._path, self._length, self._clock_us = path, length, clock_us
         self._file: WindowsFile | None = None
-        self._retry_s = 0.0
+        self._retry_s = self._look_s = 0.0
         self.evicted = 0
         self._rates: dict[tuple[bytes, int, str, bool], _Rate] = {}
 
     def take(self, bucket: bytes, rate: RateLimit) -> Permit:
-        file = self._file or self._open()
+        file = self._opened()
         words = file.words
         known = (bucket, rate.interval_s, rate.technique, rate.limit > MOST)
         found = self._rates.get(known) or self._find_rate(file, known)
@@ -120,17 +121,30 @@ class MappedWindows:
 
     # --- finding buckets
 
-    def _open(self) -> WindowsFile:
+    def _opened(self) -> WindowsFile:
+        """The file that bears the name, looked for once a second: all processes must count in the same one."""
+        file, now_s = self._file, time.monotonic()
+        if file is not None and now_s < self._look_s:
+            return file
+        self._look_s = now_s + _LOOK_S
+        if file is not None and not file.is_at(self._path):
+            self.close()
+        return self._file or self._open(now_s)
+
+    def _open(self, now_s: float) -> WindowsFile:
         """A file that could not be opened is tried again after a second."""
-        if time.monotonic() < self._retry_s:
+        if now_s < self._retry_s:
             raise StoreFault(f"{self._path} cannot be opened")
-        self._retry_s = time.monotonic() + _RETRY_S
+        self._retry_s = now_s + _RETRY_S
         self._file = WindowsFile.open(self._path, self._length)
+        self._retry_s = 0.0
         return self._file
 
     @property
     def _words(self) -> memoryview:
-        return (self._file or self._open()).words
+        """Of the file that was opened for the bucket at hand."""
+        assert self._file is not None
+        return self._file.words
 
     def _find_rate(self, file: WindowsFile, known: tuple[bytes, int, str, bool]) -> _Rate:
         bucket, interval_s, technique, large = known
@@ -153,7 +167,7 @@ class MappedWindows:
     @contextmanager
     def _spend(self, bucket: bytes) -> Iterator[tuple[int, int]]:
         """Where a bucket of money is, locked, and the time."""
-        file = self._file or self._open()
+        file = self._opened()
         words, name = file.words, _named(bucket)
         while True:
             at = self._claimed(file, file.fields.spend, name)

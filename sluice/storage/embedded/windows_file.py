@@ -112,6 +112,13 @@ class WindowsFile:
     def length(self) -> int:
         return len(self._map)
 
+    def is_at(self, path: Path) -> bool:
+        """Whether it still bears its name."""
+        try:
+            return os.stat(path).st_ino == os.fstat(self._file).st_ino
+        except OSError:
+            return False
+
     def lock(self, at: int) -> None:
         """Keeps all other processes from what is locked by this word. Raises StoreFault after a second in vain."""
         try:

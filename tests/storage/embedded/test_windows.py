@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,17 @@ def test_a_full_table_says_so_and_gives_places_of_what_is_over_to_others(at: Any
     for number in range(3):
         assert at.windows.take((100 + number).to_bytes(16, "little"), rate).allowed
     assert not at.windows.take((102).to_bytes(16, "little"), rate).allowed
+
+
+def test_a_table_that_was_removed_is_made_anew_and_all_count_in_that_one(at: Any, monkeypatch: pytest.MonkeyPatch):
+    """Not in two: one that those have who knew the old one, and one of those who came later."""
+    rate = RateLimit(2, 60)
+    assert at.windows.take(b"b" * 16, rate).allowed
+    at.path.unlink()
+    monkeypatch.setattr(at.windows, "_look_s", 0.0)
+    with closing(MappedWindows(at.path, 1 << 20, lambda: at.now_us)) as other:
+        taken = [one.take(b"b" * 16, rate).allowed for one in (at.windows, other, at.windows, other)]
+    assert taken == [True, True, False, False]
 
 
 def test_a_sum_in_which_nothing_is_spent_is_kept_no_longer_than_calls_run(at: Any):
