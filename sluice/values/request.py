@@ -38,7 +38,7 @@ class ClientBody(Body, Protocol):
         ...
 
     async def take_in(self, most_bytes: int) -> None:
-        """Waits until it is whole or proves longer than this, or than there is room for, though its length may not be known.
+        """Waits until it is whole, proves longer than this, though its length may not be known, or finds no room.
 
         For what needs the whole: it may hold `most_bytes` in memory, past what otherwise waits there. Nothing is read,
         and where something was, nothing is waited for. Raises as `read` does.
