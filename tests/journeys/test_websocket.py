@@ -135,7 +135,13 @@ async def test_errors_of_ours_and_the_providers_come_as_replies(gateway: Any, ta
     assert dropped["metadata"]["logId"]
     assert unknown == {
         "type": "universal.created",
-        "metadata": {"eventId": "ours", "step": "0", "contentType": "application/json", "statusCode": 400},
+        "metadata": {
+            "eventId": "ours",
+            "step": "0",
+            "contentType": "application/json",
+            "statusCode": 400,
+            "cacheStatus": "MISS",
+        },
         "response": error_body(400, 2008, "Invalid provider", told="This version of Sluice has no provider 'nobody'"),
     }
 
@@ -245,6 +251,7 @@ async def test_a_token_is_looked_at_anew_for_each_request(gateway: Any, talk: An
             "step": "0",
             "contentType": "application/json",
             "statusCode": 401,
+            "cacheStatus": "MISS",
         }
 
 
