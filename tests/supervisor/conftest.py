@@ -82,7 +82,11 @@ class Server:
 
     def call(self, command: str) -> socket.socket:
         connection = socket.create_connection((self.host, self.port))
-        connection.sendall(f"{command}\n".encode())
+        try:
+            connection.sendall(f"{command}\n".encode())
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def connects(self) -> bool:
