@@ -16,7 +16,7 @@ LARGEST_BYTES: Final = 25 * 1024 * 1024
 CHECKED_BYTES: Final = 256 * 1024
 """JSON up to this long is looked at for an error that a 200 tells."""
 UNFOLDED_BYTES: Final = 1024 * 1024
-"""A compressed stream that is longer is not looked at, and so not kept."""
+"""A compressed stream that is longer is not looked at, and so not kept; nor is any that has the word of an error."""
 
 _NO_REPLY: Final = frozenset((202, 204, 205, 206))
 _TEXTS: Final = frozenset((b"application/json", b"application/xml", b"application/x-ndjson", b"application/javascript"))
@@ -156,8 +156,13 @@ def _unfolded(body: bytes, encoding: bytes) -> bytes:
 
 
 def _tells_error(stream: bytes) -> bool:
-    """Nearly none has the word at all: to look for it takes a hundredth of what the expression takes."""
-    return (b"error" in stream or b"failed" in stream) and _ERROR_EVENT.search(stream) is not None
+    """Whether a stream tells an error, or has the words of one and is too long for the event loop to be looked at.
+
+    Most have none of the words: to look for them takes a hundredth of what the expression takes.
+    """
+    if b"error" not in stream and b"response.failed" not in stream:
+        return False
+    return len(stream) > UNFOLDED_BYTES or _ERROR_EVENT.search(stream) is not None
 
 
 def _tells_no_error(body: bytes) -> bool:

@@ -90,6 +90,9 @@ class Engine:
         return admission is not None
 
     async def _answer(self, request: Request, trace: Trace) -> Reply:
-        trace.admitted = admission = await self._admit(request)
+        admission = self._directory.known(request)  # of most requests, and without a coroutine for it
+        if admission is None or request.needs_token:
+            admission = await self._admit(request)
+        trace.admitted = admission
         plan = compile_plan(request, admission.gateway.retry, self._find)  # all the same from here
         return await self._workflow.run(plan, trace)

@@ -83,9 +83,6 @@ class Seat:
         return True
 
 
-GATHERED: Final = "Replies that are gathered to be kept."
-
-
 class Flights:
     """All calls on their way that others may join."""
 
@@ -96,7 +93,7 @@ class Flights:
         self._all: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._waiters = metrics.gauge("sluice_cache_waiting", "Requests that wait for the reply of an identical one.")
-        self._gathered = metrics.gauge("sluice_cache_gathered_bytes", GATHERED)
+        self._gathered = metrics.gauge("sluice_cache_gathered_bytes", "Replies that are gathered to be kept.")
 
     async def join(self, asking: Asking) -> Outcome:
         """The reply that this request's call, or another's, gets. Raises what making it raises."""

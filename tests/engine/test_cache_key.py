@@ -318,6 +318,14 @@ def test_what_cannot_be_looked_at_is_kept_but_for_streams(kind: bytes, good: boo
     assert is_good(b"image/png", b"unheard-of", b"x")
 
 
+@pytest.mark.parametrize(("word", "good"), [(b"fault", True), (b"error", False)])
+def test_a_long_stream_with_the_word_of_an_error_is_not_looked_through(word: bytes, good: bool):
+    """It would hold the event loop up; in a short one the word in a text is none."""
+    said, end = b'data: {"text":"an %b"}\n\n' % word, b"data: [DONE]\n\n"
+    assert is_good(b"text/event-stream", b"", said + end)
+    assert is_good(b"text/event-stream", b"", said * (UNFOLDED_BYTES // 20) + end) is good
+
+
 @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"x-foo"])
 def test_json_that_is_not_coded_as_it_says_is_not_kept(encoding: bytes):
     assert not is_good(b"application/json", encoding, b'{"error":{"message":"overloaded"}}')
